@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Concepts
+ *   bdev      a storage device: null, malloc, aio... Created and closed by the control thread. It is
+ *             immutable while open except for `claims`.
+ *   claim     one use of the bdev by a device (blk controller, scsi target). A claimed bdev cannot be
+ *             deleted. Several claims are fine: live migration shows one disk on two sockets.
+ *   channel   the use of one bdev by one reactor. Opened, used and closed on that reactor only, so
+ *             drivers need no locks.
+ *   io        one request. The submitter owns it; between a successful submit and `done` it belongs to
+ *             the driver.
+ *
+ * A round on a reactor: submit ... submit, commit once, poll. Completions come only from poll, never
+ * from submit or commit. Status is 0 or a negative errno; only device/ translates it.
+ */
+#ifndef VHT_BDEV_BDEV_H
+#define VHT_BDEV_BDEV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/uio.h>
+
+#define BDEV_NAME_MAX 63
+#define BDEV_PRODUCT_MAX 31
+#define BDEV_SERIAL_MAX 63
+/* Private room of a driver in each io: an iocb and a little more. */
+#define BDEV_IO_DRIVER_BYTES 128
+
+enum bdev_op {
+	BDEV_READ,
+	BDEV_WRITE,
+	BDEV_FLUSH,	   /* everything completed before this was submitted is stable */
+	BDEV_DISCARD,	   /* contents become undefined; space may be freed */
+	BDEV_WRITE_ZEROES, /* reads return zeroes afterwards */
+};
+
+enum bdev_io_flags {
+	BDEV_IO_MAY_UNMAP = 1 << 0, /* write-zeroes may free the space */
+};
+
+struct bdev_io {
+	enum bdev_op op;
+	uint32_t flags;
+	uint64_t offset; /* bytes; multiple of the block size, checked by the submitter */
+	uint64_t len;	 /* bytes; multiple of the block size; for read/write equal to the iovecs' sum */
+	const struct iovec *iov; /* stays valid until done; elements may have any address and length */
+	unsigned int iov_n;
+	int status;			   /* set by the driver before done */
+	void (*done)(struct bdev_io *io); /* called from bdev_channel_poll() on the same reactor */
+	STAILQ_ENTRY(bdev_io) link;	   /* for the driver's queues while it owns the io */
+	_Alignas(16) uint8_t driver[BDEV_IO_DRIVER_BYTES];
+};
+
+/* What a device may tell its guest. All sizes in bytes. */
+struct bdev_info {
+	uint64_t size;		    /* multiple of block_size */
+	uint32_t block_size;	    /* logical, power of two, 512..65536 */
+	uint32_t physical_block_size; /* power of two, >= block_size */
+	uint32_t min_io_size;	    /* 0: unknown */
+	uint32_t opt_io_size;	    /* 0: unknown */
+	uint64_t max_discard;	    /* longest discard / write-zeroes request, bytes */
+	uint32_t discard_granularity; /* bytes; 0: same as block_size */
+	bool read_only;
+	bool write_cache;	    /* completed writes may be volatile until a flush */
+	bool can_discard;
+	bool can_write_zeroes;
+	bool rotational;
+};
+
+struct bdev;
+struct bdev_channel;
+
+struct bdev_ops {
+	const char *driver; /* "malloc" */
+	/* Control thread; no channel is open any more. Frees what the driver allocated. */
+	void (*close)(struct bdev *bdev);
+	/* On the reactor. The driver's channel struct starts with struct bdev_channel. */
+	int (*channel_open)(struct bdev *bdev, struct bdev_channel **ret_channel);
+	void (*channel_close)(struct bdev_channel *channel); /* no io is outstanding */
+	/* 0: taken. -EAGAIN: full, offer it again next round. Nothing else: a request that cannot be
+	 * carried out is taken and completes with its error from poll. */
+	int (*submit)(struct bdev_channel *channel, struct bdev_io *io);
+	/* Ring the bell for everything submitted in this round. NULL: nothing to do. */
+	void (*commit)(struct bdev_channel *channel);
+	/* Completes what is ready, calls io->done for each, returns how many. */
+	unsigned int (*poll)(struct bdev_channel *channel);
+	/* An fd that is readable when poll has something to complete; -1 when poll always completes
+	 * everything that was submitted. NULL: -1. The reactor drains it (eventfd). */
+	int (*event_fd)(struct bdev_channel *channel);
+};
+
+/* Owner: control thread. Drivers embed it as their first member. Read-only for reactors while open. */
+struct bdev {
+	const struct bdev_ops *ops;
+	char name[BDEV_NAME_MAX + 1];
+	char product[BDEV_PRODUCT_MAX + 1]; /* "Malloc disk": shown by SCSI INQUIRY and GET_ID default */
+	char serial[BDEV_SERIAL_MAX + 1];   /* default: the name */
+	struct bdev_info info;
+	/* private: */
+	unsigned int claims;
+	TAILQ_ENTRY(bdev) link;
+};
+
+struct bdev_channel {
+	struct bdev *bdev;
+	/* private (of whoever shares the channel on its reactor): */
+	unsigned int users;
+	LIST_ENTRY(bdev_channel) link;
+};
+
+/* ---- the drivers' constructors: control thread; on success the bdev is registered ---- */
+
+struct bdev_null_options {
+	const char *name;
+	uint64_t size;	     /* bytes */
+	uint32_t block_size; /* 0: 512 */
+};
+int bdev_null_create(const struct bdev_null_options *opts, struct bdev **ret_bdev, const char **ret_why);
+
+struct bdev_malloc_options {
+	const char *name; /* NULL: next free MallocN */
+	uint64_t size;
+	uint32_t block_size;
+	int numa_node; /* ENV_ANY_NODE */
+};
+int bdev_malloc_create(const struct bdev_malloc_options *opts, struct bdev **ret_bdev,
+		       const char **ret_why);
+
+struct bdev_aio_options {
+	const char *name;
+	const char *filename; /* regular file or block device, opened O_RDWR | O_DIRECT */
+	uint32_t block_size;  /* 0: the device's, else 512 */
+	bool read_only;
+};
+int bdev_aio_create(const struct bdev_aio_options *opts, struct bdev **ret_bdev, const char **ret_why);
+
+/* All return a negative errno and one line for the operator in *ret_why (thread-local buffer, valid
+ * until the next call): -EEXIST name taken, -EINVAL bad size/name, -ENOMEM, or open(2)'s errno. */
+
+/* ---- the registry: control thread ---- */
+
+int bdev_register(struct bdev *bdev, const char **ret_why);
+struct bdev *bdev_find(const char *name);
+struct bdev *bdev_next(const struct bdev *bdev); /* NULL: the first */
+/* -EBUSY while claimed, -ENOENT. Closes and frees the bdev. */
+int bdev_delete(const char *name, const char **ret_why);
+void bdev_delete_all(void); /* at exit; no claim is left */
+
+void bdev_claim(struct bdev *bdev);
+void bdev_release(struct bdev *bdev);
+
+/* Formats into the thread-local buffer that ret_why points to. */
+const char *bdev_why(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/*
+ * ---- the channels of one reactor ----
+ * A table of the open channels, shared by all queues that this reactor serves. Owner: that reactor.
+ */
+struct bdev_channels {
+	LIST_HEAD(, bdev_channel) list;
+};
+
+/* Opens the bdev's channel, or counts one more user of the open one. */
+int bdev_channels_get(struct bdev_channels *channels, struct bdev *bdev,
+		      struct bdev_channel **ret_channel);
+void bdev_channels_put(struct bdev_channels *channels, struct bdev_channel *channel);
+/* commit, then poll, every channel. Returns the number of completions. */
+unsigned int bdev_channels_poll(struct bdev_channels *channels);
+/* The fd to sleep on, or -1 when the channel never completes later than in the next poll. */
+int bdev_channel_event_fd(struct bdev_channel *channel);
+
+/* ---- the data path: on the channel's reactor ---- */
+
+static inline int bdev_submit(struct bdev_channel *channel, struct bdev_io *io)
+{
+	return channel->bdev->ops->submit(channel, io);
+}
+
+#endif

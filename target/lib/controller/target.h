@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Concepts
+ *   target      all that one daemon serves: controllers by name, where their sockets lie, the cores.
+ *   controller  one vhost socket: a device, its Cpumask, at most one session. The controller wires
+ *               session, device, bdev and reactor; it is the only layer that knows there are threads.
+ *
+ * Start: everything is created first, then target_listen() opens all sockets. A controller that is
+ * created later listens at once. All calls: control thread; every failure is a negative errno with
+ * one line for the operator in *ret_why (valid until the next call).
+ */
+#ifndef VHT_CONTROLLER_TARGET_H
+#define VHT_CONTROLLER_TARGET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/loop.h"
+#include "device/scsi/scsi.h"
+#include "env/env.h"
+#include "virtio/virtqueue.h"
+
+struct target;
+struct controller;
+
+struct target_options {
+	struct loop *loop;
+	const char *socket_dir; /* NULL or "": the current directory, names are used as they are */
+	struct env_cpuset cores; /* the ReactorMask; reactors are running */
+};
+
+int target_new(const struct target_options *opts, struct target **ret_target);
+/* Opens the listening sockets of all controllers. On failure those opened are gone again. */
+int target_listen(struct target *target, const char **ret_why);
+/* Ends all sessions, unlinks all sockets; calls done when the last queue is back. */
+void target_shutdown(struct target *target, void (*done)(void *arg), void *arg);
+void target_free(struct target *target); /* after shutdown; NULL is fine */
+
+struct controller_options {
+	const char *name;    /* the socket's file name */
+	const char *cpumask; /* NULL: the whole ReactorMask */
+	int listen_fd;	     /* -1: make the socket; otherwise a listening socket, taken over */
+};
+
+struct controller_blk_options {
+	const char *bdev;
+	bool read_only;
+	const char *serial;  /* NULL: the bdev's */
+	unsigned int queues; /* 0: default */
+};
+
+int controller_create_blk(struct target *target, const struct controller_options *opts,
+			  const struct controller_blk_options *blk, const char **ret_why);
+int controller_create_scsi(struct target *target, const struct controller_options *opts,
+			   const struct scsi_options *scsi, const char **ret_why);
+/* -EBUSY while a front-end is connected (scsi: or targets are attached and !force), -ENOENT. */
+int controller_delete(struct target *target, const char *name, bool force, const char **ret_why);
+/* -EBUSY while a front-end is connected. */
+int controller_add_scsi_target(struct target *target, const char *name, unsigned int number,
+			       const char *bdev, const char **ret_why);
+int controller_remove_scsi_target(struct target *target, const char *name, unsigned int number,
+				  const char **ret_why);
+
+/* What management shows. */
+struct controller_info {
+	const char *name;
+	const char *type;	 /* "blk", "scsi" */
+	const char *socket_path;
+	struct env_cpuset cpumask;
+	bool connected;
+	int core;		 /* of the running session, -1: none */
+	uint64_t features;	 /* negotiated */
+	uint64_t sessions;	 /* accepted since the start */
+	bool read_only;		 /* blk */
+	const char *bdev;	 /* blk */
+	struct {
+		const char *bdev; /* NULL: no such target */
+	} targets[SCSI_MAX_TARGETS]; /* scsi */
+};
+
+struct controller_queue_info {
+	unsigned int index;
+	bool running;
+	unsigned int size;
+	const char *broken; /* reason, NULL: fine */
+	struct virtq_stats stats; /* totals since the controller exists */
+};
+
+/* NULL: first. The order of creation. */
+struct controller *controller_next(struct target *target, const struct controller *controller);
+struct controller *controller_find(struct target *target, const char *name);
+void controller_get_info(const struct controller *controller, struct controller_info *ret_info);
+/* false: no queue of that index was ever started. */
+bool controller_get_queue(const struct controller *controller, unsigned int index,
+			  struct controller_queue_info *ret_info);
+unsigned int controller_max_queues(const struct controller *controller);
+
+#endif

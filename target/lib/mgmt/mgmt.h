@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Concepts: management by JSON-RPC 2.0 over a UNIX stream socket (mode 0600): requests are JSON
+ * objects one after the other, each answered in order by one object and a newline. Methods have
+ * their current names and those of 17.07 (docs/RPC.md). Owner: control thread; a slow or hostile client
+ * holds up nobody: bounded buffers, bounded number of clients.
+ */
+#ifndef VHT_MGMT_MGMT_H
+#define VHT_MGMT_MGMT_H
+
+#include "base/loop.h"
+#include "controller/target.h"
+
+struct mgmt;
+
+struct mgmt_options {
+	struct loop *loop;
+	struct target *target;
+	const char *path; /* of the socket */
+	void (*shutdown)(void *arg); /* the method spdk_kill_instance / shutdown was called */
+	void *arg;
+};
+
+/* A socket that nobody listens on any more is replaced; any other file is an error. */
+int mgmt_new(const struct mgmt_options *opts, struct mgmt **ret_mgmt, const char **ret_why);
+void mgmt_free(struct mgmt *mgmt); /* unlinks the socket; NULL is fine */
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Concepts
+ *   session    one connection of a front-end: negotiated features, memory table, rings, state.
+ *   owner      who serves the rings (the controller; a scripted one in tests and fuzzers). Reached by
+ *              struct vu_owner_ops.
+ *   operation  what the session asks of the owner: start a ring, stop it, swap its call eventfd. One at
+ *              a time. The owner answers with vu_session_complete(), at once or later; until then the
+ *              session reads no further message, so a slow drain holds up nobody else.
+ *
+ * Ring states (vhost-user, "Ring states"): a ring is handed to the owner when it is started (size,
+ * addresses and kick are set) and enabled; it is taken back by GET_VRING_BASE, by disabling it, by a
+ * new memory table (then started again), and when the connection ends. In the last case the stop
+ * is an abandon: completions that were not yet published stay unpublished.
+ *
+ * Owner of all: the control thread.
+ */
+#ifndef VHT_VHOST_USER_SESSION_H
+#define VHT_VHOST_USER_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/loop.h"
+#include "vhost_user/transport.h"
+#include "virtio/guest_mem.h"
+
+struct vu_session;
+
+struct vu_ring {
+	unsigned int index;
+	uint16_t size;
+	uint16_t base;
+	uint64_t features; /* negotiated virtio bits */
+	uint64_t desc_uva, avail_uva, used_uva;
+	int kick_fd, call_fd, err_fd; /* -1: none. Valid until the stop of the ring has completed. */
+	struct guest_mem *mem;
+};
+
+struct vu_owner_ops {
+	uint64_t (*features)(void *owner); /* virtio bits on offer; bit 30 is the session's */
+	unsigned int (*max_queues)(void *owner);
+	/* The driver's choice, a subset of features(); no ring is running. */
+	void (*negotiated)(void *owner, uint64_t features);
+	int (*config_read)(void *owner, uint32_t offset, void *buf, uint32_t len);
+	int (*config_write)(void *owner, uint32_t offset, const void *buf, uint32_t len);
+	/* Operations: answer each with vu_session_complete(). */
+	void (*ring_start)(void *owner, const struct vu_ring *ring);
+	void (*ring_stop)(void *owner, unsigned int index, bool abandon); /* drains */
+	void (*ring_set_call)(void *owner, unsigned int index, int call_fd);
+	/* The connection is over (why: one line, static) and every ring has been stopped. The owner frees
+	 * the session from here or later. */
+	void (*closed)(void *owner, const char *why);
+};
+
+/* Takes the transport over, also on failure. */
+int vu_session_new(struct loop *loop, struct vu_transport *transport, const struct vu_owner_ops *ops,
+		   void *owner, struct vu_session **ret_session);
+/* Ends the connection from our side: rings are stopped first, then closed() is called. */
+void vu_session_close(struct vu_session *session, const char *why);
+void vu_session_free(struct vu_session *session); /* after closed(); NULL is fine */
+
+/*
+ * Answer to the pending operation. ring_start: result 0 or a negative errno (the ring then stays
+ * stopped and the message fails). ring_stop: base = next available index. ring_set_call: result 0.
+ */
+void vu_session_complete(struct vu_session *session, int result, uint16_t base);
+
+/* Is the peer gone although we have not read the end of the connection yet? */
+bool vu_session_peer_gone(const struct vu_session *session);
+bool vu_session_ring_running(const struct vu_session *session, unsigned int index);
+
+/* Tells the front-end that the config space changed (BACKEND_CONFIG_CHANGE_MSG), if it gave us a
+ * channel; never blocks. -ENOTCONN: no channel; -EAGAIN: the channel is full. */
+int vu_session_config_changed(struct vu_session *session);
+
+/* Features of the protocol that this back-end knows, for --print-capabilities and docs. */
+uint64_t vu_protocol_features(void);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Concepts: how messages travel: a UNIX socket, or recorded bytes for fuzzing (replay). A transport
+ * delivers whole messages with the file descriptors that came along; it bounds and checks only
+ * what it needs for framing. Owner: the control thread.
+ */
+#ifndef VHT_VHOST_USER_TRANSPORT_H
+#define VHT_VHOST_USER_TRANSPORT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct vu_message;
+struct vu_transport;
+
+struct vu_transport_ops {
+	/*
+	 * One message. 1: *msg is filled, its fds are the caller's. 0: nothing complete yet. Negative:
+	 * -ECONNRESET end of connection, -EPROTO framing broken (wrong version, payload too long,
+	 * too many or truncated descriptors); every received fd has been closed.
+	 */
+	int (*recv)(struct vu_transport *transport, struct vu_message *ret_msg);
+	/* Sends the whole message or fails; the fds stay the caller's. */
+	int (*send)(struct vu_transport *transport, const struct vu_message *msg);
+	int (*fd)(const struct vu_transport *transport); /* to watch for EPOLLIN; -1: none */
+	void (*free)(struct vu_transport *transport);
+};
+
+struct vu_transport {
+	const struct vu_transport_ops *ops;
+};
+
+/* Takes the connected socket over, also on failure. */
+int vu_socket_new(int fd, struct vu_transport **ret_transport);
+
+/*
+ * Recorded bytes: the stream is cut into messages as a socket would; a byte string in the record
+ * says which descriptors (memfd, eventfd, pipe, none) come with each (see replay.c). `sent` counts
+ * replies. The bytes stay the caller's.
+ */
+int vu_replay_new(const uint8_t *data, size_t len, struct vu_transport **ret_transport);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Concepts: a virtio device (blk, scsi) independent of its transport. This header is the only place
+ * where devices meet vhost_user and controller.
+ *
+ * The life of a queue: queue_start on its reactor; then once per round queue_poll (pop, parse,
+ * submit), completions of bdevs push, and the owner commits the virtqueue at the end of the round.
+ * To stop it the owner no longer calls queue_poll, goes on polling the bdev channels until
+ * virtq_inflight() is 0 (queue_drain hands back what the device itself holds on to), then queue_stop.
+ */
+#ifndef VHT_VIRTIO_DEVICE_H
+#define VHT_VIRTIO_DEVICE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "virtio/virtqueue.h"
+
+struct bdev_channels;
+struct virtio_device;
+
+/* Owner: the reactor that serves the queue. A device embeds it as the first member of its own. */
+struct device_queue {
+	struct virtio_device *device;
+	struct virtq *vq;
+	unsigned int index;
+};
+
+struct virtio_device_ops {
+	const char *type; /* "blk", "scsi" */
+	/* Control thread. */
+	uint64_t (*features)(const struct virtio_device *device); /* offered device-type bits */
+	unsigned int (*max_queues)(const struct virtio_device *device); /* all kinds together */
+	/* Size of the request struct of queue `index`. */
+	size_t (*req_size)(const struct virtio_device *device, unsigned int index);
+	/* A new session negotiated these bits; no queue is running. */
+	void (*negotiated)(struct virtio_device *device, uint64_t features);
+	/* Config space. Reads beyond its end give zeroes; -EINVAL: offset or length beyond 256 or field
+	 * not writable (virtio 1.2, 2.5; 5.2.4). */
+	int (*config_read)(const struct virtio_device *device, uint32_t offset, void *buf, uint32_t len);
+	int (*config_write)(struct virtio_device *device, uint32_t offset, const void *buf, uint32_t len);
+	/* On the reactor of the queue. All queues of one device run on one reactor. */
+	int (*queue_start)(struct virtio_device *device, unsigned int index, struct virtq *vq,
+			   struct bdev_channels *channels, struct device_queue **ret_queue);
+	unsigned int (*queue_poll)(struct device_queue *queue); /* returns the requests popped */
+	void (*queue_drain)(struct device_queue *queue); /* push back requests that wait for events or
+							    for room in a bdev; those never submitted
+							    complete with an error */
+	void (*queue_stop)(struct device_queue *queue); /* nothing is in flight; frees it */
+	/* Control thread; no queue is running. Releases the bdevs. */
+	void (*free)(struct virtio_device *device);
+};
+
+struct virtio_device {
+	const struct virtio_device_ops *ops;
+};
+
+#define VIRTIO_CONFIG_SPACE_MAX 256 /* vhost-user: VHOST_USER_CONFIG payload bound */
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Concepts
+ *   region      a piece of guest memory that the front-end shared as a file descriptor.
+ *   snapshot    (struct guest_mem) an immutable, reference-counted set of mapped regions. A change of
+ *               the memory table makes a new snapshot; the old one is unmapped with its last user.
+ *   translator  guest_mem_translate() is the only way from a guest address to a pointer (rule R3).
+ *
+ * Guest memory may change under us at any instant, and the file behind it may be cut short: a SIGBUS
+ * inside a mapping replaces it by zero pages and marks the snapshot as lost (rule R9).
+ * Threads: a snapshot may be read by any; reference counting is atomic.
+ */
+#ifndef VHT_VIRTIO_GUEST_MEM_H
+#define VHT_VIRTIO_GUEST_MEM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/cleanup.h"
+
+#define GUEST_MEM_MAX_REGIONS 512
+
+struct guest_mem_region {
+	uint64_t gpa;	    /* guest physical address */
+	uint64_t size;	    /* bytes */
+	uint64_t uva;	    /* the front-end's own address of it: ring addresses are given in these */
+	uint64_t fd_offset; /* where the region starts in fd */
+	int fd;		    /* borrowed: the mapping outlives it */
+};
+
+struct guest_mem;
+
+/*
+ * Maps all regions. -EINVAL: none, too many, empty, overflowing, overlapping in guest or front-end
+ * addresses, beyond the end of its file, or fd not a mappable file; or mmap(2)'s errno.
+ */
+int guest_mem_new(const struct guest_mem_region *regions, unsigned int region_n,
+		  struct guest_mem **ret_mem);
+struct guest_mem *guest_mem_ref(struct guest_mem *mem);
+void guest_mem_unref(struct guest_mem *mem); /* NULL is fine */
+DEFINE_CLEANUP(struct guest_mem *, guest_mem_unref)
+
+/*
+ * Appends the pieces of [gpa, gpa + len) to iov, of which *iov_n of iov_max elements are in use.
+ * Pieces that are contiguous here are merged with the element before them if it ends there.
+ * -EFAULT: some byte is not guest memory. -E2BIG: more pieces than room. len 0 appends nothing.
+ * On failure *iov_n is unchanged.
+ */
+int guest_mem_translate(const struct guest_mem *mem, uint64_t gpa, uint64_t len, struct iovec *iov,
+			unsigned int iov_max, unsigned int *iov_n);
+
+/* The pointer to [uva, uva + len), front-end addresses, which must lie in one region and be aligned
+ * to `align`; NULL otherwise. For rings only. */
+void *guest_mem_ring_ptr(const struct guest_mem *mem, uint64_t uva, uint64_t len, uint64_t align);
+
+/* Has a mapping of this snapshot been lost to SIGBUS? One relaxed load. */
+bool guest_mem_is_lost(const struct guest_mem *mem);
+/* Installs the SIGBUS handler; once, by the program, before the first session. */
+int guest_mem_install_sigbus_handler(void);
+
+#endif

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Concepts
+ *   virtq    one virtqueue as the device side sees it. Devices pop requests and push them back; they
+ *            never see a descriptor, nor know the ring format (split here; packed has its own file).
+ *   request  a checked descriptor chain: private copies of the descriptors, translated to iovecs, the
+ *            device-readable ones first. Lives in a slot that the queue preallocated; the device's own
+ *            per-request data lies behind it in the same slot.
+ *   batch    pop takes what is there, push only stages, commit publishes all staged requests with one
+ *            index update and decides once whether to call the driver.
+ *   broken   a ring that told a lie (bad index, loop, address outside of guest memory...). It is not
+ *            looked at any more, its error eventfd is raised; everything else goes on (rule R6).
+ *
+ * Owner: created and freed by the control thread; in between every function but virtq_read_stats()
+ * belongs to the reactor that the queue was handed to.
+ */
+#ifndef VHT_VIRTIO_VIRTQUEUE_H
+#define VHT_VIRTIO_VIRTQUEUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "virtio/guest_mem.h"
+
+#define VIRTQ_MAX_SIZE 32768 /* virtio 1.2, 2.7: largest queue size of a split ring */
+#define VIRTQ_MAX_SEGMENTS 1024 /* descriptors in one chain or indirect table; Windows sends 515 */
+
+#define VIRTIO_RING_F_INDIRECT_DESC 28
+#define VIRTIO_RING_F_EVENT_IDX 29
+#define VIRTIO_F_VERSION_1 32
+
+/* First member of a device's request struct. The device reads it; the queue writes it. */
+struct virtq_req {
+	struct iovec *iov; /* out_n device-readable elements, then in_n device-writable ones */
+	uint16_t out_n;
+	uint16_t in_n;
+	uint64_t out_len; /* bytes in the readable part */
+	uint64_t in_len;  /* bytes in the writable part */
+	/* private: */
+	uint16_t head;
+	uint16_t spill;
+};
+
+static inline struct iovec *virtq_req_out(const struct virtq_req *req)
+{
+	return req->iov;
+}
+
+static inline struct iovec *virtq_req_in(const struct virtq_req *req)
+{
+	return req->iov + req->out_n;
+}
+
+/* Written by the reactor with relaxed stores, read by anyone with relaxed loads. */
+struct virtq_stats {
+	uint64_t requests;	   /* popped */
+	uint64_t read_bytes;	   /* counted by the device: data to the driver */
+	uint64_t written_bytes;	   /* counted by the device: data from the driver */
+	uint64_t kicks;		   /* available-buffer notifications received */
+	uint64_t calls;		   /* used-buffer notifications sent */
+	uint64_t suppressed_calls; /* commits that needed none */
+	uint64_t batches;	   /* pops that found something */
+	uint64_t malformed;	   /* requests or rings that broke a rule */
+};
+
+struct virtq_config {
+	uint16_t size; /* power of two for split rings, <= VIRTQ_MAX_SIZE */
+	uint64_t features; /* negotiated bits */
+	struct guest_mem *mem; /* the queue takes its own reference */
+	uint64_t desc_uva, avail_uva, used_uva; /* front-end addresses of the three parts */
+	uint16_t base;	 /* next available index (vhost-user SET_VRING_BASE) */
+	int kick_fd, call_fd, err_fd; /* borrowed, each may be -1 */
+	size_t req_size; /* of the device's request struct, >= sizeof(struct virtq_req) */
+	uint64_t max_req_bytes; /* byte budget of one request (rule R2), 0: no bound but 2^32 */
+	int numa_node;
+};
+
+struct virtq;
+
+/*
+ * -EINVAL: bad size; -EFAULT: a part of the ring is not (aligned) guest memory; -ENOMEM. All memory
+ * that the queue will ever need is taken here. used_idx is read from the ring.
+ */
+int virtq_new(const struct virtq_config *config, struct virtq **ret_vq);
+void virtq_free(struct virtq *vq); /* NULL is fine. Requests that are still out are forgotten. */
+
+/* Fetches up to max requests. 0: nothing there, no free slot, or the ring is broken. */
+unsigned int virtq_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int max);
+/* Hands back a request of this queue; `written` = bytes put into its writable part, from its start. */
+void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written);
+/* Publishes what was pushed; calls the driver if it wants to be called. Returns how many. */
+unsigned int virtq_commit(struct virtq *vq);
+/* Forgets what was pushed and not committed: the session is dead, its successor resubmits. */
+void virtq_abandon(struct virtq *vq);
+
+/* Ask for kicks. False: something is available already (or became so). Then poll again. */
+bool virtq_arm(struct virtq *vq);
+/* No kicks, please: the queue is polled. Drains the kick eventfd and counts. */
+void virtq_disarm(struct virtq *vq);
+int virtq_kick_fd(const struct virtq *vq);
+/* Swaps the call eventfd and signals the new one once (a call may have been lost between them). */
+void virtq_set_call_fd(struct virtq *vq, int call_fd);
+
+/* The device found the driver at fault and has no way to tell it (no status byte). */
+void virtq_break(struct virtq *vq, const char *reason);
+bool virtq_is_broken(const struct virtq *vq);
+const char *virtq_broken_reason(const struct virtq *vq); /* static text, NULL if not broken */
+
+unsigned int virtq_inflight(const struct virtq *vq); /* popped and not pushed */
+uint16_t virtq_base(const struct virtq *vq); /* next available index, for GET_VRING_BASE */
+
+struct virtq_stats *virtq_stats(struct virtq *vq); /* for the device's byte counters */
+void virtq_read_stats(const struct virtq *vq, struct virtq_stats *ret_stats); /* any thread */
+
+static inline void virtq_count(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+#endif
