@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Matrix files: expansion, constraints, stable ids, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vhostlab import matrix
+from vhostlab.paths import source_dir
+
+JOBS = source_dir() / "fio-jobs"
+
+
+def expand(**doc: Any) -> matrix.Matrix:
+    return matrix.expand({"name": "m", "runtime_s": 1} | doc, "m.toml")
+
+
+@pytest.mark.parametrize("path", sorted((JOBS / "matrix").glob("*.toml")), ids=lambda p: p.stem)
+def test_shipped_matrices_name_job_files_that_exist(path: Path) -> None:
+    loaded = matrix.load(path)
+    assert loaded.name == path.stem
+    assert loaded.summary
+    for cell in loaded.cells:
+        assert (JOBS / f"{cell.job}.fio").is_file()
+    assert len({cell.id for cell in loaded.cells}) == len(loaded.cells)
+
+
+def test_smoke_covers_every_device_and_bdev_and_stays_small() -> None:
+    cells = matrix.load(JOBS / "matrix" / "smoke.toml").cells
+    assert {(c.params["device"], c.params["bdev"]) for c in cells} == {
+        (d, b) for d in ("blk", "scsi") for b in ("null", "malloc", "aio")
+    }
+    assert {c.params["depth"] for c in cells} == {1, 32}
+    assert 12 <= len(cells) <= 16
+
+
+def test_ids_depend_on_nothing_but_the_parameters() -> None:
+    one = expand(axes={"a": ["x", "y"], "b": [1, 2]})
+    other = expand(axes={"b": [2, 3], "a": ["x"]}, name="other", runtime_s=9)
+    by_params = {(c.params["a"], c.params["b"]): c.id for c in one.cells}
+    assert by_params["x", 2] == next(c.id for c in other.cells if c.params["b"] == 2)
+    # written down once: a changed id would cut every history in two
+    assert matrix.Cell({"device": "blk", "depth": 1}).id == "e81c01361e"
+
+
+def test_exclude_drops_what_agrees_with_every_key() -> None:
+    cells = expand(axes={"a": ["x", "y"], "b": [1, 2]}, exclude=[{"a": "x", "b": [1, 2]}]).cells
+    assert [c.label() for c in cells] == ["y 1", "y 2"]
+
+
+def test_when_requires_only_where_it_matches() -> None:
+    rule = {"match": {"a": "x"}, "require": {"b": 2}}
+    cells = expand(axes={"a": ["x", "y"], "b": [1, 2]}, when=[rule]).cells
+    assert [c.label() for c in cells] == ["x 2", "y 1", "y 2"]
+
+
+def test_true_and_one_are_different_values() -> None:
+    cells = expand(axes={"a": [True, 1]}, exclude=[{"a": True}]).cells
+    assert [c.params["a"] for c in cells] == [1]
+    assert matrix.Cell({"a": True}).id != matrix.Cell({"a": 1}).id
+
+
+@pytest.mark.parametrize(
+    ("doc", "message"),
+    [
+        ({"name": ""}, "needs a name"),
+        ({"runtime_s": 0}, "runtime_s"),
+        ({"runtime_s": "2"}, "runtime_s"),
+        ({"runtime_s": True}, "runtime_s"),
+        ({"axis": {}}, "unknown key axis"),
+        ({"axes": {}}, "at least one axis"),
+        ({"axes": {"a": []}}, "axis a"),
+        ({"axes": {"a": "x"}}, "axis a"),
+        ({"axes": {"a": [1.5]}}, "1.5"),
+        ({"axes": {"a": [1, 1]}}, "twice"),
+        ({"axes": {f"a{n}": list(range(10)) for n in range(5)}}, "100000 combinations"),
+        ({"exclude": [{"b": 1}]}, "b is not an axis"),
+        ({"exclude": [{"a": 7}]}, "no value 7"),
+        ({"exclude": [{}]}, "at least one key"),
+        ({"exclude": {"a": 1}}, r"write \[\[exclude\]\]"),
+        ({"exclude": [{"a": 1}, {"a": 2}]}, "leave no cell"),
+        ({"when": [{"match": {"a": 1}}]}, "match and require"),
+        ({"when": [{"match": {"a": 1}, "require": {"c": 1}}]}, "when 1 match|c is not an axis"),
+    ],
+)
+def test_refused_with_place_and_reason(doc: dict[str, Any], message: str) -> None:
+    with pytest.raises(matrix.MatrixError, match=message) as caught:
+        expand(**({"axes": {"a": [1, 2]}} | doc))
+    assert "m.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unreadable_and_broken_files(tmp_path: Path) -> None:
+    with pytest.raises(matrix.MatrixError, match=r"cannot read the matrix .*absent"):
+        matrix.load(tmp_path / "absent.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("name = ")
+    with pytest.raises(matrix.MatrixError, match=r"broken\.toml: Invalid value"):
+        matrix.load(broken)
+    broken.write_bytes(b"\xff\xfe")
+    with pytest.raises(matrix.MatrixError, match=r"broken\.toml"):
+        matrix.load(broken)
+
+
+def test_a_cell_without_fio_axes_names_the_missing_one() -> None:
+    with pytest.raises(matrix.MatrixError, match="pattern"):
+        _ = matrix.Cell({"a": 1}).job
+
+
+values = st.one_of(st.integers(0, 5), st.booleans(), st.sampled_from("xyz"))
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), values, min_size=1))
+def test_id_ignores_order_and_tells_values_apart(params: dict[str, matrix.Value]) -> None:
+    cell = matrix.Cell(params)
+    assert matrix.Cell(dict(reversed(params.items()))).id == cell.id
+    key = next(iter(params))
+    assert matrix.Cell(params | {key: "other"}).id != cell.id
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.lists(values, min_size=1, unique_by=repr)))
+def test_without_rules_the_cells_are_the_whole_product(axes: dict[str, list[Any]]) -> None:
+    if not axes:
+        return
+    size = 1
+    for listed in axes.values():
+        size *= len(listed)
+    assert len({c.id for c in expand(axes=axes).cells}) == size
