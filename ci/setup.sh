@@ -105,9 +105,10 @@ missing() {
 
 # The packages that no source of the package manager offers.
 apt_unknown() {
-	local p
+	local p policy
 	for p in "$@"; do
-		if ! apt-cache policy "$p" 2>/dev/null | grep -q '^  Candidate: [^(]'; then
+		policy=$(apt-cache policy "$p" 2>/dev/null)
+		if ! grep -q '^  Candidate: [^(]' <<<"$policy"; then
 			printf '%s\n' "$p"
 		fi
 	done

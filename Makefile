@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# The front door. It holds no logic: set-up is ci/setup.sh and ci/venv.sh, building is meson and ninja,
+# guests are the vhostlab command. Every step can be run by hand; `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := all
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# What a caller may set: make vmtest TARGET=qemu-storage-daemon RESULTS=/tmp/out
+TARGET ?= vhostlab
+RESULTS ?=
+DRY_RUN ?=
+FUZZ_SECONDS ?= 20
+
+BIN := .venv/bin
+BUILD := build
+VHOST := target/app/vhost/vhost
+VHOSTCTL := target/app/vhostctl/vhostctl
+VENV := .venv/.stamp
+REPORTS := $(BUILD)/reports
+
+VMTEST_FLAGS = --target $(TARGET) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(RESULTS),--results $(RESULTS))
+
+.PHONY: all build test vmtest guest-shell lint format check-c check-py check-protocol check-vm fuzz \
+	selftest docs setup venv lock clean distclean help
+
+all: build ## same as build
+
+##@ Use it
+
+build: setup ## build the daemon and its client: target/app/vhost/vhost, target/app/vhostctl/vhostctl
+	@ci/build.sh release
+	@install -C -m 755 $(BUILD)/release/$(VHOST) $(VHOST)
+	@install -C -m 755 $(BUILD)/release/$(VHOSTCTL) $(VHOSTCTL)
+
+vmtest: build venv ## boot a guest on the target, run the fio matrix, write a report (TARGET= RESULTS= DRY_RUN=1)
+	@$(BIN)/vhostlab vmtest $(VMTEST_FLAGS)
+
+guest-shell: DRY_RUN = 1
+guest-shell: vmtest ## boot the guest of vmtest and leave it up for a person
+
+test: setup venv ## everything short: lint, unit, fuzz smoke, protocol, self-tests, one small guest
+	@$(BIN)/python ci/steps.py
+
+##@ Single steps of test
+
+lint: build venv ## layout, warnings, layers, types, shell scripts and man pages (also: ci/lint.sh NAME)
+	@ci/lint.sh
+
+check-c: setup ## C unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@ci/check_c.sh
+
+fuzz: setup ## run each fuzz target for FUZZ_SECONDS (20)
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) ci/fuzz.sh
+
+check-py: selftest check-protocol ## all Python tests
+
+selftest: venv ## tests of the harness, of the judge and of ci, without a guest
+	@$(BIN)/python -m pytest -q --junit-xml=$(REPORTS)/selftest.xml ci/tests harness/selftests perf/tests
+
+check-protocol: build venv ## drive a real daemon as a front-end would, message by message
+	@$(BIN)/python -m pytest -q --junit-xml=$(REPORTS)/protocol.xml target/tests
+
+check-vm: build venv ## one small guest: boot, look at the disks, a little I/O
+	@$(BIN)/vhostlab vmtest --suite quick --results $(REPORTS)/vm-quick
+
+docs: setup ## check the man pages
+	@ci/lint.sh man
+
+format: venv ## lay out C and Python sources as lint wants them
+	@ci/lint.sh --fix
+
+##@ Set-up and tidying
+
+setup: ## install the distribution's packages that are missing
+	@ci/setup.sh
+
+venv: $(VENV) ## make .venv with the Python packages of requirements.lock
+
+$(VENV): requirements.lock pyproject.toml ci/venv.sh | setup
+	@ci/venv.sh
+
+lock: setup ## write requirements.lock anew from pyproject.toml
+	@ci/venv.sh --lock
+
+clean: ## remove what was built
+	rm -rf $(BUILD) $(VHOST) $(VHOSTCTL)
+
+distclean: clean ## remove .venv, caches and results too
+	rm -rf .venv results .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find . -name '*.egg-info' -prune -exec rm -rf {} +
+
+help: ## list the targets
+	@awk -f ci/help.awk $(MAKEFILE_LIST)

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Configure (once) and build one flavour of the C tree into build/NAME:
+#   release   gcc, optimised, on DPDK: what users run
+#   asan      gcc, AddressSanitizer and UndefinedBehaviorSanitizer, on the posix environment: unit tests
+#   fuzz      clang, libFuzzer and the same sanitizers, on the posix environment
+# Warnings are errors in all of them.
+#
+#   ci/build.sh NAME [NINJA-TARGET...]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+name=${1-}
+shift || true
+dir=build/$name
+sanitize=(--buildtype=debug -Doptimization=1 -Denv=posix "-Db_sanitize=address,undefined" -Db_lundef=false
+	-Dc_args=-fno-sanitize-recover=all)
+
+case $name in
+release) flavour=(--buildtype=debugoptimized -Doptimization=3 -Denv=dpdk) ;;
+asan) flavour=("${sanitize[@]}") ;;
+fuzz)
+	flavour=("${sanitize[@]}" -Dfuzzing=true)
+	export CC=clang
+	;;
+*)
+	echo "usage: ci/build.sh release|asan|fuzz [NINJA-TARGET...]" >&2
+	exit 2
+	;;
+esac
+
+if [ ! -f "$dir/build.ninja" ]; then
+	rm -rf "$dir"
+	log=build/$name-setup.log
+	mkdir -p build
+	if ! meson setup "$dir" "${flavour[@]}" >"$log" 2>&1; then
+		cat "$log" >&2
+		echo "build: meson could not configure $name (its message is above, also in $log)" >&2
+		exit 1
+	fi
+fi
+
+if [ -n "${JOBS-}" ]; then
+	set -- -j "$JOBS" "$@"
+fi
+exec ninja --quiet -C "$dir" "$@"

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# All checks that read the sources without running them. Each can be run alone:
+#
+#   ci/lint.sh [format|build|layers|ruff|mypy|shell|man ...]
+#   ci/lint.sh --fix     lay out the C and Python sources as the checks want them
+#
+# Goes through all of them even when one fails, and says at the end which did.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+bin=.venv/bin
+all=(format build layers ruff mypy shell man)
+
+c_sources() { find target harness -name build -prune -o -name '*.[ch]' -print; }
+shell_sources() { find ci harness vm-images .ci -type f \( -name '*.sh' -o -path .ci/run \) -print; }
+man_sources() { find docs/man -name '*.[1-8]' -print; }
+
+# each COMMAND...: run it on the list of files on standard input; an empty list is an error, not a success.
+each() {
+	local files
+	mapfile -t files
+	[ ${#files[@]} -gt 0 ] || { echo "no file to check" >&2; return 1; }
+	"$@" "${files[@]}"
+}
+
+lint_format() {
+	c_sources | each $bin/clang-format --dry-run -Werror
+	$bin/ruff format --check --quiet . || { echo "these need 'make format':"; $bin/ruff format --check .; return 1; }
+}
+lint_build() {
+	local flavour
+	for flavour in release asan fuzz; do
+		ci/build.sh $flavour
+	done
+}
+lint_layers() { $bin/python ci/layers.py; }
+lint_ruff() { $bin/ruff check --quiet .; }
+lint_mypy() {
+	# One run per area: each has a conftest.py and helpers of the same names.
+	local area status=0
+	for area in ci harness perf target/tests; do
+		$bin/mypy --no-error-summary "$area" || status=1
+	done
+	return $status
+}
+lint_shell() { shell_sources | each shellcheck; }
+lint_man() { man_sources | each mandoc -T lint -W warning; }
+
+if [ "${1-}" = --fix ]; then
+	c_sources | each $bin/clang-format -i
+	$bin/ruff check --quiet --fix --select I .
+	$bin/ruff format --quiet .
+	exit
+fi
+
+[ $# -gt 0 ] || set -- "${all[@]}"
+failed=()
+for step in "$@"; do
+	if [ "$(type -t "lint_$step")" != function ]; then
+		echo "lint: unknown check '$step' (there are: ${all[*]})" >&2
+		exit 2
+	fi
+	# A subshell of its own keeps `set -e` in force inside the step.
+	set +e
+	output=$(set -e; "lint_$step" 2>&1)
+	status=$?
+	set -e
+	if [ $status -eq 0 ]; then
+		printf 'lint: %-8s ok\n' "$step"
+	else
+		printf 'lint: %-8s FAILED\n%s\n' "$step" "$output"
+		failed+=("$step")
+	fi
+done
+
+if [ ${#failed[@]} -gt 0 ]; then
+	echo "lint: failed: ${failed[*]}" >&2
+	exit 1
+fi
