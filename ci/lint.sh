@@ -3,7 +3,7 @@
 #
 # All checks that read the sources without running them. Each can be run alone:
 #
-#   ci/lint.sh [format|build|layers|ruff|mypy|shell|man ...]
+#   ci/lint.sh [format|build|layers|ruff|mypy|shell|man|sources ...]
 #   ci/lint.sh --fix     lay out the C and Python sources as the checks want them
 #
 # Goes through all of them even when one fails, and says at the end which did.
@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 bin=.venv/bin
-all=(format build layers ruff mypy shell man)
+all=(sources format build layers ruff mypy shell man)
 
 c_sources() { find target harness -name build -prune -o -name '*.[ch]' -print; }
 shell_sources() { find ci harness vm-images .ci -type f \( -name '*.sh' -o -path .ci/run \) -print; }
@@ -25,6 +25,21 @@ each() {
 	"$@" "${files[@]}"
 }
 
+# What no tool checks: the licence in the first two lines, and files that hold one idea.
+lint_sources() {
+	local file status=0
+	while read -r file; do
+		if ! grep -q 'SPDX-License-Identifier: BSD-3-Clause' <(head -n 2 "$file"); then
+			echo "$file:1: no SPDX-License-Identifier"
+			status=1
+		fi
+		if [ "$(wc -l <"$file")" -gt 800 ]; then
+			echo "$file: over 800 lines"
+			status=1
+		fi
+	done < <(c_sources; shell_sources; find ci harness perf target -name '*.py')
+	return $status
+}
 lint_format() {
 	c_sources | each $bin/clang-format --dry-run -Werror
 	$bin/ruff format --check --quiet . || { echo "these need 'make format':"; $bin/ruff format --check .; return 1; }
