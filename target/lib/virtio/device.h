@@ -24,6 +24,9 @@ struct device_queue {
 	struct virtio_device *device;
 	struct virtq *vq;
 	unsigned int index;
+	/* The device has nothing to do with this queue for now (an event queue without events): it is
+	 * neither polled nor armed, so its buffers stay available to a successor. */
+	bool quiescent;
 };
 
 struct virtio_device_ops {

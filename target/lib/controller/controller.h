@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Inside of the controller layer: what target.c, controller.c and session.c share. Owner of all:
+ * control thread.
+ *
+ * The life of a controller: created -> listening -> (connected -> listening)* -> deleted. While
+ * connected, its session hands rings over and takes them back; all of them run on one core, chosen
+ * when the first ring starts.
+ */
+#ifndef VHT_CONTROLLER_CONTROLLER_H
+#define VHT_CONTROLLER_CONTROLLER_H
+
+#include <sys/queue.h>
+
+#include "base/log.h"
+#include "controller/core.h"
+#include "controller/listener.h"
+#include "controller/target.h"
+#include "vhost_user/session.h"
+
+/* Byte budget of one request (rule R2): above what any driver sends, and bounded. */
+#define MAX_REQUEST_BYTES (UINT64_C(64) << 20)
+
+/* A core and how many controllers run on it. */
+struct placement {
+	struct core *core;
+	unsigned int controllers;
+};
+
+struct target {
+	struct loop *loop;
+	char *socket_dir;
+	struct env_cpuset cores;
+	bool listening;
+	bool shutting_down;
+	void (*shutdown_done)(void *arg);
+	void *shutdown_arg;
+	unsigned int placement_n;
+	struct placement *placements; /* ordered by core number */
+	TAILQ_HEAD(, controller) controllers;
+};
+
+/* One queue of a controller over all its sessions: what runs now, and the totals of what ran. */
+struct controller_queue {
+	struct core_queue run; /* .vq != NULL: handed over */
+	struct controller *controller;
+	bool started_ever;
+	uint16_t size;
+	struct virtq_stats totals;
+};
+
+struct controller {
+	struct target *target;
+	char *name;
+	char *path;
+	int listen_fd; /* handed in and not yet used, or -1 */
+	struct env_cpuset cpumask;
+	struct virtio_device *device;
+	struct bdev *bdev; /* blk: what the device serves */
+	bool read_only;	   /* blk */
+	bool is_scsi;
+	struct listener listener;
+	struct vu_session *session;
+	struct placement *placement; /* while any ring of the session runs */
+	uint64_t features;
+	uint64_t sessions;
+	unsigned int queue_n;
+	struct controller_queue *queues;
+	struct log_limiter limiter;
+	TAILQ_ENTRY(controller) link;
+};
+
+/* session.c */
+void controller_connection_waits(void *arg);
+void controller_close_session(struct controller *controller, const char *reason);
+
+/* info.c: adds what the queue has counted since it was started. */
+void controller_add_queue_stats(struct virtq_stats *sum, const struct virtq *vq);
+/* target.c: called when a session is gone. */
+void target_session_ended(struct target *target);
+/* placement.c: the core of the mask that runs the fewest controllers, lowest number on ties. */
+struct placement *placement_choose(struct target *target, const struct env_cpuset *mask);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Concepts
+ *   core   what the controllers run on one reactor: the queues it serves and the bdev channels they
+ *          share. Once per round: every queue pops and submits, every channel commits and polls, every
+ *          queue publishes.
+ *
+ * Owner of struct core: its reactor; created and freed by the control thread while the reactor does
+ * not run it. struct core_queue belongs to the control thread, except from core_start_queue() until
+ * `done` of core_stop_queue(): then to the reactor. Requests go there and answers come back as
+ * messages; one at a time per queue.
+ */
+#ifndef VHT_CONTROLLER_CORE_H
+#define VHT_CONTROLLER_CORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/loop.h"
+#include "reactor/reactor.h"
+#include "virtio/device.h"
+
+struct core;
+
+/* reactor's thread need not know: everything is posted to it. loop: where answers are sent. */
+int core_new(struct reactor *reactor, struct loop *loop, struct core **ret_core);
+void core_free(struct core *core); /* after the reactors have stopped; NULL is fine */
+struct reactor *core_reactor(const struct core *core);
+
+struct core_queue {
+	/* set by the owner before core_start_queue() */
+	struct virtio_device *device;
+	unsigned int index;
+	struct virtq *vq;
+	/* Control thread: the answer to start, stop or set_call. result: 0 or a negative errno. */
+	void (*done)(struct core_queue *queue, int result);
+	/* Control thread: the ring was found broken. Once per start. */
+	void (*broken)(struct core_queue *queue);
+	/* private: */
+	struct core *core;
+	struct device_queue *dq;
+	struct msg request, answer, broken_note;
+	int result;
+	int call_fd;
+	bool draining;
+	bool abandon;
+	bool kick_watched;
+	bool broken_seen;
+	LIST_ENTRY(core_queue) link;
+};
+
+void core_start_queue(struct core *core, struct core_queue *queue);
+/* Drains: answers when nothing of the queue is in flight any more. abandon: completions that were not
+ * yet published stay unpublished. */
+void core_stop_queue(struct core_queue *queue, bool abandon);
+void core_set_call(struct core_queue *queue, int call_fd);
+
+#endif

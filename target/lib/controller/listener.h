@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Concepts: the listening UNIX socket of one controller: its path, its file, its watch. The target is
+ * always the server. Owner: control thread.
+ */
+#ifndef VHT_CONTROLLER_LISTENER_H
+#define VHT_CONTROLLER_LISTENER_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/loop.h"
+
+struct listener {
+	/* private: */
+	char *path; /* NULL: the socket was handed in, its file is not ours */
+	int fd;
+	struct loop_watch *watch;
+	dev_t dev; /* identity of our socket file: somebody else's is not unlinked */
+	ino_t ino;
+	void (*ready)(void *arg);
+	void *arg;
+};
+
+/*
+ * Joins dir and name, and checks the length. -ENAMETOOLONG. The result is the caller's to free().
+ */
+int listener_path(const char *dir, const char *name, char **ret_path, const char **ret_why);
+
+/*
+ * Binds and listens at path with mode 0660. A socket file that nobody listens on is replaced;
+ * -EADDRINUSE: a process listens there; -EEXIST: it is not a socket; or errno of the system call.
+ * ready() is called whenever a connection waits. fd >= 0: a listening socket to take over (path then
+ * only names it). On failure nothing is left behind and fd is closed.
+ */
+int listener_open(struct listener *listener, struct loop *loop, const char *path, int fd,
+		  void (*ready)(void *arg), void *arg, const char **ret_why);
+/* The waiting connection as a non-blocking fd, or a negative errno (-EAGAIN: none). */
+int listener_accept(struct listener *listener);
+/* While paused, connections wait in the backlog. */
+void listener_pause(struct listener *listener, bool paused);
+/* Closes and unlinks. A zeroed or closed listener is fine. */
+void listener_close(struct listener *listener);
+
+#endif

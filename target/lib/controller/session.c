@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The controller as the owner of its session: accepts the connection, runs its rings on a core. */
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "controller/controller.h"
+
+static uint64_t owner_features(void *owner)
+{
+	struct controller *controller = owner;
+
+	return controller->device->ops->features(controller->device) |
+	       UINT64_C(1) << VIRTIO_F_VERSION_1 | UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC |
+	       UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX;
+}
+
+static unsigned int owner_max_queues(void *owner)
+{
+	struct controller *controller = owner;
+
+	return controller->queue_n;
+}
+
+static void owner_negotiated(void *owner, uint64_t features)
+{
+	struct controller *controller = owner;
+
+	controller->features = features;
+	controller->device->ops->negotiated(controller->device, features);
+}
+
+static int owner_config_read(void *owner, uint32_t offset, void *buf, uint32_t len)
+{
+	struct controller *controller = owner;
+
+	return controller->device->ops->config_read(controller->device, offset, buf, len);
+}
+
+static int owner_config_write(void *owner, uint32_t offset, const void *buf, uint32_t len)
+{
+	struct controller *controller = owner;
+
+	return controller->device->ops->config_write(controller->device, offset, buf, len);
+}
+
+/* ---- a ring starts ---- */
+
+static void started(struct core_queue *run, int result)
+{
+	struct controller_queue *queue = (struct controller_queue *)run;
+	struct controller *controller = queue->controller;
+
+	if (result < 0) {
+		virtq_free(run->vq);
+		run->vq = NULL;
+		log_limited(&controller->limiter, LOG_LEVEL_WARNING, "%s: queue %u cannot start: %s",
+			    controller->name, run->index, strerror(-result));
+	}
+	vu_session_complete(controller->session, result, 0);
+}
+
+static void broken(struct core_queue *run)
+{
+	struct controller_queue *queue = (struct controller_queue *)run;
+
+	log_limited(&queue->controller->limiter, LOG_LEVEL_WARNING,
+		    "%s: queue %u is broken (%s): it stands still until the guest resets the device",
+		    queue->controller->name, run->index, virtq_broken_reason(run->vq));
+}
+
+static void owner_ring_start(void *owner, const struct vu_ring *ring)
+{
+	struct controller *controller = owner;
+	struct controller_queue *queue = &controller->queues[ring->index];
+	int r;
+
+	if (controller->placement == NULL) {
+		controller->placement = placement_choose(controller->target, &controller->cpumask);
+		controller->placement->controllers++;
+	}
+	const struct virtq_config config = {
+		.size = ring->size,
+		.features = ring->features,
+		.mem = ring->mem,
+		.desc_uva = ring->desc_uva,
+		.avail_uva = ring->avail_uva,
+		.used_uva = ring->used_uva,
+		.base = ring->base,
+		.kick_fd = ring->kick_fd,
+		.call_fd = ring->call_fd,
+		.err_fd = ring->err_fd,
+		.req_size = controller->device->ops->req_size(controller->device, ring->index),
+		.max_req_bytes = MAX_REQUEST_BYTES,
+		.numa_node = env_core_numa_node(
+			reactor_core(core_reactor(controller->placement->core))),
+	};
+
+	r = virtq_new(&config, &queue->run.vq);
+	if (r < 0) {
+		log_limited(&controller->limiter, LOG_LEVEL_WARNING,
+			    "%s: queue %u (size %u) cannot be set up: %s", controller->name, ring->index,
+			    ring->size, strerror(-r));
+		vu_session_complete(controller->session, r, 0);
+		return;
+	}
+	queue->started_ever = true;
+	queue->size = ring->size;
+	queue->run.device = controller->device;
+	queue->run.index = ring->index;
+	queue->run.done = started;
+	queue->run.broken = broken;
+	core_start_queue(controller->placement->core, &queue->run);
+}
+
+/* ---- a ring stops, or gets another call eventfd ---- */
+
+static void stopped(struct core_queue *run, int result)
+{
+	struct controller_queue *queue = (struct controller_queue *)run;
+	uint16_t base = virtq_base(run->vq);
+
+	controller_add_queue_stats(&queue->totals, run->vq);
+	virtq_free(run->vq);
+	run->vq = NULL;
+	vu_session_complete(queue->controller->session, result, base);
+}
+
+static void owner_ring_stop(void *owner, unsigned int index, bool abandon)
+{
+	struct controller *controller = owner;
+	struct controller_queue *queue = &controller->queues[index];
+
+	queue->run.done = stopped;
+	core_stop_queue(&queue->run, abandon);
+}
+
+static void call_set(struct core_queue *run, int result)
+{
+	struct controller_queue *queue = (struct controller_queue *)run;
+
+	vu_session_complete(queue->controller->session, result, 0);
+}
+
+static void owner_ring_set_call(void *owner, unsigned int index, int call_fd)
+{
+	struct controller *controller = owner;
+	struct controller_queue *queue = &controller->queues[index];
+
+	queue->run.done = call_set;
+	core_set_call(&queue->run, call_fd);
+}
+
+/* ---- connections ---- */
+
+static void owner_closed(void *owner, const char *reason)
+{
+	struct controller *controller = owner;
+
+	log_limited(&controller->limiter, LOG_LEVEL_INFO, "%s: front-end disconnected: %s",
+		    controller->name, reason);
+	vu_session_free(controller->session);
+	controller->session = NULL;
+	controller->features = 0;
+	if (controller->placement != NULL) {
+		controller->placement->controllers--;
+		controller->placement = NULL;
+	}
+	listener_pause(&controller->listener, false);
+	target_session_ended(controller->target);
+}
+
+static const struct vu_owner_ops owner_ops = {
+	.features = owner_features,
+	.max_queues = owner_max_queues,
+	.negotiated = owner_negotiated,
+	.config_read = owner_config_read,
+	.config_write = owner_config_write,
+	.ring_start = owner_ring_start,
+	.ring_stop = owner_ring_stop,
+	.ring_set_call = owner_ring_set_call,
+	.closed = owner_closed,
+};
+
+void controller_connection_waits(void *arg)
+{
+	struct controller *controller = arg;
+	struct vu_transport *transport;
+	int fd;
+	int r;
+
+	/* The old front-end is gone, but its requests are not finished: the new one waits in the backlog. */
+	if (controller->session != NULL && vu_session_peer_gone(controller->session)) {
+		listener_pause(&controller->listener, true);
+		return;
+	}
+	fd = listener_accept(&controller->listener);
+	if (fd < 0) {
+		if (fd != -EAGAIN && fd != -ECONNABORTED && fd != -EINTR) {
+			log_limited(&controller->limiter, LOG_LEVEL_WARNING,
+				    "%s: cannot accept a connection: %s", controller->name,
+				    strerror(-fd));
+		}
+		return;
+	}
+	if (controller->session != NULL) {
+		log_limited(&controller->limiter, LOG_LEVEL_WARNING,
+			    "%s: a second front-end is refused: already connected", controller->name);
+		close(fd);
+		return;
+	}
+	r = vu_socket_new(fd, &transport);
+	if (r == 0) {
+		r = vu_session_new(controller->target->loop, transport, &owner_ops, controller,
+				   &controller->session);
+	}
+	if (r < 0) {
+		log_limited(&controller->limiter, LOG_LEVEL_WARNING,
+			    "%s: cannot serve a connection: %s", controller->name, strerror(-r));
+		return;
+	}
+	controller->sessions++;
+}
+
+void controller_close_session(struct controller *controller, const char *reason)
+{
+	if (controller->session != NULL) {
+		vu_session_close(controller->session, reason);
+	}
+}
