@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a VM is to be, and the QEMU command line that makes it so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vhostlab.errors import Unavailable
+from vhostlab.images import Image
+from vhostlab.process import find_program
+from vhostlab.qemu.disks import Disk, arguments
+
+QEMU_HINT = "install qemu-system-x86 (Debian, Ubuntu) or qemu-system-x86-core (Fedora)"
+
+
+@dataclass(frozen=True)
+class VmConfig:
+    """One VM. Memory is always shared with other processes, as vhost-user needs it."""
+
+    image: Image
+    accel: str
+    vcpus: int = 1
+    memory_mib: int = 512
+    machine: str = "q35"
+    memory: Literal["memfd", "hugepages"] = "memfd"
+    disks: tuple[Disk, ...] = ()
+    kernel_options: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    qemu: Path | None = None
+    name: str = "guest"
+
+    def program(self) -> str:
+        """The QEMU to run."""
+        return str(self.qemu) if self.qemu else find_program("qemu-system-x86_64", QEMU_HINT)
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The ends of a VM's channels that QEMU gets."""
+
+    qmp_fd: int
+    agent_fd: int
+    console_socket: Path
+    console_log: Path
+
+
+def qemu_argv(config: VmConfig, channels: Channels) -> list[str]:
+    """The whole command line."""
+    accel = "tcg,thread=multi" if config.accel == "tcg" else config.accel
+    words = [
+        config.program(),
+        *("-name", config.name),
+        *("-nodefaults", "-no-user-config", "-no-reboot"),
+        *("-display", "none"),
+        # graphics=off: the firmware speaks on the serial port, too.
+        *("-machine", f"{config.machine},graphics=off,memory-backend=mem"),
+        *("-accel", accel),
+        *("-cpu", "max" if config.accel == "tcg" else "host"),
+        *("-smp", str(config.vcpus)),
+        *("-m", f"{config.memory_mib}M"),
+        *("-object", _memory(config)),
+        *("-kernel", str(config.image.kernel)),
+        *("-initrd", str(config.image.initrd)),
+        *("-append", " ".join((config.image.cmdline, *config.kernel_options))),
+        *("-chardev", f"socket,id=qmp,fd={channels.qmp_fd}"),
+        *("-mon", "chardev=qmp,mode=control"),
+        *("-chardev", _console(channels)),
+        *("-serial", "chardev:console"),
+        *("-device", "virtio-serial-pci,id=serial0"),
+        *("-chardev", f"socket,id=agent,fd={channels.agent_fd}"),
+        *("-device", "virtserialport,bus=serial0.0,chardev=agent,name=org.qemu.guest_agent.0"),
+    ]
+    for disk in config.disks:
+        words += arguments(disk)
+    return [*words, *config.extra]
+
+
+def _console(channels: Channels) -> str:
+    return (
+        f"socket,id=console,path={channels.console_socket},server=on,wait=off,"
+        f"logfile={str(channels.console_log).replace(',', ',,')}"
+    )
+
+
+def _memory(config: VmConfig) -> str:
+    size = f"size={config.memory_mib}M,share=on"
+    if config.memory == "memfd":
+        return f"memory-backend-memfd,id=mem,{size}"
+    return f"memory-backend-file,id=mem,{size},mem-path={hugetlbfs()},prealloc=on"
+
+
+def hugetlbfs(mounts: Path = Path("/proc/mounts")) -> Path:
+    """Where huge pages can be had as files."""
+    for line in mounts.read_text().splitlines():
+        fields = line.split()
+        if fields[2] == "hugetlbfs":
+            return Path(fields[1])
+    raise Unavailable(
+        "no hugetlbfs is mounted",
+        "mount one (mount -t hugetlbfs none /dev/hugepages) or use memfd memory",
+    )

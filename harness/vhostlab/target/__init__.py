@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Storage targets behind one interface."""
+
+from vhostlab.errors import HarnessError
+from vhostlab.target.base import Controller, Disk, Target, TargetCapabilities
+from vhostlab.target.qsd import QemuStorageDaemon
+
+_TARGETS: dict[str, type[Target]] = {driver.name: driver for driver in (QemuStorageDaemon,)}
+
+
+def names() -> list[str]:
+    """The targets there are drivers for."""
+    return sorted(_TARGETS)
+
+
+def get(name: str) -> type[Target]:
+    """The driver of a target."""
+    try:
+        return _TARGETS[name]
+    except KeyError:
+        raise HarnessError(
+            f"no target is called '{name}'", f"there is {', '.join(names())}"
+        ) from None
+
+
+__all__ = ["Controller", "Disk", "Target", "TargetCapabilities", "get", "names"]

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The one interface to storage targets, whoever wrote them."""
+
+from __future__ import annotations
+
+import abc
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Literal, Self
+
+from vhostlab.errors import HarnessError, MilestoneTimeout
+from vhostlab.paths import check_socket_path, socket_dir
+from vhostlab.process import Process
+
+DeviceType = Literal["blk", "scsi"]
+READY_DEADLINE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A block device that a target is to offer."""
+
+    name: str
+    kind: Literal["null", "malloc", "aio"]
+    size_bytes: int
+    block_size: int = 512
+    path: Path | None = None
+    serial: str | None = None
+    readonly: bool = False
+
+    def __post_init__(self) -> None:
+        if self.block_size < 512 or self.block_size & (self.block_size - 1):
+            raise HarnessError(f"disk {self.name}: block size {self.block_size} is no power of 2")
+        if self.size_bytes <= 0 or self.size_bytes % self.block_size:
+            raise HarnessError(
+                f"disk {self.name}: {self.size_bytes} bytes are no whole number of blocks of "
+                f"{self.block_size}"
+            )
+        if (self.path is None) == (self.kind == "aio"):
+            raise HarnessError(f"disk {self.name}: a path is for aio disks, and they need one")
+
+
+@dataclass(frozen=True)
+class Controller:
+    """A vhost-user socket with a device behind it. On scsi a disk's index is its target number."""
+
+    name: str
+    device: DeviceType
+    disks: tuple[Disk, ...]
+    num_queues: int = 1
+    readonly: bool = False
+
+    def __post_init__(self) -> None:
+        if self.device == "blk" and len(self.disks) != 1:
+            raise HarnessError(f"controller {self.name}: a blk device has exactly one disk")
+
+
+@dataclass(frozen=True)
+class TargetCapabilities:
+    """What a target can do, so that a scenario is skipped with a reason and not failed.
+
+    ``serial`` says what the guest reads as a blk disk's serial: "configured" is the Disk's own, any
+    other text is what every disk says.
+    """
+
+    devices: frozenset[str]
+    disk_kinds: frozenset[str]
+    discard: bool
+    write_zeroes: bool
+    readonly: bool
+    ring_formats: frozenset[str]
+    max_queues: int
+    serial: str
+
+    def lacks(self, controllers: Sequence[Controller]) -> str | None:
+        """Why these controllers cannot be had from the target; None when they can."""
+        for controller in controllers:
+            if controller.device not in self.devices:
+                return f"it has no vhost-user-{controller.device}"
+            if controller.num_queues > self.max_queues:
+                return f"it has at most {self.max_queues} queues, not {controller.num_queues}"
+            if not self.readonly and _readonly(controller):
+                return "it has no read-only disks"
+            for disk in controller.disks:
+                if disk.kind not in self.disk_kinds:
+                    return f"it has no {disk.kind} disks"
+        return None
+
+
+def _readonly(controller: Controller) -> bool:
+    return controller.readonly or any(disk.readonly for disk in controller.disks)
+
+
+class Target(abc.ABC):
+    """A storage target process: ``async with target: await target.start(controllers)``.
+
+    Sockets are made in a short private directory, logs and files in ``workdir``.
+    """
+
+    name: ClassVar[str]
+    capabilities: TargetCapabilities
+
+    def __init__(self, workdir: Path, *, program: Path | None = None) -> None:
+        self.workdir = workdir
+        self.log = workdir / f"{self.name}.log"
+        self.endpoints: dict[str, Path] = {}
+        self._program = program
+        self._stack = AsyncExitStack()
+        self._sockets: Path | None = None
+        self._process: Process | None = None
+
+    async def __aenter__(self) -> Self:
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        self._sockets = self._stack.enter_context(socket_dir("target"))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, MilestoneTimeout):
+            error.add_evidence(target_log_tail=self.log_tail())
+        await self.stop()
+        await self._stack.aclose()
+
+    async def start(self, controllers: Sequence[Controller]) -> None:
+        """Start the target and return when every controller can be connected to."""
+        if reason := self.capabilities.lacks(controllers):
+            raise HarnessError(f"target {self.name} cannot run this: {reason}")
+        if self._process is not None and self._process.alive:
+            raise HarnessError(f"target {self.name} is running already")
+        self.endpoints = {c.name: check_socket_path(self.sockets / c.name) for c in controllers}
+        if len(self.endpoints) != len(controllers):
+            raise HarnessError("two controllers have the same name")
+        for path in self.endpoints.values():
+            path.unlink(missing_ok=True)
+        try:
+            await self._start(tuple(controllers))
+        except MilestoneTimeout as error:
+            error.add_evidence(target_log_tail=self.log_tail())
+            raise
+
+    async def stop(self) -> None:
+        """End the target in an orderly way, by force if it does not obey."""
+        if self._process is not None:
+            await self._process.stop()
+
+    async def kill(self) -> None:
+        """SIGKILL, and wait for the end. ``start`` may follow."""
+        if self._process is not None:
+            self._process.kill()
+            await self._process.wait()
+
+    @property
+    def sockets(self) -> Path:
+        """The directory of the sockets."""
+        if self._sockets is None:
+            raise HarnessError(f"target {self.name} is used outside its `async with`")
+        return self._sockets
+
+    @property
+    def process(self) -> Process:
+        if self._process is None:
+            raise HarnessError(f"target {self.name} was not started")
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the target so far, all threads."""
+        return self.process.cpu_seconds()
+
+    def log_tail(self, lines: int = 20) -> str:
+        return self._process.log_tail(lines) if self._process else ""
+
+    def terminate(self) -> None:
+        """SIGTERM without waiting."""
+        self.process.signal(signal.SIGTERM)
+
+    async def stats(self) -> dict[str, Any] | None:
+        """The target's own counters; None when it has none."""
+        return None
+
+    @abc.abstractmethod
+    async def _start(self, controllers: tuple[Controller, ...]) -> None:
+        """Start the process and wait until ``endpoints`` can be connected to."""
+
+
+def backing_file(workdir: Path, disk: Disk) -> Path:
+    """A sparse file of the disk's size, for targets that have no memory disks."""
+    path = workdir / f"{disk.name}.raw"
+    if not path.exists():
+        fresh = path.with_suffix(".new")
+        with fresh.open("wb") as file:
+            os.truncate(file.fileno(), disk.size_bytes)
+        fresh.rename(path)
+    return path

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""qemu-storage-daemon: the reference target. vhost-user-blk only."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from qemu.qmp import QMPClient, QMPError
+
+from vhostlab.process import Process, find_program
+from vhostlab.qemu.disks import Properties, keyval
+from vhostlab.target.base import (
+    READY_DEADLINE_S,
+    Controller,
+    Disk,
+    Target,
+    TargetCapabilities,
+    backing_file,
+)
+from vhostlab.wait import until
+
+HINT = "install qemu-system-common (Debian, Ubuntu) or qemu-common (Fedora)"
+
+
+class QemuStorageDaemon(Target):
+    """One daemon process with one iothread and one export per controller."""
+
+    name = "qemu-storage-daemon"
+    capabilities = TargetCapabilities(
+        devices=frozenset({"blk"}),
+        disk_kinds=frozenset({"null", "malloc", "aio"}),
+        discard=True,
+        write_zeroes=True,
+        readonly=True,
+        ring_formats=frozenset({"split"}),
+        max_queues=64,
+        serial="vhost_user_blk",
+    )
+
+    async def _start(self, controllers: tuple[Controller, ...]) -> None:
+        program = str(self._program) if self._program else find_program(self.name, HINT)
+        monitor, far = socket.socketpair()
+        with far:
+            argv = [program, *("--object", "iothread,id=io0")]
+            for controller in controllers:
+                argv += self._controller(controller)
+            # Last: when the monitor answers, all that stands before it exists.
+            argv += ["--chardev", f"socket,id=qmp,fd={far.fileno()}", "--monitor", "chardev=qmp"]
+            self._process = Process(argv, self.log, pass_fds=(far.fileno(),))
+            await self._process.start()
+        await self._wait_ready(monitor)
+
+    async def _wait_ready(self, monitor: socket.socket) -> None:
+        client = QMPClient(self.name)
+
+        async def connect() -> bool:
+            await client.connect(monitor)
+            return True
+
+        try:
+            await until("monitor of qemu-storage-daemon", READY_DEADLINE_S, connect)
+        except (QMPError, OSError, EOFError) as error:
+            await self.process.wait(5.0)
+            raise self.process.died(self.name) from error
+        self._stack.push_async_callback(_disconnect, client)
+
+    def _controller(self, controller: Controller) -> list[str]:
+        disk = controller.disks[0]
+        readonly = controller.readonly or disk.readonly
+        words: list[str] = []
+        for node in block_nodes(disk, self.workdir, readonly):
+            words += ["--blockdev", keyval(node)]
+        export: Properties = {
+            "type": "vhost-user-blk",
+            "id": f"export-{controller.name}",
+            "node-name": disk.name,
+            "addr.type": "unix",
+            "addr.path": str(self.endpoints[controller.name]),
+            "writable": not readonly,
+            "num-queues": controller.num_queues,
+            "logical-block-size": disk.block_size,
+            "iothread": "io0",
+        }
+        return [*words, "--export", keyval(export)]
+
+
+def block_nodes(disk: Disk, workdir: Path, readonly: bool) -> list[Properties]:
+    """QEMU block nodes of a disk, lowest first; the top one has the disk's name."""
+    if disk.kind == "null":
+        return [
+            {
+                "driver": "null-co",
+                "node-name": disk.name,
+                "size": disk.size_bytes,
+                "read-zeroes": True,
+                "read-only": readonly,
+            }
+        ]
+    common: dict[str, str | int | bool] = {"read-only": readonly, "discard": "unmap"}
+    file: dict[str, str | int | bool] = {
+        "driver": "file",
+        "node-name": f"{disk.name}-file",
+        "filename": str(disk.path or backing_file(workdir, disk)),
+        **common,
+    }
+    if disk.kind == "aio":
+        file |= {"aio": "native", "cache.direct": True}
+    return [
+        file,
+        {"driver": "raw", "node-name": disk.name, "file": f"{disk.name}-file", **common},
+    ]
+
+
+async def _disconnect(client: QMPClient) -> None:
+    try:
+        await client.disconnect()
+    except (QMPError, OSError, EOFError):
+        return
