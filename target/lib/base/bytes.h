@@ -51,12 +51,12 @@ static inline void bytes_skip(struct bytes_reader *r, size_t len)
 	r->pos += len;
 }
 
-#define BYTES_DEFINE_GET(name, type, convert)                                                      \
-	static inline type bytes_get_##name(struct bytes_reader *r)                                \
-	{                                                                                          \
-		type v;                                                                            \
-		bytes_get(r, &v, sizeof(v));                                                       \
-		return (type)convert(v);                                                           \
+#define BYTES_DEFINE_GET(name, type, convert)                       \
+	static inline type bytes_get_##name(struct bytes_reader *r) \
+	{                                                           \
+		type v;                                             \
+		bytes_get(r, &v, sizeof(v));                        \
+		return (type)convert(v);                            \
 	}
 
 BYTES_DEFINE_GET(u8, uint8_t, )
@@ -91,11 +91,11 @@ static inline void bytes_put(struct bytes_writer *w, const void *buf, size_t len
 	w->truncated = w->truncated || n < len;
 }
 
-#define BYTES_DEFINE_PUT(name, type, convert)                                                      \
-	static inline void bytes_put_##name(struct bytes_writer *w, type value)                    \
-	{                                                                                          \
-		type v = (type)convert(value);                                                     \
-		bytes_put(w, &v, sizeof(v));                                                       \
+#define BYTES_DEFINE_PUT(name, type, convert)                                   \
+	static inline void bytes_put_##name(struct bytes_writer *w, type value) \
+	{                                                                       \
+		type v = (type)convert(value);                                  \
+		bytes_put(w, &v, sizeof(v));                                    \
 	}
 
 BYTES_DEFINE_PUT(u8, uint8_t, )

@@ -9,15 +9,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CHECKED_DEFINE(name, builtin)                                                              \
-	static inline bool checked_##name(uint64_t a, uint64_t b, uint64_t *ret)                   \
-	{                                                                                          \
-		uint64_t result;                                                                   \
-		if (builtin(a, b, &result)) {                                                      \
-			return false;                                                              \
-		}                                                                                  \
-		*ret = result;                                                                     \
-		return true;                                                                       \
+#define CHECKED_DEFINE(name, builtin)                                            \
+	static inline bool checked_##name(uint64_t a, uint64_t b, uint64_t *ret) \
+	{                                                                        \
+		uint64_t result;                                                 \
+		if (builtin(a, b, &result)) {                                    \
+			return false;                                            \
+		}                                                                \
+		*ret = result;                                                   \
+		return true;                                                     \
 	}
 
 CHECKED_DEFINE(add, __builtin_add_overflow)

@@ -12,18 +12,18 @@
 #define CLEANUP(fn) __attribute__((cleanup(fn)))
 
 /* Returns the pointer held by the variable and leaves NULL behind. */
-#define STEAL(var)                                                                                 \
-	__extension__({                                                                            \
-		__typeof__(var) stolen_ = (var);                                                   \
-		(var) = NULL;                                                                      \
-		stolen_;                                                                           \
+#define STEAL(var)                               \
+	__extension__({                          \
+		__typeof__(var) stolen_ = (var); \
+		(var) = NULL;                    \
+		stolen_;                         \
 	})
 
 /* Defines name##p(T **), suitable for CLEANUP, out of a destructor name(T *) that accepts NULL. */
-#define DEFINE_CLEANUP(type, name)                                                                 \
-	static inline void name##p(type *var)                                                      \
-	{                                                                                          \
-		name(*var);                                                                        \
+#define DEFINE_CLEANUP(type, name)            \
+	static inline void name##p(type *var) \
+	{                                     \
+		name(*var);                   \
 	}
 
 static inline void freep(void *var)

@@ -11,7 +11,8 @@ int fd_set_nonblock(int fd);
 
 /* An fd received from a front-end must be what it claims to be (attack list 8, case T66). */
 bool fd_is_eventfd(int fd);
-bool fd_is_regular_memory(int fd); /* regular file on tmpfs, memfd or hugetlbfs, or any regular file */
+bool fd_is_regular_memory(
+	int fd); /* regular file on tmpfs, memfd or hugetlbfs, or any regular file */
 
 /* Signals an eventfd without ever blocking; a full counter is success. Negative errno otherwise. */
 int eventfd_signal(int fd);

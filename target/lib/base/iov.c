@@ -14,11 +14,15 @@ uint64_t iov_length(const struct iovec *iov, unsigned int iov_n)
 	return sum;
 }
 
-enum copy_kind { COPY_FROM_IOV, COPY_TO_IOV, ZERO_IOV };
+enum copy_kind {
+	COPY_FROM_IOV,
+	COPY_TO_IOV,
+	ZERO_IOV
+};
 
 /* The one walk behind gather, scatter and zero. */
-static inline size_t walk(const struct iovec *iov, unsigned int iov_n, uint64_t offset, uint8_t *buf,
-			  size_t len, enum copy_kind kind)
+static inline size_t walk(const struct iovec *iov, unsigned int iov_n, uint64_t offset,
+			  uint8_t *buf, size_t len, enum copy_kind kind)
 {
 	size_t done = 0;
 	unsigned int i;
@@ -49,7 +53,8 @@ static inline size_t walk(const struct iovec *iov, unsigned int iov_n, uint64_t 
 	return done;
 }
 
-size_t iov_gather(const struct iovec *iov, unsigned int iov_n, uint64_t offset, void *buf, size_t len)
+size_t iov_gather(const struct iovec *iov, unsigned int iov_n, uint64_t offset, void *buf,
+		  size_t len)
 {
 	return walk(iov, iov_n, offset, buf, len, COPY_FROM_IOV);
 }

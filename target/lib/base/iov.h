@@ -14,7 +14,8 @@
 uint64_t iov_length(const struct iovec *iov, unsigned int iov_n);
 
 /* Copies up to len bytes from byte `offset` of the list into buf; returns the bytes copied. */
-size_t iov_gather(const struct iovec *iov, unsigned int iov_n, uint64_t offset, void *buf, size_t len);
+size_t iov_gather(const struct iovec *iov, unsigned int iov_n, uint64_t offset, void *buf,
+		  size_t len);
 
 /* Copies up to len bytes of buf to byte `offset` of the list; returns the bytes copied. */
 size_t iov_scatter(const struct iovec *iov, unsigned int iov_n, uint64_t offset, const void *buf,

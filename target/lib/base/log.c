@@ -11,7 +11,7 @@
 /* Longer lines are cut; a log line is for people. */
 #define LINE_MAX_BYTES 1024
 
-#define DEFAULT_BURST 10
+#define DEFAULT_BURST	    10
 #define DEFAULT_INTERVAL_MS 10000
 
 static atomic_int level_shown = LOG_LEVEL_NOTICE;

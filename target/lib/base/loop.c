@@ -140,7 +140,8 @@ void loop_unwatch(struct loop_watch *watch)
 	}
 }
 
-int loop_timer_new(struct loop *loop, void (*fn)(void *arg), void *arg, struct loop_timer **ret_timer)
+int loop_timer_new(struct loop *loop, void (*fn)(void *arg), void *arg,
+		   struct loop_timer **ret_timer)
 {
 	struct loop_timer *timer = calloc(1, sizeof(*timer));
 
@@ -181,7 +182,7 @@ static struct loop_timer *earliest_timer(struct loop *loop)
 	struct loop_timer *earliest = NULL;
 	struct loop_timer *timer;
 
-	LIST_FOREACH(timer, &loop->timers, link) {
+	LIST_FOREACH (timer, &loop->timers, link) {
 		if (earliest == NULL || timer->due_ms < earliest->due_ms) {
 			earliest = timer;
 		}

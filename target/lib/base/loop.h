@@ -29,13 +29,14 @@ void loop_stop(struct loop *loop);
 int loop_run_once(struct loop *loop, int timeout_ms);
 
 /* events: EPOLLIN etc. The fd stays the caller's. loop_unwatch(NULL) is fine. */
-int loop_watch(struct loop *loop, int fd, uint32_t events,
-	       void (*fn)(void *arg, uint32_t events), void *arg, struct loop_watch **ret_watch);
+int loop_watch(struct loop *loop, int fd, uint32_t events, void (*fn)(void *arg, uint32_t events),
+	       void *arg, struct loop_watch **ret_watch);
 int loop_watch_set_events(struct loop_watch *watch, uint32_t events); /* 0: paused */
 void loop_unwatch(struct loop_watch *watch);
 
 /* One-shot; fn may call loop_timer_set() again. loop_timer_free(NULL) is fine. */
-int loop_timer_new(struct loop *loop, void (*fn)(void *arg), void *arg, struct loop_timer **ret_timer);
+int loop_timer_new(struct loop *loop, void (*fn)(void *arg), void *arg,
+		   struct loop_timer **ret_timer);
 void loop_timer_set(struct loop_timer *timer, uint64_t delay_ms);
 void loop_timer_cancel(struct loop_timer *timer);
 void loop_timer_free(struct loop_timer *timer);

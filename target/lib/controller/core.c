@@ -80,7 +80,7 @@ static unsigned int core_poll(struct poller *poller)
 	struct core_queue *next;
 	unsigned int work = 0;
 
-	LIST_FOREACH(queue, &core->queues, link) {
+	LIST_FOREACH (queue, &core->queues, link) {
 		if (is_served(queue)) {
 			work += queue->device->ops->queue_poll(queue->dq);
 		}
@@ -109,7 +109,7 @@ static bool core_arm(struct poller *poller)
 	bool may_sleep = true;
 
 	/* The channels' eventfds need no look: one that was signalled before the sleep ends it at once. */
-	LIST_FOREACH(queue, &core->queues, link) {
+	LIST_FOREACH (queue, &core->queues, link) {
 		if (is_served(queue) && !virtq_arm(queue->vq)) {
 			may_sleep = false;
 		}
@@ -123,12 +123,12 @@ static void core_disarm(struct poller *poller)
 	struct core_queue *queue;
 	struct bdev_channel *channel;
 
-	LIST_FOREACH(queue, &core->queues, link) {
+	LIST_FOREACH (queue, &core->queues, link) {
 		if (queue->kick_watched) {
 			virtq_disarm(queue->vq);
 		}
 	}
-	LIST_FOREACH(channel, &core->channels.list, link) {
+	LIST_FOREACH (channel, &core->channels.list, link) {
 		int fd = bdev_channel_event_fd(channel);
 
 		if (fd >= 0) {
@@ -183,7 +183,7 @@ static int watch_channels(struct core *core)
 {
 	struct bdev_channel *channel;
 
-	LIST_FOREACH(channel, &core->channels.list, link) {
+	LIST_FOREACH (channel, &core->channels.list, link) {
 		int fd = bdev_channel_event_fd(channel);
 		int r = fd >= 0 ? reactor_add_wake_fd(core->reactor, fd) : 0;
 

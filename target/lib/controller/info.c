@@ -6,14 +6,15 @@
 
 struct controller *controller_next(struct target *target, const struct controller *controller)
 {
-	return controller == NULL ? TAILQ_FIRST(&target->controllers) : TAILQ_NEXT(controller, link);
+	return controller == NULL ? TAILQ_FIRST(&target->controllers) :
+				    TAILQ_NEXT(controller, link);
 }
 
 struct controller *controller_find(struct target *target, const char *name)
 {
 	struct controller *controller;
 
-	TAILQ_FOREACH(controller, &target->controllers, link) {
+	TAILQ_FOREACH (controller, &target->controllers, link) {
 		if (strcmp(controller->name, name) == 0) {
 			return controller;
 		}

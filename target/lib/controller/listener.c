@@ -16,7 +16,7 @@
 #include "base/why.h"
 
 /* One front-end is served at a time; a few more may wait for a busy one to go. */
-#define BACKLOG 16
+#define BACKLOG	    16
 #define SOCKET_MODE 0660
 
 int listener_path(const char *dir, const char *name, char **ret_path, const char **ret_why)
@@ -36,9 +36,10 @@ int listener_path(const char *dir, const char *name, char **ret_path, const char
 		return -ENOMEM;
 	}
 	if (strlen(path) >= sizeof(addr->sun_path)) {
-		*ret_why = why("socket path %s is %zu bytes long, at most %zu are possible: use a shorter "
-			       "directory (-S) or Name",
-			       path, strlen(path), sizeof(addr->sun_path) - 1);
+		*ret_why = why(
+			"socket path %s is %zu bytes long, at most %zu are possible: use a shorter "
+			"directory (-S) or Name",
+			path, strlen(path), sizeof(addr->sun_path) - 1);
 		free(path);
 		return -ENAMETOOLONG;
 	}
@@ -82,12 +83,15 @@ static int clear_path(const struct sockaddr_un *addr, const char *path, const ch
 		return r;
 	}
 	if (!S_ISSOCK(st.st_mode)) {
-		*ret_why = why("Cannot remove %s: not a socket. Move that file or change Name or -S", path);
+		*ret_why =
+			why("Cannot remove %s: not a socket. Move that file or change Name or -S",
+			    path);
 		return -EEXIST;
 	}
 	if (somebody_listens(addr)) {
-		*ret_why = why("%s is in use: another process listens there. Stop it, or change Name or -S",
-			       path);
+		*ret_why = why(
+			"%s is in use: another process listens there. Stop it, or change Name or -S",
+			path);
 		return -EADDRINUSE;
 	}
 	if (unlink(path) < 0) {
@@ -140,7 +144,8 @@ static int take_over(struct listener *listener, int fd, const char *name, const 
 	listener->fd = fd;
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 || !listening ||
 	    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 || domain != AF_UNIX) {
-		*ret_why = why("file descriptor %d for %s is not a listening UNIX socket", fd, name);
+		*ret_why =
+			why("file descriptor %d for %s is not a listening UNIX socket", fd, name);
 		return -EINVAL;
 	}
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
@@ -162,7 +167,8 @@ int listener_open(struct listener *listener, struct loop *loop, const char *path
 	*listener = (struct listener){ .fd = -1, .ready = ready, .arg = arg };
 	r = fd >= 0 ? take_over(listener, fd, path, ret_why) : bind_path(listener, path, ret_why);
 	if (r == 0) {
-		r = loop_watch(loop, listener->fd, EPOLLIN, connection_waits, listener, &listener->watch);
+		r = loop_watch(loop, listener->fd, EPOLLIN, connection_waits, listener,
+			       &listener->watch);
 		if (r < 0) {
 			*ret_why = why("cannot watch %s: %s", path, strerror(-r));
 		}

@@ -56,8 +56,9 @@ static void started(struct core_queue *run, int result)
 	if (result < 0) {
 		virtq_free(run->vq);
 		run->vq = NULL;
-		log_limited(&controller->limiter, LOG_LEVEL_WARNING, "%s: queue %u cannot start: %s",
-			    controller->name, run->index, strerror(-result));
+		log_limited(&controller->limiter, LOG_LEVEL_WARNING,
+			    "%s: queue %u cannot start: %s", controller->name, run->index,
+			    strerror(-result));
 	}
 	vu_session_complete(controller->session, result, 0);
 }
@@ -66,9 +67,10 @@ static void broken(struct core_queue *run)
 {
 	struct controller_queue *queue = (struct controller_queue *)run;
 
-	log_limited(&queue->controller->limiter, LOG_LEVEL_WARNING,
-		    "%s: queue %u is broken (%s): it stands still until the guest resets the device",
-		    queue->controller->name, run->index, virtq_broken_reason(run->vq));
+	log_limited(
+		&queue->controller->limiter, LOG_LEVEL_WARNING,
+		"%s: queue %u is broken (%s): it stands still until the guest resets the device",
+		queue->controller->name, run->index, virtq_broken_reason(run->vq));
 }
 
 static void owner_ring_start(void *owner, const struct vu_ring *ring)
@@ -94,15 +96,15 @@ static void owner_ring_start(void *owner, const struct vu_ring *ring)
 		.err_fd = ring->err_fd,
 		.req_size = controller->device->ops->req_size(controller->device, ring->index),
 		.max_req_bytes = MAX_REQUEST_BYTES,
-		.numa_node = env_core_numa_node(
-			reactor_core(core_reactor(controller->placement->core))),
+		.numa_node =
+			env_core_numa_node(reactor_core(core_reactor(controller->placement->core))),
 	};
 
 	r = virtq_new(&config, &queue->run.vq);
 	if (r < 0) {
 		log_limited(&controller->limiter, LOG_LEVEL_WARNING,
-			    "%s: queue %u (size %u) cannot be set up: %s", controller->name, ring->index,
-			    ring->size, strerror(-r));
+			    "%s: queue %u (size %u) cannot be set up: %s", controller->name,
+			    ring->index, ring->size, strerror(-r));
 		vu_session_complete(controller->session, r, 0);
 		return;
 	}
@@ -207,7 +209,8 @@ void controller_connection_waits(void *arg)
 	}
 	if (controller->session != NULL) {
 		log_limited(&controller->limiter, LOG_LEVEL_WARNING,
-			    "%s: a second front-end is refused: already connected", controller->name);
+			    "%s: a second front-end is refused: already connected",
+			    controller->name);
 		close(fd);
 		return;
 	}

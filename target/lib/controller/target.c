@@ -105,15 +105,17 @@ static int set_cpumask(struct controller *controller, const char *text, const ch
 		return 0;
 	}
 	if (env_cpuset_parse(text, &controller->cpumask) < 0) {
-		*ret_why = why("%s: Cpumask '%s' is not a core mask: use hexadecimal as 0x3, or [0-1]",
-			       controller->name, text);
+		*ret_why =
+			why("%s: Cpumask '%s' is not a core mask: use hexadecimal as 0x3, or [0-1]",
+			    controller->name, text);
 		return -EINVAL;
 	}
 	if (!env_cpuset_is_subset(&controller->cpumask, cores)) {
 		env_cpuset_format(cores, have, sizeof(have));
-		*ret_why = why("%s: Cpumask %s is not a subset of the ReactorMask %s (cpumask %s not a "
-			       "subset of app mask %s): use cores of the ReactorMask, or widen it",
-			       controller->name, text, have, text, have);
+		*ret_why = why(
+			"%s: Cpumask %s is not a subset of the ReactorMask %s (cpumask %s not a "
+			"subset of app mask %s): use cores of the ReactorMask, or widen it",
+			controller->name, text, have, text, have);
 		return -EINVAL;
 	}
 	return 0;
@@ -141,7 +143,8 @@ static int prepare(struct target *target, const struct controller_options *opts,
 		return -EINVAL;
 	}
 	if (controller_find(target, opts->name) != NULL) {
-		*ret_why = why("controller %s exists already: give each a Name of its own", opts->name);
+		*ret_why = why("controller %s exists already: give each a Name of its own",
+			       opts->name);
 		return -EEXIST;
 	}
 	controller->name = strdup(opts->name);
@@ -210,8 +213,8 @@ int controller_create_blk(struct target *target, const struct controller_options
 	}
 	bdev = blk->bdev != NULL ? bdev_find(blk->bdev) : NULL;
 	if (bdev == NULL) {
-		*ret_why = why("%s: there is no bdev named '%s': create it, or correct Dev", opts->name,
-			       blk->bdev != NULL ? blk->bdev : "");
+		*ret_why = why("%s: there is no bdev named '%s': create it, or correct Dev",
+			       opts->name, blk->bdev != NULL ? blk->bdev : "");
 		return -ENODEV;
 	}
 	const struct blk_options options = {
@@ -223,8 +226,9 @@ int controller_create_blk(struct target *target, const struct controller_options
 
 	r = blk_new(&options, &controller->device);
 	if (r < 0) {
-		*ret_why = why("%s: cannot make a blk device of bdev %s: %s%s", opts->name, bdev->name,
-			       strerror(-r), r == -EINVAL ? " (1 to 256 queues are possible)" : "");
+		*ret_why = why("%s: cannot make a blk device of bdev %s: %s%s", opts->name,
+			       bdev->name, strerror(-r),
+			       r == -EINVAL ? " (1 to 256 queues are possible)" : "");
 		return r;
 	}
 	controller->bdev = bdev;
@@ -366,11 +370,11 @@ int target_listen(struct target *target, const char **ret_why)
 {
 	struct controller *controller;
 
-	TAILQ_FOREACH(controller, &target->controllers, link) {
+	TAILQ_FOREACH (controller, &target->controllers, link) {
 		int r = listen_now(controller, ret_why);
 
 		if (r < 0) {
-			TAILQ_FOREACH(controller, &target->controllers, link) {
+			TAILQ_FOREACH (controller, &target->controllers, link) {
 				listener_close(&controller->listener);
 			}
 			return r;
@@ -387,7 +391,7 @@ void target_session_ended(struct target *target)
 	if (!target->shutting_down) {
 		return;
 	}
-	TAILQ_FOREACH(controller, &target->controllers, link) {
+	TAILQ_FOREACH (controller, &target->controllers, link) {
 		if (controller->session != NULL) {
 			return;
 		}
@@ -413,11 +417,11 @@ void target_shutdown(struct target *target, void (*done)(void *arg), void *arg)
 	}
 	target->shutdown_done = done;
 	target->shutdown_arg = arg;
-	TAILQ_FOREACH(controller, &target->controllers, link) {
+	TAILQ_FOREACH (controller, &target->controllers, link) {
 		listener_close(&controller->listener);
 	}
 	/* From here on the last session to end calls done; none can end before all are told. */
-	TAILQ_FOREACH(controller, &target->controllers, link) {
+	TAILQ_FOREACH (controller, &target->controllers, link) {
 		controller_close_session(controller, "the target shuts down");
 	}
 	target->shutting_down = true;

@@ -25,7 +25,7 @@ struct controller;
 
 struct target_options {
 	struct loop *loop;
-	const char *socket_dir; /* NULL or "": the current directory, names are used as they are */
+	const char *socket_dir;	 /* NULL or "": the current directory, names are used as they are */
 	struct env_cpuset cores; /* the ReactorMask; reactors are running */
 };
 
@@ -64,17 +64,17 @@ int controller_remove_scsi_target(struct target *target, const char *name, unsig
 /* What management shows. */
 struct controller_info {
 	const char *name;
-	const char *type;	 /* "blk", "scsi" */
+	const char *type; /* "blk", "scsi" */
 	const char *socket_path;
 	struct env_cpuset cpumask;
 	bool connected;
-	int core;		 /* of the running session, -1: none */
-	uint64_t features;	 /* negotiated */
-	uint64_t sessions;	 /* accepted since the start */
-	bool read_only;		 /* blk */
-	const char *bdev;	 /* blk */
+	int core;	   /* of the running session, -1: none */
+	uint64_t features; /* negotiated */
+	uint64_t sessions; /* accepted since the start */
+	bool read_only;	   /* blk */
+	const char *bdev;  /* blk */
 	struct {
-		const char *bdev; /* NULL: no such target */
+		const char *bdev;    /* NULL: no such target */
 	} targets[SCSI_MAX_TARGETS]; /* scsi */
 };
 
@@ -82,7 +82,7 @@ struct controller_queue_info {
 	unsigned int index;
 	bool running;
 	unsigned int size;
-	const char *broken; /* reason, NULL: fine */
+	const char *broken;	  /* reason, NULL: fine */
 	struct virtq_stats stats; /* totals since the controller exists */
 };
 
