@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""fio: what is read from its output, and what happens when it fails, by the real fio of the host."""
+"""fio: what is read from its output and what happens when it fails, by the real fio of the host."""
 
 from __future__ import annotations
 
