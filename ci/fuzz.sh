@@ -38,7 +38,7 @@ run() {
 		set -- "$@" "$seeds"
 	fi
 	UBSAN_OPTIONS=print_stacktrace=1 "build/fuzz/target/fuzz/$name" -max_total_time="$seconds" \
-		-timeout=10 -rss_limit_mb=1024 -artifact_prefix="$bad/" "$@" >"$log" 2>&1 </dev/null
+		-timeout=10 -rss_limit_mb=2048 -artifact_prefix="$bad/" "$@" >"$log" 2>&1 </dev/null
 }
 
 count=0 failed=0 cases=

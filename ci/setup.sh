@@ -31,6 +31,7 @@ needs() {
 		pc:jansson                  libjansson-dev     jansson-devel
 		pc:cmocka                   libcmocka-dev      libcmocka-devel
 		cmd:clang                   clang              clang
+		cmd:clang-tidy              clang-tidy         clang-tools-extra
 		fuzzer:                     libclang-rt-dev    compiler-rt
 		cmd:shellcheck              shellcheck         ShellCheck
 		cmd:mandoc                  mandoc             mandoc
@@ -62,8 +63,7 @@ have() {
 	case $kind in
 	cmd) command -v "$what" >/dev/null ;;
 	pc) command -v pkg-config >/dev/null && pkg-config --exists "$what" ;;
-	header) command -v gcc >/dev/null &&
-		printf '#include <%s>\n' "$what" | gcc -E -x c - >/dev/null 2>&1 ;;
+	header) command -v gcc >/dev/null && gcc -E -x c - <<<"#include <$what>" >/dev/null 2>&1 ;;
 	py) [ -x /usr/bin/python3 ] && /usr/bin/python3 -c "import $what" 2>/dev/null ;;
 	fuzzer) command -v clang >/dev/null && fuzzer_runtime_present ;;
 	*) die "internal error: unknown kind of need '$kind'" 1 ;;
