@@ -27,8 +27,8 @@ LAYERS: dict[str, frozenset[str]] = {
     "device": frozenset({"base", "virtio", "bdev"}),
     "vhost_user": frozenset({"base", "virtio"}),
     "controller": frozenset({"base", "env", "reactor", "bdev", "virtio", "device", "vhost_user"}),
-    "config": frozenset({"base", "bdev", "controller"}),
-    "mgmt": frozenset({"base", "bdev", "controller"}),
+    "config": frozenset({"base", "env", "bdev", "device", "controller"}),
+    "mgmt": frozenset({"base", "env", "bdev", "device", "controller"}),
 }
 
 # The programs: anything public, and of the library's inside only this.

@@ -42,7 +42,7 @@ STEPS = (
     Step("fuzz", REPORTS / "fuzz.xml"),
     Step("selftest", REPORTS / "selftest.xml"),
     Step("check-protocol", REPORTS / "protocol.xml", needs="build"),
-    Step("check-vm", REPORTS / "vm-quick/junit.xml", needs="build"),
+    Step("check-vm", REPORTS / "vm-quick/latest/junit.xml", needs="build"),
 )
 
 
