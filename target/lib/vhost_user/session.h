@@ -10,8 +10,10 @@
  *
  * Ring states (vhost-user, "Ring states"): a ring is handed to the owner when it is started (size,
  * addresses and kick are set) and enabled; it is taken back by GET_VRING_BASE, by disabling it, by a
- * new memory table (then started again), and when the connection ends. In the last case the stop
- * is an abandon: completions that were not yet published stay unpublished.
+ * new memory table, kick or error eventfd (then started again), and when the connection ends. If the
+ * peer is gone by then the stop is an abandon: completions that were not yet published stay
+ * unpublished, because its successor may have the memory already. If the connection is ended from our
+ * side everything is published first.
  *
  * Owner of all: the control thread.
  */
@@ -33,7 +35,8 @@ struct vu_ring {
 	uint16_t base;
 	uint64_t features; /* negotiated virtio bits */
 	uint64_t desc_uva, avail_uva, used_uva;
-	int kick_fd, call_fd, err_fd; /* -1: none. Valid until the stop of the ring has completed. */
+	int kick_fd, call_fd,
+		err_fd; /* -1: none. Valid until the stop of the ring has completed. */
 	struct guest_mem *mem;
 };
 
@@ -48,14 +51,15 @@ struct vu_owner_ops {
 	void (*ring_start)(void *owner, const struct vu_ring *ring);
 	void (*ring_stop)(void *owner, unsigned int index, bool abandon); /* drains */
 	void (*ring_set_call)(void *owner, unsigned int index, int call_fd);
-	/* The connection is over (why: one line, static) and every ring has been stopped. The owner frees
-	 * the session from here or later. */
+	/* The connection is over (why: one line, valid during the call) and every ring has been stopped.
+	 * The owner frees the session from here or later. Called once, possibly from within
+	 * vu_session_close() or vu_session_complete(). */
 	void (*closed)(void *owner, const char *why);
 };
 
 /* Takes the transport over, also on failure. */
-int vu_session_new(struct loop *loop, struct vu_transport *transport, const struct vu_owner_ops *ops,
-		   void *owner, struct vu_session **ret_session);
+int vu_session_new(struct loop *loop, struct vu_transport *transport,
+		   const struct vu_owner_ops *ops, void *owner, struct vu_session **ret_session);
 /* Ends the connection from our side: rings are stopped first, then closed() is called. */
 void vu_session_close(struct vu_session *session, const char *why);
 void vu_session_free(struct vu_session *session); /* after closed(); NULL is fine */
@@ -65,6 +69,13 @@ void vu_session_free(struct vu_session *session); /* after closed(); NULL is fin
  * stopped and the message fails). ring_stop: base = next available index. ring_set_call: result 0.
  */
 void vu_session_complete(struct vu_session *session, int result, uint16_t base);
+
+/*
+ * Handles what the transport has received, a few messages at most. The session does it by itself when
+ * the descriptor of its transport becomes readable; transports without one need this call. False: the
+ * connection is over, the session may be gone.
+ */
+bool vu_session_process(struct vu_session *session);
 
 /* Is the peer gone although we have not read the end of the connection yet? */
 bool vu_session_peer_gone(const struct vu_session *session);

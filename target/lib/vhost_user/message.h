@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Concepts: the wire format of vhost-user. Names in parentheses are section titles of the vhost-user
+ * specification. All numbers are in host byte order ("Message Specification").
+ */
+#ifndef VHT_VHOST_USER_MESSAGE_H
+#define VHT_VHOST_USER_MESSAGE_H
+
+#include <stdint.h>
+
+/* The longest payload that is read at all. Those that we understand need 268 bytes; the room beyond
+ * lets a request that we do not know pass through as a whole, so that it can be refused politely. */
+#define VU_PAYLOAD_MAX 4096
+/* Descriptors with one message; SET_MEM_TABLE carries the most ("Memory regions description"). */
+#define VU_FDS_MAX     8
+#define VU_REGIONS_MAX 8
+/* The ring index of SET_VRING_KICK and its siblings has eight bits. */
+#define VU_RINGS_MAX  256
+#define VU_CONFIG_MAX 256
+
+/* "Header" */
+#define VU_VERSION	     1u
+#define VU_FLAG_VERSION_MASK 0x3u
+#define VU_FLAG_REPLY	     (1u << 2)
+#define VU_FLAG_NEED_REPLY   (1u << 3)
+
+/* "Front-end message types" */
+enum vu_request {
+	VU_GET_FEATURES = 1,
+	VU_SET_FEATURES = 2,
+	VU_SET_OWNER = 3,
+	VU_RESET_OWNER = 4,
+	VU_SET_MEM_TABLE = 5,
+	VU_SET_VRING_NUM = 8,
+	VU_SET_VRING_ADDR = 9,
+	VU_SET_VRING_BASE = 10,
+	VU_GET_VRING_BASE = 11,
+	VU_SET_VRING_KICK = 12,
+	VU_SET_VRING_CALL = 13,
+	VU_SET_VRING_ERR = 14,
+	VU_GET_PROTOCOL_FEATURES = 15,
+	VU_SET_PROTOCOL_FEATURES = 16,
+	VU_GET_QUEUE_NUM = 17,
+	VU_SET_VRING_ENABLE = 18,
+	VU_SET_BACKEND_REQ_FD = 21,
+	VU_GET_CONFIG = 24,
+	VU_SET_CONFIG = 25,
+};
+
+/* "Back-end message types" */
+enum vu_backend_request {
+	VU_BACKEND_CONFIG_CHANGE_MSG = 2,
+};
+
+/* VHOST_USER_F_PROTOCOL_FEATURES, a virtio feature bit ("Communication") */
+#define VU_F_PROTOCOL_FEATURES (1ull << 30)
+
+/* "Protocol features", bit numbers */
+#define VU_PROTOCOL_F_MQ	  0
+#define VU_PROTOCOL_F_REPLY_ACK	  3
+#define VU_PROTOCOL_F_BACKEND_REQ 5
+#define VU_PROTOCOL_F_CONFIG	  9
+
+/* SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR: the u64 */
+#define VU_VRING_INDEX_MASK 0xffull
+#define VU_VRING_NO_FD	    (1ull << 8)
+
+struct vu_header {
+	uint32_t request;
+	uint32_t flags;
+	uint32_t size;
+};
+
+struct vu_message {
+	union {
+		struct {
+			struct vu_header header;
+			uint8_t payload[VU_PAYLOAD_MAX];
+		};
+		uint8_t wire[sizeof(struct vu_header) + VU_PAYLOAD_MAX];
+	};
+	unsigned int fd_n;
+	int fds[VU_FDS_MAX]; /* -1: taken out */
+};
+
+/* "A vring state description" */
+struct vu_vring_state {
+	uint32_t index;
+	uint32_t num;
+};
+
+/* "A vring address description" */
+struct vu_vring_addr {
+	uint32_t index;
+	uint32_t flags;
+	uint64_t descriptor;
+	uint64_t used;
+	uint64_t available;
+	uint64_t log;
+};
+
+/* "Memory regions description" */
+struct vu_region {
+	uint64_t guest_address;
+	uint64_t size;
+	uint64_t user_address;
+	uint64_t mmap_offset;
+};
+
+/* "Virtio device config space" */
+struct vu_config {
+	uint32_t offset;
+	uint32_t size;
+	uint32_t flags;
+};
+
+#define VU_CONFIG_FLAG_WRITABLE	 0
+#define VU_CONFIG_FLAG_MIGRATION 1
+
+/* What the fixed parts take on the wire. */
+#define VU_U64_SIZE		 8
+#define VU_VRING_STATE_SIZE	 8
+#define VU_VRING_ADDR_SIZE	 40
+#define VU_MEM_TABLE_HEADER_SIZE 8
+#define VU_REGION_SIZE		 32
+#define VU_CONFIG_HEADER_SIZE	 12
+
+#endif

@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "vhost_user/session.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "base/fd.h"
+#include "vhost_user/session_private.h"
+
+/* Messages handled before other sessions have their turn (case T82). */
+#define MESSAGES_PER_TURN 8
+
+int vu_refuse(struct vu_session *session, int error, const char *why)
+{
+	session->why = why;
+	return error;
+}
+
+int vu_refuse_fatally(struct vu_session *session, int error, const char *why)
+{
+	session->fatal = true;
+	return vu_refuse(session, error, why);
+}
+
+bool vu_any_ring_running(const struct vu_session *session)
+{
+	unsigned int i;
+
+	for (i = 0; i < session->slot_n; i++) {
+		if (session->slots[i].running) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* ---- the watch ---- */
+
+/* Messages wait while one is being worked on; the end of the connection is noticed all the same. */
+static void update_watch(struct vu_session *session)
+{
+	bool listen = session->step == VU_STEP_IDLE;
+
+	if (session->watch != NULL && listen != session->listening) {
+		session->listening = listen;
+		loop_watch_set_events(session->watch, listen ? EPOLLIN | EPOLLRDHUP : EPOLLRDHUP);
+	}
+}
+
+static void end_watch(struct vu_session *session)
+{
+	loop_unwatch(session->watch);
+	session->watch = NULL;
+}
+
+static void want_close(struct vu_session *session, const char *subject, const char *why)
+{
+	if (!session->close_wanted) {
+		session->close_wanted = true;
+		snprintf(session->close_why, sizeof(session->close_why), "%s%s%s", subject,
+			 subject[0] != '\0' ? ": " : "", why);
+	}
+}
+
+/* ---- operations of the owner ---- */
+
+static void ask_owner(struct vu_session *session, enum vu_operation operation, struct vu_slot *slot)
+{
+	unsigned int index = slot->ring.index;
+
+	session->operation = operation;
+	session->operation_slot = slot;
+	switch (operation) {
+	case VU_OPERATION_START:
+		slot->ring.features = session->features & ~VU_F_PROTOCOL_FEATURES;
+		slot->ring.mem = session->mem;
+		session->ops->ring_start(session->owner, &slot->ring);
+		break;
+	case VU_OPERATION_STOP:
+		session->ops->ring_stop(session->owner, index,
+					session->close_wanted && vu_session_peer_gone(session));
+		break;
+	case VU_OPERATION_SET_CALL:
+		session->ops->ring_set_call(session->owner, index, slot->next_call_fd);
+		break;
+	case VU_OPERATION_NONE:
+		break;
+	}
+}
+
+static void operation_done(struct vu_session *session, int result, uint16_t base)
+{
+	struct vu_slot *slot = session->operation_slot;
+
+	switch (session->operation) {
+	case VU_OPERATION_START:
+		slot->running = result == 0;
+		slot->refused = result < 0;
+		if (result < 0) {
+			session->result = vu_refuse(session, result, "a ring cannot be started");
+		}
+		break;
+	case VU_OPERATION_STOP:
+		slot->running = false;
+		slot->ring.base = base;
+		slot->ring.mem = NULL;
+		break;
+	case VU_OPERATION_SET_CALL:
+		fd_close(&slot->ring.call_fd);
+		slot->ring.call_fd = slot->next_call_fd;
+		slot->next_call_fd = -1;
+		slot->swap_call = false;
+		break;
+	case VU_OPERATION_NONE:
+		break;
+	}
+	session->operation = VU_OPERATION_NONE;
+	session->operation_slot = NULL;
+}
+
+/* ---- steps ---- */
+
+static bool can_run(const struct vu_session *session, const struct vu_slot *slot)
+{
+	return slot->has_size && slot->has_addr && slot->ring.kick_fd >= 0 && slot->enabled &&
+	       session->features_set && session->mem != NULL;
+}
+
+static void step_stop(struct vu_session *session)
+{
+	unsigned int i;
+
+	for (i = 0; i < session->slot_n; i++) {
+		struct vu_slot *slot = &session->slots[i];
+
+		if (slot->stop_first) {
+			slot->stop_first = false;
+			ask_owner(session, VU_OPERATION_STOP, slot);
+			return;
+		}
+	}
+	session->step = VU_STEP_APPLY;
+}
+
+static void step_apply(struct vu_session *session)
+{
+	session->result = session->spec->apply(session, &session->message);
+	session->step = VU_STEP_SETTLE;
+}
+
+static void step_settle(struct vu_session *session)
+{
+	unsigned int i;
+
+	for (i = 0; i < session->slot_n; i++) {
+		struct vu_slot *slot = &session->slots[i];
+
+		if (slot->swap_call) {
+			ask_owner(session, VU_OPERATION_SET_CALL, slot);
+			return;
+		}
+		if (!slot->running && !slot->refused && can_run(session, slot)) {
+			ask_owner(session, VU_OPERATION_START, slot);
+			return;
+		}
+	}
+	session->step = VU_STEP_ANSWER;
+}
+
+/* vhost-user, "VHOST_USER_PROTOCOL_F_REPLY_ACK" */
+static bool wants_ack(const struct vu_session *session)
+{
+	return (session->message.header.flags & VU_FLAG_NEED_REPLY) &&
+	       vu_has_protocol_feature(session, VU_PROTOCOL_F_REPLY_ACK);
+}
+
+/*
+ * A request that failed is told so if there is a way to. Otherwise the connection ends: the front-end
+ * would go on in the belief that all is well. Unknown requests without an acknowledgement are ignored.
+ */
+static void answer_failure(struct vu_session *session, const char *name, bool *ret_send)
+{
+	const struct vu_request_spec *spec = session->spec;
+
+	log_limited(&session->limiter, LOG_LEVEL_DEBUG, "vhost-user request %u (%s) refused: %s",
+		    session->message.header.request, name, session->why);
+	if (session->fatal) {
+		want_close(session, name, session->why);
+	} else if (spec != NULL && spec->empty_reply_is_error) {
+		session->reply.header.size = 0;
+		*ret_send = true;
+	} else if (wants_ack(session) && (spec == NULL || !spec->replies)) {
+		vu_reply_put_u64(&session->reply, (uint64_t)-session->result);
+		*ret_send = true;
+	} else if (spec != NULL) {
+		want_close(session, name, session->why);
+	}
+}
+
+static void step_answer(struct vu_session *session)
+{
+	const struct vu_request_spec *spec = session->spec;
+	const char *name = spec != NULL ? spec->name : "unknown";
+	bool send = false;
+
+	if (session->result < 0) {
+		answer_failure(session, name, &send);
+	} else if (spec->replies) {
+		send = true;
+	} else if (wants_ack(session)) {
+		vu_reply_put_u64(&session->reply, 0);
+		send = true;
+	}
+	if (send && session->transport->ops->send(session->transport, &session->reply) < 0) {
+		want_close(session, name, "the reply cannot be sent");
+	}
+	vu_message_close_fds(&session->message);
+	session->step = VU_STEP_IDLE;
+}
+
+/* Whatever the message at hand had in the works is dropped. */
+static void begin_closing(struct vu_session *session)
+{
+	session->step = VU_STEP_CLOSING;
+	end_watch(session);
+	vu_message_close_fds(&session->message);
+}
+
+static void release(struct vu_session *session)
+{
+	unsigned int i;
+
+	end_watch(session);
+	for (i = 0; i < session->slot_n; i++) {
+		struct vu_slot *slot = &session->slots[i];
+
+		fd_close(&slot->ring.kick_fd);
+		fd_close(&slot->ring.call_fd);
+		fd_close(&slot->ring.err_fd);
+		fd_close(&slot->next_call_fd);
+	}
+	vu_message_close_fds(&session->message);
+	guest_mem_unref(session->next_mem);
+	guest_mem_unref(session->mem);
+	session->next_mem = NULL;
+	session->mem = NULL;
+	fd_close(&session->backend_fd);
+	if (session->transport != NULL) {
+		session->transport->ops->free(session->transport);
+		session->transport = NULL;
+	}
+}
+
+/* The socket is closed last: a front-end that sees the end may hand its memory to somebody else. */
+static void step_closing(struct vu_session *session)
+{
+	unsigned int i;
+
+	for (i = 0; i < session->slot_n; i++) {
+		if (session->slots[i].running) {
+			ask_owner(session, VU_OPERATION_STOP, &session->slots[i]);
+			return;
+		}
+	}
+	release(session);
+	session->step = VU_STEP_CLOSED;
+}
+
+/*
+ * Goes on until the owner has something to answer or nothing is left to do. False: the connection is
+ * over and closed() was called; the session may be gone.
+ *
+ * An owner that answers at once comes back here by vu_session_complete(); it finds `advancing` and leaves
+ * the rest to the call that is on the stack already.
+ */
+static bool advance(struct vu_session *session)
+{
+	if (session->advancing) {
+		return true;
+	}
+	session->advancing = true;
+	while (session->operation == VU_OPERATION_NONE && session->step != VU_STEP_CLOSED) {
+		if (session->close_wanted && session->step != VU_STEP_CLOSING) {
+			begin_closing(session);
+		}
+		if (session->step == VU_STEP_IDLE) {
+			break;
+		}
+		switch (session->step) {
+		case VU_STEP_STOP:
+			step_stop(session);
+			break;
+		case VU_STEP_APPLY:
+			step_apply(session);
+			break;
+		case VU_STEP_SETTLE:
+			step_settle(session);
+			break;
+		case VU_STEP_ANSWER:
+			step_answer(session);
+			break;
+		case VU_STEP_CLOSING:
+			step_closing(session);
+			break;
+		case VU_STEP_IDLE:
+		case VU_STEP_CLOSED:
+			break;
+		}
+	}
+	session->advancing = false;
+	if (session->step == VU_STEP_CLOSED) {
+		session->ops->closed(session->owner, session->close_why);
+		return false;
+	}
+	update_watch(session);
+	return true;
+}
+
+/* ---- messages ---- */
+
+static void begin_message(struct vu_session *session)
+{
+	struct vu_message *message = &session->message;
+	int r;
+
+	session->spec = vu_dispatch_find(message->header.request);
+	session->fatal = false;
+	session->why = "";
+	vu_reply_init(&session->reply, message->header.request);
+	if (session->spec == NULL) {
+		r = vu_refuse(session, -EOPNOTSUPP, "unknown request");
+	} else {
+		r = vu_dispatch_check(session, session->spec, message);
+	}
+	if (r == 0 && session->spec->prepare != NULL) {
+		r = session->spec->prepare(session, message);
+	}
+	session->result = r;
+	session->step = r < 0 ? VU_STEP_ANSWER : VU_STEP_STOP;
+}
+
+bool vu_session_process(struct vu_session *session)
+{
+	unsigned int i;
+	int r;
+
+	for (i = 0; i < MESSAGES_PER_TURN && session->step == VU_STEP_IDLE; i++) {
+		r = session->transport->ops->recv(session->transport, &session->message);
+		if (r == 0) {
+			break;
+		}
+		if (r == 1) {
+			begin_message(session);
+		} else {
+			session->peer_gone = r != -EPROTO;
+			want_close(session, "",
+				   r == -EPROTO ? "not a vhost-user message" : "end of connection");
+		}
+		if (!advance(session)) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static void socket_ready(void *arg, uint32_t events)
+{
+	struct vu_session *session = arg;
+
+	if (session->step == VU_STEP_IDLE) {
+		vu_session_process(session);
+	} else if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+		/* It would be reported again and again until the owner has answered. */
+		end_watch(session);
+		session->peer_gone = true;
+		want_close(session, "", "end of connection");
+	}
+}
+
+/* ---- life ---- */
+
+int vu_session_new(struct loop *loop, struct vu_transport *transport,
+		   const struct vu_owner_ops *ops, void *owner, struct vu_session **ret_session)
+{
+	struct vu_session *session = calloc(1, sizeof(*session));
+	unsigned int slot_n = ops->max_queues(owner);
+	int fd = transport->ops->fd(transport);
+	unsigned int i;
+	int r = 0;
+
+	if (session == NULL) {
+		transport->ops->free(transport);
+		return -ENOMEM;
+	}
+	session->loop = loop;
+	session->transport = transport;
+	session->ops = ops;
+	session->owner = owner;
+	session->backend_fd = -1;
+	session->listening = true;
+	session->slots = calloc(slot_n, sizeof(session->slots[0]));
+	if (session->slots == NULL || slot_n > VU_RINGS_MAX) {
+		r = session->slots == NULL ? -ENOMEM : -EINVAL;
+	} else {
+		session->slot_n = slot_n;
+	}
+	for (i = 0; i < session->slot_n; i++) {
+		struct vu_slot *slot = &session->slots[i];
+
+		slot->ring.index = i;
+		slot->ring.kick_fd = slot->ring.call_fd = slot->ring.err_fd = -1;
+		slot->next_call_fd = -1;
+	}
+	if (r == 0 && fd >= 0) {
+		r = loop_watch(loop, fd, EPOLLIN | EPOLLRDHUP, socket_ready, session,
+			       &session->watch);
+	}
+	if (r < 0) {
+		vu_session_free(session);
+		return r;
+	}
+	*ret_session = session;
+	return 0;
+}
+
+void vu_session_close(struct vu_session *session, const char *why)
+{
+	if (session->step == VU_STEP_CLOSED) {
+		return;
+	}
+	want_close(session, "", why);
+	advance(session);
+}
+
+void vu_session_free(struct vu_session *session)
+{
+	if (session == NULL) {
+		return;
+	}
+	release(session);
+	free(session->slots);
+	free(session);
+}
+
+void vu_session_complete(struct vu_session *session, int result, uint16_t base)
+{
+	operation_done(session, result, base);
+	advance(session);
+}
+
+bool vu_session_peer_gone(const struct vu_session *session)
+{
+	struct pollfd pfd = { .events = POLLRDHUP };
+
+	if (session->peer_gone || session->transport == NULL) {
+		return true;
+	}
+	pfd.fd = session->transport->ops->fd(session->transport);
+	return pfd.fd >= 0 && poll(&pfd, 1, 0) > 0;
+}
+
+bool vu_session_ring_running(const struct vu_session *session, unsigned int index)
+{
+	return index < session->slot_n && session->slots[index].running;
+}

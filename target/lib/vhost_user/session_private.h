@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Concepts
+ *   slot  a ring as the session sees it: what the front-end has said of it so far, and its state.
+ *   step  where the session stands with the message at hand. A message is carried out in this order:
+ *         stop the rings that must not run meanwhile, apply the change, settle (start what can run
+ *         now, swap call eventfds), answer. advance() walks through the steps and comes to rest when the
+ *         owner has an operation to answer, or the message is done.
+ *
+ * vhost-user, "Ring states": a ring is running here when it is started (size, addresses and kick are
+ * known, GET_VRING_BASE has not come since) and enabled. It is handed over as soon as it is ready
+ * rather than at the first kick: the first poll of the queue sees the same as that kick would show.
+ */
+#ifndef VHT_VHOST_USER_SESSION_PRIVATE_H
+#define VHT_VHOST_USER_SESSION_PRIVATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/log.h"
+#include "vhost_user/codec.h"
+#include "vhost_user/dispatch.h"
+#include "vhost_user/session.h"
+
+struct vu_slot {
+	struct vu_ring ring;
+	bool has_size;
+	bool has_addr;
+	bool enabled;
+	bool running;	 /* the owner has it */
+	bool refused;	 /* the owner could not start it; nothing has changed since */
+	bool stop_first; /* the message at hand needs it stopped */
+	bool swap_call;	 /* next_call_fd waits to be handed over */
+	int next_call_fd;
+};
+
+enum vu_step {
+	VU_STEP_IDLE,
+	VU_STEP_STOP,
+	VU_STEP_APPLY,
+	VU_STEP_SETTLE,
+	VU_STEP_ANSWER,
+	VU_STEP_CLOSING,
+	VU_STEP_CLOSED,
+};
+
+enum vu_operation {
+	VU_OPERATION_NONE,
+	VU_OPERATION_START,
+	VU_OPERATION_STOP,
+	VU_OPERATION_SET_CALL
+};
+
+struct vu_session {
+	struct loop *loop;
+	struct vu_transport *transport;
+	struct loop_watch *watch; /* NULL: nothing to watch (any more) */
+	bool listening;		  /* the watch asks for messages, not only for the end */
+	const struct vu_owner_ops *ops;
+	void *owner;
+	struct log_limiter limiter;
+
+	/* negotiated */
+	bool features_set;
+	uint64_t features; /* with VU_F_PROTOCOL_FEATURES */
+	uint64_t protocol_features;
+	int backend_fd; /* channel for our own requests, -1: none */
+
+	struct guest_mem *mem;
+	unsigned int slot_n;
+	struct vu_slot *slots;
+
+	/* the message at hand */
+	enum vu_step step;
+	struct vu_message message;
+	struct vu_message reply;
+	const struct vu_request_spec *spec; /* NULL: unknown */
+	struct guest_mem *next_mem;
+	int result;
+	bool fatal; /* the connection ends even if the front-end asked for an answer */
+	const char *why;
+
+	/* the operation that the owner has to answer */
+	enum vu_operation operation;
+	struct vu_slot *operation_slot;
+	bool advancing; /* advance() is on the stack */
+
+	bool peer_gone;
+	bool close_wanted;
+	char close_why[128];
+};
+
+/* The outcome of a message that is refused: returns error, remembers why (static text). */
+int vu_refuse(struct vu_session *session, int error, const char *why);
+/* The same, and the session is over in any case. */
+int vu_refuse_fatally(struct vu_session *session, int error, const char *why);
+
+static inline bool vu_has_protocol_feature(const struct vu_session *session, int bit)
+{
+	return session->protocol_features >> bit & 1;
+}
+
+bool vu_any_ring_running(const struct vu_session *session);
+
+#endif

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The UNIX socket transport. Nothing here ever blocks. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/fd.h"
+#include "vhost_user/codec.h"
+#include "vhost_user/transport.h"
+
+struct socket_transport {
+	struct vu_transport transport;
+	int fd;
+	struct vu_assembler in;
+};
+
+union fd_control {
+	struct cmsghdr align;
+	/* Room for exactly VU_FDS_MAX: the kernel closes what exceeds it and says MSG_CTRUNC. */
+	char space[CMSG_SPACE(sizeof(int) * VU_FDS_MAX)];
+};
+
+static struct socket_transport *of(const struct vu_transport *transport)
+{
+	return (struct socket_transport *)transport;
+}
+
+/* All descriptors that came along, on every path: the assembler owns them or they are closed. */
+static int take_fds(struct socket_transport *s, struct msghdr *hdr)
+{
+	struct cmsghdr *cmsg;
+	int r = 0;
+
+	for (cmsg = CMSG_FIRSTHDR(hdr); cmsg != NULL; cmsg = CMSG_NXTHDR(hdr, cmsg)) {
+		int fds[VU_FDS_MAX];
+		unsigned int n;
+
+		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS) {
+			continue;
+		}
+		n = (unsigned int)((cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		memcpy(fds, CMSG_DATA(cmsg), n * sizeof(int));
+		if (vu_assembler_add_fds(&s->in, fds, n) < 0) {
+			r = -EPROTO;
+		}
+	}
+	return hdr->msg_flags & MSG_CTRUNC ? -EPROTO : r;
+}
+
+/* One read, never beyond the end of the message at hand. Bytes read, 0: nothing there now. */
+static ssize_t receive_some(struct socket_transport *s)
+{
+	union fd_control control;
+	struct iovec iov = {
+		.iov_base = vu_assembler_space(&s->in),
+		.iov_len = vu_assembler_wanted(&s->in),
+	};
+	struct msghdr hdr = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+	ssize_t n;
+
+	do {
+		n = recvmsg(s->fd, &hdr, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		return errno == EAGAIN ? 0 : -ECONNRESET;
+	}
+	if (take_fds(s, &hdr) < 0) {
+		return -EPROTO;
+	}
+	return n == 0 ? -ECONNRESET : n;
+}
+
+static int socket_recv(struct vu_transport *transport, struct vu_message *ret_msg)
+{
+	struct socket_transport *s = of(transport);
+	int complete = 0;
+
+	while (!complete) {
+		ssize_t n = receive_some(s);
+
+		if (n == 0) {
+			return 0;
+		}
+		complete = n < 0 ? (int)n : vu_assembler_received(&s->in, (size_t)n);
+		if (complete < 0) {
+			vu_assembler_done(&s->in);
+			return complete;
+		}
+	}
+	vu_assembler_take(&s->in, ret_msg);
+	return 1;
+}
+
+static int socket_send(struct vu_transport *transport, const struct vu_message *msg)
+{
+	size_t len = sizeof(msg->header) + msg->header.size;
+	struct iovec iov = { .iov_base = (void *)msg->wire, .iov_len = len };
+	struct msghdr hdr = { .msg_iov = &iov, .msg_iovlen = 1 };
+	union fd_control control;
+	struct cmsghdr *cmsg;
+	ssize_t n;
+
+	if (msg->fd_n > 0) {
+		memset(&control, 0, sizeof(control));
+		hdr.msg_control = &control;
+		hdr.msg_controllen = CMSG_SPACE(sizeof(int) * msg->fd_n);
+		cmsg = CMSG_FIRSTHDR(&hdr);
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(sizeof(int) * msg->fd_n);
+		memcpy(CMSG_DATA(cmsg), msg->fds, sizeof(int) * msg->fd_n);
+	}
+	do {
+		n = sendmsg(of(transport)->fd, &hdr, MSG_DONTWAIT | MSG_NOSIGNAL);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		return -errno;
+	}
+	/* A part of it went out: whoever does not read its replies has lost the thread for good. */
+	return (size_t)n == len ? 0 : -EAGAIN;
+}
+
+static int socket_fd(const struct vu_transport *transport)
+{
+	return of(transport)->fd;
+}
+
+static void socket_free(struct vu_transport *transport)
+{
+	struct socket_transport *s = of(transport);
+
+	vu_assembler_done(&s->in);
+	fd_close(&s->fd);
+	free(s);
+}
+
+static const struct vu_transport_ops socket_ops = {
+	.recv = socket_recv,
+	.send = socket_send,
+	.fd = socket_fd,
+	.free = socket_free,
+};
+
+int vu_socket_new(int fd, struct vu_transport **ret_transport)
+{
+	struct socket_transport *s = calloc(1, sizeof(*s));
+
+	if (s == NULL) {
+		fd_close(&fd);
+		return -ENOMEM;
+	}
+	s->transport.ops = &socket_ops;
+	s->fd = fd;
+	vu_assembler_init(&s->in);
+	*ret_transport = &s->transport;
+	return 0;
+}
