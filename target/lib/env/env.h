@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define ENV_MAX_CORES 1024
-#define ENV_ANY_NODE (-1)
+#define ENV_ANY_NODE  (-1)
 
 /* A set of processor numbers. */
 struct env_cpuset {
@@ -43,10 +43,10 @@ int env_cpuset_parse(const char *text, struct env_cpuset *ret_set);
 void env_cpuset_format(const struct env_cpuset *set, char *buf, size_t len);
 
 struct env_options {
-	const char *name;	     /* program name, for the log */
-	struct env_cpuset cores;     /* a reactor may run on each; all must be usable here */
-	unsigned int mem_limit_mib;  /* bound on hugepage memory, 0 = none; nothing is reserved ahead */
-	bool no_huge;		     /* do not use hugepages even when there are some */
+	const char *name;	    /* program name, for the log */
+	struct env_cpuset cores;    /* a reactor may run on each; all must be usable here */
+	unsigned int mem_limit_mib; /* bound on hugepage memory; nothing is taken ahead; 0: none */
+	bool no_huge;		    /* do not use hugepages even when there are some */
 	bool quiet;
 };
 
@@ -76,7 +76,9 @@ void env_free(void *ptr); /* NULL is fine */
  * has them. -ENOMEM when the machine cannot hold it (size against the memory available now).
  */
 int env_big_alloc(size_t size, int numa_node, void **ret_ptr);
-void env_big_free(void *ptr, size_t size);
+void env_big_free(void *ptr, size_t size); /* NULL is fine */
+/* The largest size that env_big_alloc() would grant now, bytes. */
+uint64_t env_memory_available(void);
 
 uint64_t env_ticks(void);
 uint64_t env_ticks_hz(void);

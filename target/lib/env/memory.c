@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Large areas, and the question of how much memory there is. Large areas never come from EAL's
+ * heap: they shall cost nothing until they are touched and may be larger than what is set aside as
+ * huge pages at boot.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <linux/mempolicy.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/checked.h"
+#include "env/internal.h"
+
+#define HUGE_PAGE ((size_t)2 << 20)
+#define NO_LIMIT  (UINT64_C(1) << 60) /* cgroup v1 says "no limit" with a number near 2^63 */
+#define MAX_NODES 1024
+
+/* Bytes handed out by env_big_alloc(), whether touched or not. */
+static _Atomic uint64_t promised;
+
+/* The number behind `key` at the beginning of a line: "MemAvailable:  123 kB" and "file 123". */
+static uint64_t number_in_file(const char *path, const char *key)
+{
+	size_t key_len = strlen(key);
+	char line[256];
+	uint64_t value = 0;
+	FILE *file = fopen(path, "re");
+
+	if (file == NULL) {
+		return 0;
+	}
+	while (fgets(line, sizeof(line), file) != NULL) {
+		if (strncmp(line, key, key_len) == 0) {
+			value = strtoull(line + key_len, NULL, 10);
+			break;
+		}
+	}
+	fclose(file);
+	return value;
+}
+
+/* One control group's names for the same things. */
+struct cgroup_version {
+	const char *base;
+	const char *limit;
+	const char *usage;
+	const char *cache[2];
+};
+
+static const struct cgroup_version cgroup_v1 = {
+	.base = "/sys/fs/cgroup/memory",
+	.limit = "memory.limit_in_bytes",
+	.usage = "memory.usage_in_bytes",
+	.cache = { "total_inactive_file ", "total_active_file " },
+};
+
+static const struct cgroup_version cgroup_v2 = {
+	.base = "/sys/fs/cgroup",
+	.limit = "memory.max",
+	.usage = "memory.current",
+	.cache = { "inactive_file ", "active_file " },
+};
+
+static uint64_t cgroup_number(const char *dir, const char *name, const char *key)
+{
+	char path[2 * ENV_PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return number_in_file(path, key);
+}
+
+/* What is left in one group. Page cache counts as used there but is given up when needed. */
+static uint64_t cgroup_left(const struct cgroup_version *v, const char *dir)
+{
+	uint64_t limit = cgroup_number(dir, v->limit, ""); /* "max" reads as 0 */
+	uint64_t usage = cgroup_number(dir, v->usage, "");
+	uint64_t cache = cgroup_number(dir, "memory.stat", v->cache[0]) +
+			 cgroup_number(dir, "memory.stat", v->cache[1]);
+
+	if (limit == 0 || limit >= NO_LIMIT) {
+		return UINT64_MAX;
+	}
+	usage = usage > cache ? usage - cache : 0;
+	return limit > usage ? limit - usage : 0;
+}
+
+/* The least that is left in the group and all groups above it. */
+static uint64_t cgroup_available(const char *root, const struct cgroup_version *v,
+				 const char *group)
+{
+	char dir[ENV_PATH_MAX];
+	uint64_t least = UINT64_MAX;
+	size_t base_len;
+	int n = snprintf(dir, sizeof(dir), "%s%s", root, v->base);
+
+	if (n < 0 || (size_t)n + strlen(group) >= sizeof(dir)) {
+		return UINT64_MAX;
+	}
+	base_len = (size_t)n;
+	strcpy(dir + base_len, group);
+	for (;;) {
+		uint64_t left = cgroup_left(v, dir);
+		char *slash;
+
+		least = left < least ? left : least;
+		slash = strrchr(dir, '/');
+		if (strlen(dir) <= base_len || slash < dir + base_len) {
+			return least;
+		}
+		*slash = '\0';
+	}
+}
+
+uint64_t env_available_under(const char *root)
+{
+	char path[ENV_PATH_MAX];
+	char line[ENV_PATH_MAX];
+	uint64_t available;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/proc/meminfo", root);
+	available = number_in_file(path, "MemAvailable:") * 1024;
+
+	/* Lines "<id>:<controllers>:<path>"; version 2 is the line without controllers. */
+	snprintf(path, sizeof(path), "%s/proc/self/cgroup", root);
+	file = fopen(path, "re");
+	if (file == NULL) {
+		return available;
+	}
+	while (fgets(line, sizeof(line), file) != NULL) {
+		char *controllers = strchr(line, ':');
+		char *group = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
+		const struct cgroup_version *v;
+		uint64_t left;
+
+		if (group == NULL) {
+			continue;
+		}
+		*group++ = '\0';
+		group[strcspn(group, "\n")] = '\0';
+		if (controllers[1] == '\0') {
+			v = &cgroup_v2;
+		} else if (strcmp(controllers + 1, "memory") == 0) {
+			v = &cgroup_v1;
+		} else {
+			continue;
+		}
+		left = cgroup_available(root, v, group);
+		available = left < available ? left : available;
+	}
+	fclose(file);
+	return available;
+}
+
+uint64_t env_free_hugepages(const char *root)
+{
+	char dir[ENV_PATH_MAX];
+	char path[2 * ENV_PATH_MAX];
+	struct dirent *entry;
+	uint64_t total = 0;
+	DIR *sizes;
+
+	snprintf(dir, sizeof(dir), "%s/sys/kernel/mm/hugepages", root);
+	sizes = opendir(dir);
+	if (sizes == NULL) {
+		return 0;
+	}
+	while ((entry = readdir(sizes)) != NULL) {
+		unsigned long long page_kib;
+
+		if (sscanf(entry->d_name, "hugepages-%llukB", &page_kib) != 1) {
+			continue;
+		}
+		snprintf(path, sizeof(path), "%s/%s/free_hugepages", dir, entry->d_name);
+		total += number_in_file(path, "") * page_kib * 1024;
+	}
+	closedir(sizes);
+	return total;
+}
+
+/* Private memory this process has touched, from "size resident shared ..." in pages. */
+static uint64_t touched_bytes(void)
+{
+	unsigned long long resident = 0, shared = 0;
+	FILE *file = fopen("/proc/self/statm", "re");
+
+	if (file == NULL) {
+		return 0;
+	}
+	if (fscanf(file, "%*u %llu %llu", &resident, &shared) != 2 || shared > resident) {
+		resident = shared = 0;
+	}
+	fclose(file);
+	return (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/*
+ * Pages appear when touched, so the memory that is available now may be promised already. What we
+ * could have in all is what is left plus what we touched; the promises must fit into that.
+ */
+uint64_t env_memory_available(void)
+{
+	uint64_t available = env_available_under("");
+	uint64_t taken = atomic_load(&promised);
+	uint64_t all;
+
+	if (available == 0) {
+		return 0;
+	}
+	all = available + touched_bytes();
+	all = all > taken ? all - taken : 0;
+	return all < available ? all : available;
+}
+
+/* A wish, not a condition: the kernel takes other nodes when this one is full. */
+static int prefer_node(void *ptr, size_t size, int node)
+{
+	unsigned long mask[MAX_NODES / (8 * sizeof(unsigned long))] = { 0 };
+	const size_t bits = 8 * sizeof(mask[0]);
+
+	if (node >= MAX_NODES) {
+		return -EINVAL;
+	}
+	mask[(size_t)node / bits] = 1ul << ((size_t)node % bits);
+	if (syscall(SYS_mbind, ptr, size, MPOL_PREFERRED, mask, MAX_NODES + 1, 0) != 0 &&
+	    errno == EINVAL) {
+		return -EINVAL; /* no such node; anything else (no NUMA, a container) does not matter */
+	}
+	return 0;
+}
+
+/* Anonymous memory that begins at a multiple of the huge page size, MAP_FAILED if there is none. */
+static void *map_aligned(size_t size)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	size_t head;
+	char *ptr;
+
+	ptr = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE, flags, -1, 0);
+	if (ptr == MAP_FAILED) {
+		return MAP_FAILED;
+	}
+	head = (HUGE_PAGE - (uintptr_t)ptr % HUGE_PAGE) % HUGE_PAGE;
+	if (head > 0) {
+		munmap(ptr, head);
+	}
+	munmap(ptr + head + size, HUGE_PAGE - head);
+	return ptr + head;
+}
+
+static size_t round_to_pages(size_t size)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return (size + page - 1) / page * page;
+}
+
+int env_big_alloc(size_t size, int numa_node, void **ret_ptr)
+{
+	uint64_t end;
+	size_t len;
+	void *ptr;
+	int rc;
+
+	if (size == 0) {
+		return -EINVAL;
+	}
+	if (!checked_add(size, 2 * HUGE_PAGE, &end) || size > env_memory_available()) {
+		return -ENOMEM;
+	}
+	len = round_to_pages(size);
+	ptr = map_aligned(len);
+	if (ptr == MAP_FAILED) {
+		return -ENOMEM;
+	}
+	if (numa_node >= 0) {
+		rc = prefer_node(ptr, len, numa_node);
+		if (rc != 0) {
+			munmap(ptr, len);
+			return rc;
+		}
+	}
+	/* Both are hints: fewer page faults, and no guest data in a core file. */
+	(void)madvise(ptr, len, MADV_HUGEPAGE);
+	(void)madvise(ptr, len, MADV_DONTDUMP);
+	atomic_fetch_add(&promised, len);
+	*ret_ptr = ptr;
+	return 0;
+}
+
+void env_big_free(void *ptr, size_t size)
+{
+	size_t len = round_to_pages(size);
+
+	if (ptr != NULL) {
+		munmap(ptr, len);
+		atomic_fetch_sub(&promised, len);
+	}
+}
+
+void *env_heap_zalloc(size_t size, size_t align)
+{
+	void *ptr;
+
+	align = align < ENV_CACHE_LINE ? ENV_CACHE_LINE : align;
+	if (posix_memalign(&ptr, align, size) != 0) {
+		return NULL;
+	}
+	return memset(ptr, 0, size);
+}
