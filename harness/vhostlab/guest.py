@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vhostlab.errors import HarnessError, MilestoneTimeout
-from vhostlab.qemu.agent import ANSWER_TIMEOUT_S, Agent, AgentError
+from vhostlab.agent import ANSWER_TIMEOUT_S, Agent, AgentError
 from vhostlab.wait import until
 
 CHUNK = 256 * 1024

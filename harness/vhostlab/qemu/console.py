@@ -73,7 +73,7 @@ class Console:
         except FileNotFoundError:
             return ""
 
-    def tail(self, lines: int = 25) -> str:
+    def tail(self, lines: int = 40) -> str:
         return plain(tail(self.log, lines))
 
     def _look(self, line: str) -> None:

@@ -4,8 +4,10 @@
 from vhostlab.errors import HarnessError
 from vhostlab.target.base import Controller, Disk, Target, TargetCapabilities
 from vhostlab.target.qsd import QemuStorageDaemon
+from vhostlab.target.vhostlab import VhostlabTarget
 
-_TARGETS: dict[str, type[Target]] = {driver.name: driver for driver in (QemuStorageDaemon,)}
+_DRIVERS: tuple[type[Target], ...] = (VhostlabTarget, QemuStorageDaemon)
+_TARGETS = {driver.name: driver for driver in _DRIVERS}
 
 
 def names() -> list[str]:

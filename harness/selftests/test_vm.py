@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A real micro guest on the reference target: boot, disks, files, death."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from vhostlab import target
+from vhostlab.errors import HarnessError, MilestoneTimeout
+from vhostlab.images import build
+from vhostlab.qemu import VhostBlk, Vm, VmConfig
+from vhostlab.target import Controller, Disk
+
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.skipif(
+        shutil.which("qemu-system-x86_64") is None, reason="qemu-system-x86_64 is not installed"
+    ),
+]
+
+MIB = 1 << 20
+
+
+def test_guest_sees_the_reference_targets_disks(tmp_path: Path) -> None:
+    """Steps: boot with three disks. Verify: sizes, read-only, queues, data, files."""
+
+    async def run() -> None:
+        image = await build()
+        async with target.get("qemu-storage-daemon")(tmp_path / "target") as reference:
+            await reference.start(
+                [
+                    Controller("null", "blk", (Disk("n", "null", 1024 * MIB),), num_queues=2),
+                    Controller("ram", "blk", (Disk("m", "malloc", 64 * MIB, 4096),)),
+                    Controller("ro", "blk", (Disk("r", "malloc", 8 * MIB, readonly=True),)),
+                ]
+            )
+            disks = (
+                VhostBlk(reference.endpoints["null"], 2, id="null"),
+                VhostBlk(reference.endpoints["ram"], id="ram"),
+                VhostBlk(reference.endpoints["ro"], id="ro"),
+            )
+            async with Vm(VmConfig(image, "tcg", vcpus=2, disks=disks), tmp_path / "vm") as vm:
+                await look_at_disks(vm, reference.capabilities.serial)
+                await move_files(vm)
+                assert reference.cpu_seconds() >= 0
+                assert await vm.shutdown() == 0
+
+    asyncio.run(run())
+
+
+async def look_at_disks(vm: Vm, serial: str) -> None:
+    guest = vm.guest
+    query = (
+        "cd /sys/block; for d in vda vdb vdc; do "
+        "echo $(cat $d/size $d/ro $d/queue/logical_block_size; ls $d/mq | wc -l); done"
+    )
+    sizes = (await guest.run(query)).stdout.split("\n")
+    assert sizes[:3] == ["2097152 0 512 2", "131072 0 4096 1", "16384 1 512 1"]
+    assert (await guest.run("cat /sys/block/vda/serial")).stdout.strip() == serial
+    await guest.run(
+        "mkfs.ext4 -q /dev/vdb && mount /dev/vdb /mnt && cp /bin/busybox /mnt/b && umount /mnt"
+    )
+    await guest.run(
+        "e2fsck -fn /dev/vdb && mount /dev/vdb /mnt && cmp /bin/busybox /mnt/b; umount /mnt"
+    )
+    refused = await guest.run("dd if=/dev/zero of=/dev/vdc bs=4096 count=1", check=False)
+    assert refused.rc != 0
+    fio = (
+        "fio --name=j --filename=/dev/vda --ioengine=libaio --rw=randread --bs=4k --iodepth=8 "
+        "--direct=1 --size=4m"
+    )
+    assert "err= 0" in (await guest.run(fio, 120)).stdout
+
+
+async def move_files(vm: Vm) -> None:
+    data = os.urandom(700_001)
+    await vm.guest.write_file("/tmp/file", data)
+    assert await vm.guest.read_file("/tmp/file") == data
+    await vm.guest.write_file("/tmp/empty", "")
+    assert await vm.guest.read_file("/tmp/empty") == b""
+    done = await vm.guest.run(["wc", "-c"], stdin=b"12345")
+    assert done.stdout.strip() == "5"
+    with pytest.raises(MilestoneTimeout, match="sleep 1000"):
+        await vm.guest.run("sleep 1000 & sleep 1000", 0.5)
+    left = await vm.guest.run("pidof sleep", check=False)
+    assert left.stdout.strip() == ""
+
+
+def test_deaths_of_a_vm_are_noticed(tmp_path: Path) -> None:
+    """Steps: panic one guest, kill QEMU under another. Verify: the wait ends, and says why."""
+
+    async def panic() -> None:
+        image = await build()
+        async with Vm(VmConfig(image, "tcg", name="doomed"), tmp_path / "panic") as vm:
+            await vm.guest.run("echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger", 60)
+
+    with pytest.raises(MilestoneTimeout, match="doomed") as caught:
+        asyncio.run(panic())
+    assert "Kernel panic - not syncing: sysrq triggered crash" in str(caught.value)
+    assert "sysrq_handle_crash" in caught.value.console_tail
+
+    async def killed() -> int:
+        image = await build()
+        async with Vm(VmConfig(image, "tcg"), tmp_path / "kill") as vm:
+            vm.kill()
+            status = await vm.wait_exit()
+            with pytest.raises(MilestoneTimeout, match="ended with status -9"):
+                await vm.guest.run("true")
+            return status
+
+    assert asyncio.run(killed()) == -signal.SIGKILL
+
+
+def test_a_guest_that_does_not_boot_says_how_far_it_came(tmp_path: Path) -> None:
+    async def run() -> None:
+        image = dataclasses.replace(await build(), cmdline="console=ttyS0 panic=-1 rdinit=/no/such")
+        async with Vm(VmConfig(image, "tcg", name="lame"), tmp_path):
+            raise AssertionError("it cannot boot")
+
+    with pytest.raises(MilestoneTimeout, match="lame") as caught:
+        asyncio.run(run())
+    assert caught.value.milestone == "boot of lame: init"
+    assert "Linux version" in caught.value.console_tail or "panic" in caught.value.console_tail
+
+
+def test_a_missing_socket_is_qemus_own_words(tmp_path: Path) -> None:
+    async def run() -> None:
+        disk = VhostBlk(tmp_path / "nobody")
+        async with Vm(VmConfig(await build(), "tcg", disks=(disk,)), tmp_path):
+            raise AssertionError("it cannot start")
+
+    with pytest.raises(HarnessError, match=r"QEMU ended with status 1: .*nobody"):
+        asyncio.run(run())
