@@ -20,11 +20,14 @@
 #include "base/cleanup.h"
 
 #define GUEST_MEM_MAX_REGIONS 512
+/* All regions of a snapshot together: a sparse file must not eat up the address space of the process,
+ * which all sessions share (128 TiB on x86-64). */
+#define GUEST_MEM_MAX_BYTES (UINT64_C(1) << 44)
 
 struct guest_mem_region {
-	uint64_t gpa;	    /* guest physical address */
-	uint64_t size;	    /* bytes */
-	uint64_t uva;	    /* the front-end's own address of it: ring addresses are given in these */
+	uint64_t gpa;  /* guest physical address */
+	uint64_t size; /* bytes */
+	uint64_t uva;  /* the front-end's own address of it: ring addresses are given in these */
 	uint64_t fd_offset; /* where the region starts in fd */
 	int fd;		    /* borrowed: the mapping outlives it */
 };
@@ -32,8 +35,9 @@ struct guest_mem_region {
 struct guest_mem;
 
 /*
- * Maps all regions. -EINVAL: none, too many, empty, overflowing, overlapping in guest or front-end
- * addresses, beyond the end of its file, or fd not a mappable file; or mmap(2)'s errno.
+ * Maps all regions. -EINVAL: none, too many, too large, empty, overflowing, overlapping in guest or
+ * front-end addresses, beyond the end of its file, or fd not a regular file; -ENOSPC: the process has
+ * too many mappings (virtio/mem_fault.h); or mmap(2)'s errno.
  */
 int guest_mem_new(const struct guest_mem_region *regions, unsigned int region_n,
 		  struct guest_mem **ret_mem);

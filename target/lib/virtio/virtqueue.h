@@ -24,12 +24,12 @@
 
 #include "virtio/guest_mem.h"
 
-#define VIRTQ_MAX_SIZE 32768 /* virtio 1.2, 2.7: largest queue size of a split ring */
-#define VIRTQ_MAX_SEGMENTS 1024 /* descriptors in one chain or indirect table; Windows sends 515 */
+#define VIRTQ_MAX_SIZE	   32768 /* virtio 1.2, 2.7: largest queue size of a split ring */
+#define VIRTQ_MAX_SEGMENTS 1024	 /* descriptors in one chain or indirect table; Windows sends 515 */
 
 #define VIRTIO_RING_F_INDIRECT_DESC 28
-#define VIRTIO_RING_F_EVENT_IDX 29
-#define VIRTIO_F_VERSION_1 32
+#define VIRTIO_RING_F_EVENT_IDX	    29
+#define VIRTIO_F_VERSION_1	    32
 
 /* First member of a device's request struct. The device reads it; the queue writes it. */
 struct virtq_req {
@@ -40,7 +40,9 @@ struct virtq_req {
 	uint64_t in_len;  /* bytes in the writable part */
 	/* private: */
 	uint16_t head;
-	uint16_t spill;
+	uint16_t slot;
+	uint16_t spill; /* block number, VIRTQ_NO_SPILL: the pieces lie in the slot */
+	uint8_t spill_kind;
 };
 
 static inline struct iovec *virtq_req_out(const struct virtq_req *req)
@@ -66,13 +68,13 @@ struct virtq_stats {
 };
 
 struct virtq_config {
-	uint16_t size; /* power of two for split rings, <= VIRTQ_MAX_SIZE */
-	uint64_t features; /* negotiated bits */
+	uint16_t size;	       /* power of two for split rings, <= VIRTQ_MAX_SIZE */
+	uint64_t features;     /* negotiated bits */
 	struct guest_mem *mem; /* the queue takes its own reference */
 	uint64_t desc_uva, avail_uva, used_uva; /* front-end addresses of the three parts */
-	uint16_t base;	 /* next available index (vhost-user SET_VRING_BASE) */
+	uint16_t base;		      /* next available index (vhost-user SET_VRING_BASE) */
 	int kick_fd, call_fd, err_fd; /* borrowed, each may be -1 */
-	size_t req_size; /* of the device's request struct, >= sizeof(struct virtq_req) */
+	size_t req_size;	/* of the device's request struct, >= sizeof(struct virtq_req) */
 	uint64_t max_req_bytes; /* byte budget of one request (rule R2), 0: no bound but 2^32 */
 	int numa_node;
 };
@@ -86,8 +88,13 @@ struct virtq;
 int virtq_new(const struct virtq_config *config, struct virtq **ret_vq);
 void virtq_free(struct virtq *vq); /* NULL is fine. Requests that are still out are forgotten. */
 
-/* Fetches up to max requests. 0: nothing there, no free slot, or the ring is broken. */
+/* Fetches up to max requests. 0: nothing there, no free slot, or the ring is broken. A request has at
+ * most VIRTQ_MAX_SEGMENTS pieces (readable and writable together) and none of length 0. */
 unsigned int virtq_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int max);
+/* Takes the last pop of this request back, as if it had never been fetched: the next pop, or whoever
+ * serves the ring after us, finds it again. For requests that had no effect yet; newest first, with
+ * nothing popped after them still out. */
+void virtq_unpop(struct virtq *vq, struct virtq_req *req);
 /* Hands back a request of this queue; `written` = bytes put into its writable part, from its start. */
 void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written);
 /* Publishes what was pushed; calls the driver if it wants to be called. Returns how many. */
@@ -95,7 +102,8 @@ unsigned int virtq_commit(struct virtq *vq);
 /* Forgets what was pushed and not committed: the session is dead, its successor resubmits. */
 void virtq_abandon(struct virtq *vq);
 
-/* Ask for kicks. False: something is available already (or became so). Then poll again. */
+/* Ask for kicks. False: something is available already (or became so), or there is no kick eventfd and
+ * the ring can only be polled. What cannot be taken before a completion does not count as available. */
 bool virtq_arm(struct virtq *vq);
 /* No kicks, please: the queue is polled. Drains the kick eventfd and counts. */
 void virtq_disarm(struct virtq *vq);
@@ -109,7 +117,7 @@ bool virtq_is_broken(const struct virtq *vq);
 const char *virtq_broken_reason(const struct virtq *vq); /* static text, NULL if not broken */
 
 unsigned int virtq_inflight(const struct virtq *vq); /* popped and not pushed */
-uint16_t virtq_base(const struct virtq *vq); /* next available index, for GET_VRING_BASE */
+uint16_t virtq_base(const struct virtq *vq);	     /* next available index, for GET_VRING_BASE */
 
 struct virtq_stats *virtq_stats(struct virtq *vq); /* for the device's byte counters */
 void virtq_read_stats(const struct virtq *vq, struct virtq_stats *ret_stats); /* any thread */

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Concepts: the inside of a virtqueue, for virtqueue.c and the ring formats only. virtqueue.c owns what
+ * all formats share: request slots, spill blocks, staged completions, notifications, statistics. A
+ * format (split.c) knows how requests lie in guest memory.
+ *
+ *   slot    room of one request: the device's struct, then VIRTQ_INLINE_IOV iovecs. There are
+ *           min(size, VIRTQ_MAX_SLOTS) of them; last in, first out, so that few are hot.
+ *   spill   a block of iovecs for a request that has more pieces than fit inline. Three sizes; one of
+ *           the largest kind is always free while nothing is in flight, so a queue cannot get stuck.
+ *   gather  the request that is being parsed: its pieces collect in vq->gather and move to a slot
+ *           when all of the chain has been checked.
+ *
+ * Owner of everything: the reactor of the queue.
+ */
+#ifndef VHT_VIRTIO_RING_H
+#define VHT_VIRTIO_RING_H
+
+#include <endian.h>
+#include <stdatomic.h>
+
+#include "virtio/virtqueue.h"
+
+/* A 4 KiB blk request has 3 pieces, a 128 KiB one of scattered pages 34. */
+#define VIRTQ_INLINE_IOV 6
+/* Bounds what a front-end can make us allocate with rings of 32768 entries. */
+#define VIRTQ_MAX_SLOTS	  1024
+#define VIRTQ_SPILL_KINDS 3
+#define VIRTQ_NO_SPILL	  UINT16_MAX
+
+/* ---- split ring in guest memory: virtio 1.2, 2.7.5, 2.7.6, 2.7.8; all little-endian ---- */
+
+#define VRING_DESC_F_NEXT	   1
+#define VRING_DESC_F_WRITE	   2
+#define VRING_DESC_F_INDIRECT	   4
+#define VRING_AVAIL_F_NO_INTERRUPT 1
+#define VRING_USED_F_NO_NOTIFY	   1
+
+struct vring_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags;
+	uint16_t next;
+};
+
+struct vring_avail {
+	uint16_t flags;
+	uint16_t idx;
+	uint16_t ring[]; /* size entries, then used_event */
+};
+
+struct vring_used_elem {
+	uint32_t id;
+	uint32_t len;
+};
+
+struct vring_used {
+	uint16_t flags;
+	uint16_t idx;
+	struct vring_used_elem ring[]; /* size entries, then avail_event */
+};
+
+/* One load or store of a field that the driver may change at any instant (rule R1). */
+static inline uint16_t shared_get16(const uint16_t *p)
+{
+	return le16toh(__atomic_load_n(p, __ATOMIC_RELAXED));
+}
+
+static inline void shared_put16(uint16_t *p, uint16_t v)
+{
+	__atomic_store_n(p, htole16(v), __ATOMIC_RELAXED);
+}
+
+/* ---- the queue ---- */
+
+struct virtq_staged {
+	uint32_t written;
+	uint16_t head;
+};
+
+struct split_ring {
+	struct vring_desc *desc;
+	struct vring_avail *avail;
+	struct vring_used *used;
+	struct vring_desc *table; /* private copy of an indirect table */
+	uint16_t next_avail;	  /* free-running, as in the ring */
+	uint16_t next_used;
+	uint16_t suppressed_at; /* next_avail when avail_event was last pushed out of reach */
+	bool first_commit;
+};
+
+struct spill_kind {
+	struct iovec *blocks;
+	uint16_t *free; /* stack of block numbers */
+	uint16_t block_iov;
+	uint16_t free_n;
+};
+
+/* What has been gathered of the request being parsed. */
+struct virtq_gather {
+	uint64_t out_len;
+	uint64_t in_len;
+	uint16_t out_n;
+	uint16_t in_n;
+	bool writable_seen;
+};
+
+struct virtq {
+	struct guest_mem *mem;
+	struct split_ring split;
+	uint16_t size;
+	uint16_t mask;
+	bool indirect;
+	bool event_idx;
+	bool starved; /* pop stopped for want of a slot or spill block: completions wake it */
+	bool polled;  /* notifications are off */
+	uint64_t max_req_bytes;
+	const char *broken; /* relaxed atomic: management reads it */
+
+	uint8_t *slots;
+	size_t slot_bytes;
+	size_t iov_offset; /* of the inline iovecs in a slot */
+	uint16_t *free_slots;
+	uint16_t free_slot_n;
+	uint16_t slot_n;
+	struct iovec *gather; /* VIRTQ_MAX_SEGMENTS */
+	struct spill_kind spill[VIRTQ_SPILL_KINDS];
+
+	struct virtq_staged *staged;
+	uint64_t *busy; /* bitmap of heads: popped and not yet published */
+	unsigned int staged_n;
+	unsigned int inflight;
+
+	int kick_fd;
+	int call_fd;
+	int err_fd;
+	struct virtq_stats stats;
+};
+
+/* ---- virtqueue.c, for the formats ---- */
+
+/* Adds one checked descriptor to the request being gathered. NULL, or why the ring is broken. */
+const char *virtq_gather_add(struct virtq *vq, struct virtq_gather *gather, uint64_t addr,
+			     uint32_t len, bool writable);
+/* Moves it into a slot. NULL: no slot or spill block is free now; vq->starved is set. */
+struct virtq_req *virtq_gather_finish(struct virtq *vq, const struct virtq_gather *gather,
+				      uint16_t head);
+
+static inline bool virtq_head_busy(const struct virtq *vq, uint16_t head)
+{
+	return (vq->busy[head / 64] >> (head % 64) & 1) != 0;
+}
+
+static inline void virtq_head_set_busy(struct virtq *vq, uint16_t head, bool busy)
+{
+	uint64_t bit = UINT64_C(1) << (head % 64);
+
+	vq->busy[head / 64] = busy ? vq->busy[head / 64] | bit : vq->busy[head / 64] & ~bit;
+}
+
+/* ---- the split format ---- */
+
+int split_init(struct virtq *vq, const struct virtq_config *config);
+void split_done(struct virtq *vq);
+unsigned int split_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int max);
+void split_unpop(struct virtq *vq);
+/* Publishes all staged requests; does the driver want to be called? */
+bool split_publish(struct virtq *vq);
+/* Turns kicks on; is nothing available? */
+bool split_arm(struct virtq *vq);
+void split_disarm(struct virtq *vq);
+uint16_t split_base(const struct virtq *vq);
+
+#endif
