@@ -16,7 +16,7 @@ from vhostlab.host.facts import hugepage_pools, program_version
 from vhostlab.images import Image
 from vhostlab.paths import SUN_PATH_MAX, cache_dir, check_socket_path, socket_dir
 from vhostlab.qemu import VhostBlk, VhostScsi, VmConfig
-from vhostlab.qemu.config import Channels, hugetlbfs, qemu_argv
+from vhostlab.qemu.config import Channels, check_hugepages, hugetlbfs, qemu_argv
 from vhostlab.qemu.disks import arguments, keyval
 from vhostlab.target import Controller, Disk
 from vhostlab.target.conf import plan, quoted
@@ -35,21 +35,23 @@ def test_plan_puts_all_it_can_into_the_file() -> None:
         [
             blk("vhost.0", Disk("n", "null", 1024 * MIB)),
             blk("vhost.1", Disk("a", "aio", 64 * MIB, path=Path("/x/my disk"), readonly=True)),
+            blk("vhost.3", Disk("b", "aio", MIB, 4096, Path("/dev/sdz"), "S 1"), num_queues=65),
             Controller(
                 "vhost.2", "scsi", (Disk("m", "malloc", 8 * MIB), Disk("k", "malloc", 8 * MIB))
             ),
         ]
     )
     assert made.calls == ()
-    assert made.listening == ("vhost.0", "vhost.1", "vhost.2")
+    assert made.listening == ("vhost.0", "vhost.1", "vhost.3", "vhost.2")
     assert made.conf == (
         "[Global]\n  ReactorMask 0x1\n"
         "\n[Malloc]\n  NumberOfLuns 2\n  LunSizeInMB 8\n  BlockSize 512\n"
         "\n[Null]\n  Dev n 1024 512\n"
-        '\n[AIO]\n  AIO "/x/my disk" a\n'
+        '\n[AIO]\n  AIO "/x/my disk" a\n  AIO /dev/sdz b 4096\n'
         "\n[VhostBlk0]\n  Name vhost.0\n  Dev n\n"
         "\n[VhostBlk1]\n  Name vhost.1\n  Dev a\n  ReadOnly yes\n"
-        "\n[VhostScsi2]\n  Name vhost.2\n  Dev 0 Malloc0\n  Dev 1 Malloc1\n"
+        '\n[VhostBlk2]\n  Name vhost.3\n  Dev b\n  Serial "S 1"\n  Queues 65\n'
+        "\n[VhostScsi3]\n  Name vhost.2\n  Dev 0 Malloc0\n  Dev 1 Malloc1\n"
     )
 
 
@@ -178,6 +180,12 @@ def test_no_hugetlbfs_is_unavailable(tmp_path: Path) -> None:
         hugetlbfs(mounts)
     mounts.write_text("none /mnt/huge hugetlbfs rw,pagesize=2M 0 0\n")
     assert hugetlbfs(mounts) == Path("/mnt/huge")
+    (tmp_path / "hugepages-2048kB").mkdir()
+    (tmp_path / "hugepages-2048kB" / "free_hugepages").write_text("63\n")
+    check_hugepages(126, 2048, tmp_path)
+    for size in (2048, 1048576):
+        with pytest.raises(Unavailable, match="huge pages of"):
+            check_hugepages(127, size, tmp_path)
 
 
 def test_leases_are_exclusive_and_given_back(tmp_path: Path) -> None:

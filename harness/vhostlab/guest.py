@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vhostlab.errors import HarnessError, MilestoneTimeout
 from vhostlab.agent import ANSWER_TIMEOUT_S, Agent, AgentError
+from vhostlab.errors import HarnessError, MilestoneTimeout
 from vhostlab.wait import until
 
 CHUNK = 256 * 1024

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -88,7 +89,9 @@ def _memory(config: VmConfig) -> str:
     size = f"size={config.memory_mib}M,share=on"
     if config.memory == "memfd":
         return f"memory-backend-memfd,id=mem,{size}"
-    return f"memory-backend-file,id=mem,{size},mem-path={hugetlbfs()},prealloc=on"
+    path = hugetlbfs()
+    check_hugepages(config.memory_mib, os.statvfs(path).f_bsize // 1024)
+    return f"memory-backend-file,id=mem,{size},mem-path={path},prealloc=on"
 
 
 def hugetlbfs(mounts: Path = Path("/proc/mounts")) -> Path:
@@ -101,3 +104,21 @@ def hugetlbfs(mounts: Path = Path("/proc/mounts")) -> Path:
         "no hugetlbfs is mounted",
         "mount one (mount -t hugetlbfs none /dev/hugepages) or use memfd memory",
     )
+
+
+def check_hugepages(
+    memory_mib: int, page_kib: int, root: Path = Path("/sys/kernel/mm/hugepages")
+) -> None:
+    """Raise when there are too few free huge pages for this much memory."""
+    needed = -(-memory_mib * 1024 // page_kib)
+    pool = root / f"hugepages-{page_kib}kB"
+    try:
+        free = int((pool / "free_hugepages").read_text())
+    except OSError:
+        free = 0
+    if free < needed:
+        raise Unavailable(
+            f"{needed} huge pages of {page_kib} KiB are needed for {memory_mib} MiB of guest "
+            f"memory, {free} are free",
+            f"as root: echo N > {pool}/nr_hugepages, or use memfd memory",
+        )

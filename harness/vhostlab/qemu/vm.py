@@ -15,11 +15,11 @@ from typing import Any, Self, TypeVar
 
 from qemu.qmp import QMPClient, QMPError
 
+from vhostlab.agent import Agent
 from vhostlab.errors import HarnessError, MilestoneTimeout
 from vhostlab.guest import Guest
 from vhostlab.paths import socket_dir
 from vhostlab.process import Process
-from vhostlab.agent import Agent
 from vhostlab.qemu.config import Channels, VmConfig, qemu_argv
 from vhostlab.qemu.console import Console
 from vhostlab.qemu.disks import Disk

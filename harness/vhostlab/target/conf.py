@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What our daemon is told: a start-up file, and RPC calls for what the file cannot say.
 
-The file gives all memory disks one size and numbers them, and sizes in whole MiB; what does not
-fit is created by RPC after the start.
+The file gives all memory disks one size and numbers them, and counts sizes in whole MiB; what does
+not fit is created by RPC after the start.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from vhostlab.errors import HarnessError
 from vhostlab.target.base import Controller, Disk
 
 MIB = 1024 * 1024
+
+DEFAULT_QUEUES = 64
+"""What a blk controller offers at most unless it is told another number."""
 
 Call = tuple[str, dict[str, object]]
 
@@ -68,14 +71,14 @@ def _distinct(controllers: Sequence[Controller]) -> list[Disk]:
 
 
 def _expressible(disk: Disk) -> bool:
-    if disk.kind == "aio":
-        return disk.block_size == 512
-    return disk.size_bytes % MIB == 0
+    return disk.kind == "aio" or disk.size_bytes % MIB == 0
 
 
 def _disk_line(disk: Disk) -> str:
     if disk.kind == "aio":
-        return f"  AIO {quoted(str(disk.path))} {disk.name}\n"
+        # The block size of a file is not in the file: 512 unless said otherwise.
+        block_size = "" if disk.block_size == 512 else f" {disk.block_size}"
+        return f"  AIO {quoted(str(disk.path))} {disk.name}{block_size}\n"
     return f"  Dev {disk.name} {disk.size_bytes // MIB} {disk.block_size}\n"
 
 
@@ -91,13 +94,12 @@ def _section(number: int, controller: Controller, bdevs: dict[str, str]) -> str:
             lines.append("  ReadOnly yes")
         if disk.serial is not None:
             lines.append(f"  Serial {quoted(disk.serial)}")
+        if controller.num_queues > DEFAULT_QUEUES:
+            lines.append(f"  Queues {controller.num_queues}")
     return "\n".join(lines) + "\n"
 
 
 def _create_bdev(disk: Disk) -> Call:
-    if disk.kind == "aio":
-        options = {"name": disk.name, "filename": str(disk.path), "block_size": disk.block_size}
-        return "bdev_aio_create", options
     return (
         f"bdev_{disk.kind}_create",
         {

@@ -27,7 +27,7 @@ class VhostlabTarget(Target):
         write_zeroes=True,
         readonly=True,
         ring_formats=frozenset({"split"}),
-        max_queues=64,
+        max_queues=254,
         serial="configured",
     )
 
