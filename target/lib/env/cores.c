@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdio.h>
 
+#include "base/why.h"
 #include "env/internal.h"
 
 /* sched_getaffinity() fails with EINVAL when the kernel knows more cores than the set holds. */
@@ -54,7 +55,6 @@ bool env_cores_usable(const struct env_cpuset *set, unsigned int *ret_bad_core)
 
 int env_check_cores(const struct env_cpuset *cores, const char **ret_why)
 {
-	static char why[160];
 	unsigned int bad;
 
 	if (env_cpuset_is_empty(cores)) {
@@ -62,11 +62,9 @@ int env_check_cores(const struct env_cpuset *cores, const char **ret_why)
 		return -EINVAL;
 	}
 	if (!env_cores_usable(cores, &bad)) {
-		snprintf(why, sizeof(why),
-			 "core %u of the reactor mask is offline or not permitted to this process "
-			 "(see 'taskset -p' and 'nproc --all')",
-			 bad);
-		*ret_why = why;
+		*ret_why = why("core %u of the reactor mask is offline or not permitted to this "
+			       "process (see 'taskset -p' and 'nproc --all')",
+			       bad);
 		return -ENODEV;
 	}
 	return 0;

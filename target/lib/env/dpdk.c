@@ -25,6 +25,7 @@
 #include <rte_version.h>
 
 #include "base/log.h"
+#include "base/why.h"
 #include "env/internal.h"
 
 #define MAX_ARGS 16
@@ -41,10 +42,9 @@ struct arguments {
 
 static struct {
 	bool huge;
-	bool starting; /* rte_eal_init() runs: keep its complaints for `why` */
+	bool starting; /* rte_eal_init() runs: keep its complaints for the caller */
 	FILE *log;
 	char complaint[192]; /* the last line EAL wrote while starting */
-	char why[320];
 	struct env_cpuset cores;
 	uint16_t lcore_of[ENV_MAX_CORES];
 	struct arguments args;
@@ -76,18 +76,6 @@ static void free_arguments(struct arguments *args)
 		free(args->value[i]);
 	}
 	*args = (struct arguments){ 0 };
-}
-
-static const char *fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-
-static const char *fail(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(dpdk.why, sizeof(dpdk.why), fmt, ap);
-	va_end(ap);
-	return dpdk.why;
 }
 
 /* One write is one message of EAL, since rte_log() flushes after each. */
@@ -182,8 +170,8 @@ static int add_lcores(struct arguments *args, const struct env_cpuset *cores, co
 		}
 		/* One id is kept for the main lcore. */
 		if (id >= RTE_MAX_LCORE - 1) {
-			*ret_why = fail("the reactor mask names more than %d cores",
-					RTE_MAX_LCORE - 1);
+			*ret_why =
+				why("the reactor mask names more than %d cores", RTE_MAX_LCORE - 1);
 			return -E2BIG;
 		}
 		used += (size_t)snprintf(map + used, sizeof(map) - used, "%u@%u,", id, core);
@@ -192,7 +180,7 @@ static int add_lcores(struct arguments *args, const struct env_cpuset *cores, co
 	}
 	rc = env_affinity(&everywhere);
 	if (rc != 0) {
-		*ret_why = fail("cannot read this process's processor affinity: %s", strerror(-rc));
+		*ret_why = why("cannot read this process's processor affinity: %s", strerror(-rc));
 		return rc;
 	}
 	format_list(&everywhere, list, sizeof(list));
@@ -256,7 +244,7 @@ static int make_arguments(struct arguments *args, const struct env_options *opts
 	}
 	add_memory(args, opts);
 	if (args->failed) {
-		*ret_why = fail("out of memory");
+		*ret_why = why("out of memory");
 		return -ENOMEM;
 	}
 	return 0;
@@ -289,7 +277,7 @@ int env_init(const struct env_options *opts, const char **ret_why)
 	}
 	rc = open_eal_log(opts->quiet);
 	if (rc != 0) {
-		*ret_why = fail("out of memory");
+		*ret_why = why("out of memory");
 		return rc;
 	}
 	dpdk.huge = !opts->no_huge && huge_pages_usable();
@@ -300,9 +288,9 @@ int env_init(const struct env_options *opts, const char **ret_why)
 	}
 	if (start_eal(args) < 0) {
 		rc = rte_errno != 0 ? -rte_errno : -EIO;
-		*ret_why = fail("DPDK does not start: %s (%s)",
-				dpdk.complaint[0] != '\0' ? dpdk.complaint : "no reason given",
-				rte_strerror(-rc));
+		*ret_why = why("DPDK does not start: %s (%s)",
+			       dpdk.complaint[0] != '\0' ? dpdk.complaint : "no reason given",
+			       rte_strerror(-rc));
 		free_arguments(args);
 		return rc;
 	}

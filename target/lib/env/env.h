@@ -52,7 +52,7 @@ struct env_options {
 
 /*
  * Takes hugepages when the machine has free ones, otherwise works without. On failure returns a
- * negative errno and *ret_why (static or env-owned text, one line for the operator).
+ * negative errno and sets *ret_why (base/why.h).
  */
 int env_init(const struct env_options *opts, const char **ret_why);
 void env_done(void);

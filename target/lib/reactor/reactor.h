@@ -2,13 +2,14 @@
 /*
  * Concepts
  *   reactor   one thread bound to one core. Each round it runs its messages and calls its pollers.
- *   poller    something with work to look for. It says how much it found; that keeps the reactor awake.
- *   adaptive  a reactor spins while there is work; when nothing was found for the idle window it asks
- *             every poller to arm its notifications (kick and completion eventfds) and sleeps in
- *             epoll. An idle reactor uses no processor time.
+ *   poller    something with work to look for. It says how much it found; that keeps the reactor
+ *             awake.
+ *   adaptive  a reactor spins while there is work; when nothing was found for the idle window it
+ *             asks every poller to arm its notifications (kick and completion eventfds) and
+ *             sleeps in epoll. An idle reactor uses no processor time.
  *
- * Owner: a struct reactor belongs to its own thread; a struct poller to the reactor it was added to.
- * Other threads reach a reactor only by reactor_post().
+ * Owner: a struct reactor belongs to its own thread; a struct poller to the reactor it was added
+ * to. Other threads reach a reactor only by reactor_post().
  */
 #ifndef VHT_REACTOR_REACTOR_H
 #define VHT_REACTOR_REACTOR_H
@@ -48,14 +49,15 @@ struct poller_ops {
 struct poller {
 	const struct poller_ops *ops;
 	/* private: */
+	bool armed;
 	LIST_ENTRY(poller) link;
 };
 
-/* Main thread. Starts a reactor on every core of the set; reactors_stop() ends and joins them all. */
+/* Main thread. Starts a reactor on every core of the set; reactors_stop() ends and joins all. */
 int reactors_start(const struct env_cpuset *cores, const struct reactor_options *opts);
 void reactors_stop(void);
 
-/* The reactor of a core, NULL if there is none; iterate with reactor_next(NULL), reactor_next(r)... */
+/* The reactor of a core or NULL; iterate with reactor_next(NULL), reactor_next(r)... */
 struct reactor *reactor_get(unsigned int core);
 struct reactor *reactor_next(const struct reactor *reactor);
 unsigned int reactor_core(const struct reactor *reactor);

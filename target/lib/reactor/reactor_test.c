@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/fd.h"
+#include "reactor/reactor.h"
+
+#define DEADLINE_SECONDS 20
+
+/* ---- running something on a reactor and waiting for it ---- */
+
+struct call {
+	struct msg msg;
+	void (*fn)(void *arg);
+	void *arg;
+	sem_t done;
+};
+
+static void run_call(struct msg *msg)
+{
+	struct call *call = (struct call *)msg;
+
+	call->fn(call->arg);
+	sem_post(&call->done);
+}
+
+static void wait_for(sem_t *sem)
+{
+	struct timespec deadline;
+	int rc;
+
+	clock_gettime(CLOCK_REALTIME, &deadline);
+	deadline.tv_sec += DEADLINE_SECONDS;
+	do {
+		rc = sem_timedwait(sem, &deadline);
+	} while (rc != 0 && errno == EINTR);
+	assert_int_equal(rc, 0);
+}
+
+static void call_on(struct reactor *reactor, void (*fn)(void *arg), void *arg)
+{
+	struct call call = { .msg.fn = run_call, .fn = fn, .arg = arg };
+
+	sem_init(&call.done, 0, 0);
+	reactor_post(reactor, &call.msg);
+	wait_for(&call.done);
+	sem_destroy(&call.done);
+}
+
+/* ---- reactors on every core this process may use, at most two ---- */
+
+static struct env_cpuset cores;
+
+static int init_env(void **state)
+{
+	struct env_options opts = { .name = "test", .quiet = true };
+	unsigned int n = 0;
+	const char *why;
+
+	for (unsigned int core = 0; core < ENV_MAX_CORES && n < 2; core++) {
+		struct env_cpuset one = { 0 };
+		unsigned int bad;
+
+		env_cpuset_add(&one, core);
+		if (env_cores_usable(&one, &bad)) {
+			env_cpuset_add(&cores, core);
+			n++;
+		}
+	}
+	opts.cores = cores;
+	return env_init(&opts, &why);
+}
+
+static int done_env(void **state)
+{
+	env_done();
+	return 0;
+}
+
+static struct reactor *start(enum reactor_mode mode)
+{
+	struct reactor_options opts = { .mode = mode };
+
+	assert_int_equal(reactors_start(&cores, &opts), 0);
+	assert_non_null(reactor_next(NULL));
+	return reactor_next(NULL);
+}
+
+static struct reactor *other_than(struct reactor *reactor)
+{
+	struct reactor *other = reactor_next(reactor);
+
+	return other != NULL ? other : reactor;
+}
+
+/* Waits until the reactor sleeps more often than `sleeps` times. */
+static void wait_until_asleep(struct reactor *reactor, uint64_t sleeps)
+{
+	const struct timespec interval = { .tv_nsec = 1000000 };
+
+	for (int i = 0; i < DEADLINE_SECONDS * 1000; i++) {
+		struct reactor_stats stats;
+
+		reactor_get_stats(reactor, &stats);
+		if (stats.sleeps > sleeps) {
+			return;
+		}
+		nanosleep(&interval, NULL);
+	}
+	fail_msg("the reactor does not go to sleep");
+}
+
+static uint64_t sleeps_of(struct reactor *reactor)
+{
+	struct reactor_stats stats;
+
+	reactor_get_stats(reactor, &stats);
+	return stats.sleeps;
+}
+
+/* ---- the tests ---- */
+
+static void look_at_self(void *arg)
+{
+	*(struct reactor **)arg = reactor_current();
+}
+
+static void reactors_are_found_by_core(void **state)
+{
+	struct reactor *first = start(REACTOR_ADAPTIVE);
+	unsigned int n = 0;
+
+	for (struct reactor *r = first; r != NULL; r = reactor_next(r)) {
+		struct reactor *self = NULL;
+
+		assert_true(env_cpuset_has(&cores, reactor_core(r)));
+		assert_ptr_equal(reactor_get(reactor_core(r)), r);
+		call_on(r, look_at_self, &self);
+		assert_ptr_equal(self, r);
+		n++;
+	}
+	assert_true(n >= 1);
+	assert_null(reactor_current());
+	assert_null(reactor_get(ENV_MAX_CORES - 1));
+	assert_null(reactor_get(ENV_MAX_CORES));
+	reactors_stop();
+	assert_null(reactor_next(NULL));
+}
+
+struct ball {
+	struct msg msg;
+	struct reactor *sides[2];
+	unsigned int bounces;
+	unsigned int wrong_thread;
+	sem_t done;
+};
+
+static void bounce(struct msg *msg)
+{
+	struct ball *ball = (struct ball *)msg;
+
+	if (reactor_current() != ball->sides[ball->bounces % 2]) {
+		ball->wrong_thread++;
+	}
+	if (++ball->bounces == 20000) {
+		sem_post(&ball->done);
+		return;
+	}
+	reactor_post(ball->sides[ball->bounces % 2], msg);
+}
+
+/* Every bounce finds the other side asleep or about to be: a lost wake-up would stop the game. */
+static void ping_pong(enum reactor_mode mode)
+{
+	struct ball ball = { .msg.fn = bounce };
+
+	ball.sides[0] = start(mode);
+	ball.sides[1] = other_than(ball.sides[0]);
+	sem_init(&ball.done, 0, 0);
+	reactor_post(ball.sides[0], &ball.msg);
+	wait_for(&ball.done);
+	assert_int_equal(ball.bounces, 20000);
+	assert_int_equal(ball.wrong_thread, 0);
+	reactors_stop();
+	sem_destroy(&ball.done);
+}
+
+static void messages_travel_between_sleeping_reactors(void **state)
+{
+	ping_pong(REACTOR_EVENT);
+}
+
+static void messages_travel_between_adaptive_reactors(void **state)
+{
+	ping_pong(REACTOR_ADAPTIVE);
+}
+
+/* A poller whose work is announced by an eventfd, as a kick or a completion is. */
+struct counter {
+	struct poller poller;
+	int fd;
+	_Atomic unsigned int work; /* given by the test */
+	unsigned int polls;
+	unsigned int arms;
+	unsigned int disarms;
+	unsigned int remove_at; /* remove itself in this poll */
+	_Atomic uint64_t done;
+	sem_t worked;
+	struct reactor *reactor;
+	int add_rc;
+};
+
+static unsigned int counter_poll(struct poller *poller)
+{
+	struct counter *c = (struct counter *)poller;
+	unsigned int work = atomic_exchange(&c->work, 0);
+
+	c->polls++;
+	if (c->polls == c->remove_at) {
+		reactor_remove_poller(c->reactor, poller);
+	}
+	if (work > 0) {
+		atomic_fetch_add(&c->done, work);
+		sem_post(&c->worked);
+	}
+	return work;
+}
+
+static bool counter_arm(struct poller *poller)
+{
+	struct counter *c = (struct counter *)poller;
+
+	c->arms++;
+	return atomic_load(&c->work) == 0;
+}
+
+static void counter_disarm(struct poller *poller)
+{
+	struct counter *c = (struct counter *)poller;
+
+	c->disarms++;
+	eventfd_drain(c->fd);
+}
+
+static const struct poller_ops counter_ops = {
+	.poll = counter_poll,
+	.arm = counter_arm,
+	.disarm = counter_disarm,
+};
+
+static void add_counter(void *arg)
+{
+	struct counter *c = arg;
+
+	reactor_add_poller(c->reactor, &c->poller);
+	c->add_rc = reactor_add_wake_fd(c->reactor, c->fd);
+}
+
+static void remove_counter(void *arg)
+{
+	struct counter *c = arg;
+
+	reactor_remove_wake_fd(c->reactor, c->fd);
+	if (c->remove_at == 0) {
+		reactor_remove_poller(c->reactor, &c->poller);
+	}
+}
+
+static void counter_init(struct counter *c, struct reactor *reactor)
+{
+	memset(c, 0, sizeof(*c));
+	c->poller.ops = &counter_ops;
+	c->reactor = reactor;
+	c->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	assert_true(c->fd >= 0);
+	sem_init(&c->worked, 0, 0);
+	call_on(reactor, add_counter, c);
+	assert_int_equal(c->add_rc, 0);
+}
+
+static void counter_done(struct counter *c)
+{
+	call_on(c->reactor, remove_counter, c);
+	fd_close(&c->fd);
+	sem_destroy(&c->worked);
+}
+
+static void give_work(struct counter *c)
+{
+	atomic_fetch_add(&c->work, 1);
+	eventfd_signal(c->fd);
+}
+
+static void an_fd_wakes_a_sleeping_reactor(void **state)
+{
+	struct counter c;
+
+	counter_init(&c, start(REACTOR_ADAPTIVE));
+	for (unsigned int i = 1; i <= 100; i++) {
+		wait_until_asleep(c.reactor, i - 1);
+		give_work(&c);
+		wait_for(&c.worked);
+		assert_int_equal(atomic_load(&c.done), i);
+	}
+	counter_done(&c);
+	assert_true(c.disarms == c.arms);
+	reactors_stop();
+}
+
+/* Work that comes at any moment of falling asleep is found, without help from later events. */
+static void no_wakeup_is_lost(enum reactor_mode mode)
+{
+	struct counter c;
+	uint64_t total = 0;
+
+	counter_init(&c, start(mode));
+	for (unsigned int i = 0; i < 20000; i++) {
+		/* A little longer each time, so that the arming is hit at every point. */
+		for (volatile unsigned int spin = 0; spin < i % 2000; spin++) {
+		}
+		give_work(&c);
+		wait_for(&c.worked);
+		total++;
+	}
+	assert_int_equal(atomic_load(&c.done), total);
+	counter_done(&c);
+	assert_true(c.disarms == c.arms);
+	reactors_stop();
+}
+
+static void no_wakeup_is_lost_in_event_mode(void **state)
+{
+	no_wakeup_is_lost(REACTOR_EVENT);
+}
+
+static void no_wakeup_is_lost_in_adaptive_mode(void **state)
+{
+	no_wakeup_is_lost(REACTOR_ADAPTIVE);
+}
+
+static void read_thread_clock(void *arg)
+{
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, arg);
+}
+
+static uint64_t cpu_ns(struct reactor *reactor)
+{
+	struct timespec ts;
+
+	call_on(reactor, read_thread_clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+static void an_idle_reactor_uses_no_processor_time(void **state)
+{
+	const struct timespec interval = { .tv_nsec = 300000000 };
+	struct reactor_stats before, after;
+	uint64_t start_ns, used_ns;
+	struct counter c;
+
+	counter_init(&c, start(REACTOR_ADAPTIVE));
+	start_ns = cpu_ns(c.reactor);
+	wait_until_asleep(c.reactor, sleeps_of(c.reactor));
+	reactor_get_stats(c.reactor, &before);
+	nanosleep(&interval, NULL); /* the interval that is measured */
+	reactor_get_stats(c.reactor, &after);
+	used_ns = cpu_ns(c.reactor) - start_ns;
+	assert_int_equal(after.rounds, before.rounds);
+	assert_int_equal(after.sleeps, before.sleeps);
+	/* One message and two idle windows: far below one per cent of the interval, sanitizers or not. */
+	assert_true(used_ns < 3000000);
+	counter_done(&c);
+	reactors_stop();
+}
+
+static void poll_mode_never_sleeps(void **state)
+{
+	const struct timespec interval = { .tv_nsec = 20000000 };
+	struct reactor_stats before, after;
+	struct counter c;
+
+	counter_init(&c, start(REACTOR_POLL));
+	reactor_get_stats(c.reactor, &before);
+	nanosleep(&interval, NULL);
+	reactor_get_stats(c.reactor, &after);
+	assert_true(after.rounds > before.rounds + 100);
+	assert_int_equal(after.sleeps, 0);
+	assert_int_equal(c.arms, 0);
+	counter_done(&c);
+	reactors_stop();
+}
+
+static void a_poller_removes_itself_while_it_is_called(void **state)
+{
+	struct reactor *reactor = start(REACTOR_POLL);
+	struct counter before, leaving, after;
+
+	/* The last added is called first: one neighbour on each side of the one that leaves. */
+	counter_init(&after, reactor);
+	counter_init(&leaving, reactor);
+	counter_init(&before, reactor);
+	call_on(reactor, remove_counter, &leaving);
+	leaving.remove_at = leaving.polls + 1;
+	call_on(reactor, add_counter, &leaving);
+	for (int i = 0; i < 3; i++) {
+		give_work(&before);
+		wait_for(&before.worked);
+		give_work(&after);
+		wait_for(&after.worked);
+	}
+	counter_done(&leaving);
+	assert_int_equal(leaving.polls, leaving.remove_at);
+	counter_done(&before);
+	counter_done(&after);
+	reactors_stop();
+}
+
+static void bump(struct msg *msg)
+{
+	atomic_fetch_add((_Atomic unsigned int *)(msg + 1), 1);
+}
+
+static void messages_before_stop_are_delivered(void **state)
+{
+	struct {
+		struct msg msg;
+		_Atomic unsigned int n;
+	} note = { .msg.fn = bump };
+
+	for (unsigned int i = 1; i <= 200; i++) {
+		reactor_post(start(REACTOR_EVENT), &note.msg);
+		reactors_stop();
+		assert_int_equal(atomic_load(&note.n), i);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(reactors_are_found_by_core),
+		cmocka_unit_test(messages_travel_between_sleeping_reactors),
+		cmocka_unit_test(messages_travel_between_adaptive_reactors),
+		cmocka_unit_test(an_fd_wakes_a_sleeping_reactor),
+		cmocka_unit_test(no_wakeup_is_lost_in_event_mode),
+		cmocka_unit_test(no_wakeup_is_lost_in_adaptive_mode),
+		cmocka_unit_test(an_idle_reactor_uses_no_processor_time),
+		cmocka_unit_test(poll_mode_never_sleeps),
+		cmocka_unit_test(a_poller_removes_itself_while_it_is_called),
+		cmocka_unit_test(messages_before_stop_are_delivered),
+	};
+
+	return cmocka_run_group_tests(tests, init_env, done_env);
+}
