@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The standard layout: the controllers and disks that most scenarios share, and booting on them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vhostlab import guestdisk
+from vhostlab.guestdisk import GuestDisk
+from vhostlab.images import Image
+from vhostlab.qemu import Disk as QemuDisk
+from vhostlab.qemu import VhostBlk, VhostScsi, Vm, VmConfig
+from vhostlab.target import Controller, Disk, Target, TargetCapabilities
+
+MIB = 1024 * 1024
+
+#: Two, so that there are two queues to send requests through.
+VCPUS = 2
+MEMORY_MIB = 512
+
+#: The read-only disk has known content: the guest must read it and cannot change it.
+READONLY_SIZE = 8 * MIB
+
+#: XFS takes no less than 300 MiB.
+FILE_SIZE = 512 * MIB
+MEMORY_DISK_SIZE = 128 * MIB
+NULL_SIZE = 1024 * MIB
+
+
+@dataclass(frozen=True)
+class Booted:
+    """A guest that is up, and the disks that it sees."""
+
+    vm: Vm
+    disks: tuple[GuestDisk, ...]
+
+
+def pattern(seed: str, size: int) -> bytes:
+    """Bytes that look random and can be made again from the seed; no two blocks are alike."""
+    return hashlib.shake_128(seed.encode()).digest(size)
+
+
+def _file(path: Path, size: int, content: bytes = b"") -> Path:
+    with path.open("wb") as file:
+        file.write(content)
+        file.truncate(size)
+    return path
+
+
+def standard(scratch: Path, capabilities: TargetCapabilities) -> tuple[Controller, ...]:
+    """The standard controllers, as far as the target can have them; makes the files they need."""
+    ro = scratch / "readonly.raw"
+    wanted = (
+        Controller(
+            "blk-malloc",
+            "blk",
+            (Disk("malloc0", "malloc", MEMORY_DISK_SIZE, serial="VL-MALLOC-0"),),
+            num_queues=2,
+        ),
+        Controller(
+            "blk-aio",
+            "blk",
+            (Disk("aio0", "aio", FILE_SIZE, path=scratch / "blk.raw", serial="VL-AIO-0"),),
+        ),
+        Controller("blk-null", "blk", (Disk("null0", "null", NULL_SIZE),)),
+        Controller("blk-4k", "blk", (Disk("malloc1", "malloc", MEMORY_DISK_SIZE, 4096),)),
+        Controller("blk-ro", "blk", (Disk("aio2", "aio", READONLY_SIZE, path=ro),), readonly=True),
+        Controller(
+            "scsi",
+            "scsi",
+            (
+                Disk("malloc2", "malloc", MEMORY_DISK_SIZE),
+                Disk("aio1", "aio", FILE_SIZE, path=scratch / "scsi.raw"),
+                Disk("null1", "null", NULL_SIZE),
+            ),
+            num_queues=2,
+        ),
+    )
+    controllers = tuple(c for c in wanted if capabilities.lacks([c]) is None)
+    for disk in (d for c in controllers for d in c.disks):
+        if disk.path is not None:
+            content = pattern("read-only disk", READONLY_SIZE) if disk.path == ro else b""
+            _file(disk.path, disk.size_bytes, content)
+    return controllers
+
+
+def qemu_disks(target: Target, controllers: Sequence[Controller]) -> tuple[QemuDisk, ...]:
+    """The devices that connect a VM to the target's controllers."""
+    disks: list[QemuDisk] = []
+    for c in controllers:
+        kind = VhostBlk if c.device == "blk" else VhostScsi
+        disks.append(kind(target.endpoints[c.name], num_queues=c.num_queues, id=c.name))
+    return tuple(disks)
+
+
+def config(
+    image: Image,
+    accel: str,
+    target: Target,
+    controllers: Sequence[Controller],
+    extra: tuple[str, ...] = (),
+) -> VmConfig:
+    """The VM on which scenarios run."""
+    return VmConfig(
+        image=image,
+        accel=accel,
+        vcpus=VCPUS,
+        memory_mib=MEMORY_MIB,
+        disks=qemu_disks(target, controllers),
+        extra=extra,
+    )
+
+
+@asynccontextmanager
+async def boot(
+    image: Image,
+    accel: str,
+    target: Target,
+    controllers: Sequence[Controller],
+    workdir: Path,
+    extra: tuple[str, ...] = (),
+) -> AsyncIterator[Booted]:
+    """A guest on the target's controllers; it is up when the body begins and gone afterwards."""
+    async with Vm(config(image, accel, target, controllers, extra), workdir) as vm:
+        yield Booted(vm, await guestdisk.find(vm, controllers))
