@@ -13,9 +13,9 @@
 #include "virtio/device.h"
 
 struct blk_options {
-	struct bdev *bdev;  /* claimed for the life of the device */
-	bool read_only;	    /* also when the bdev is */
-	const char *serial; /* GET_ID, up to 20 bytes are shown; NULL: the bdev's serial */
+	struct bdev *bdev;   /* claimed for the life of the device */
+	bool read_only;	     /* also when the bdev is */
+	const char *serial;  /* GET_ID, up to 20 bytes are shown; NULL: the bdev's serial */
 	unsigned int queues; /* most request queues offered, 1..256; 0: default (64) */
 };
 

@@ -40,15 +40,18 @@ struct virtio_device_ops {
 	void (*negotiated)(struct virtio_device *device, uint64_t features);
 	/* Config space. Reads beyond its end give zeroes; -EINVAL: offset or length beyond 256 or field
 	 * not writable (virtio 1.2, 2.5; 5.2.4). */
-	int (*config_read)(const struct virtio_device *device, uint32_t offset, void *buf, uint32_t len);
-	int (*config_write)(struct virtio_device *device, uint32_t offset, const void *buf, uint32_t len);
+	int (*config_read)(const struct virtio_device *device, uint32_t offset, void *buf,
+			   uint32_t len);
+	int (*config_write)(struct virtio_device *device, uint32_t offset, const void *buf,
+			    uint32_t len);
 	/* On the reactor of the queue. All queues of one device run on one reactor. */
 	int (*queue_start)(struct virtio_device *device, unsigned int index, struct virtq *vq,
 			   struct bdev_channels *channels, struct device_queue **ret_queue);
 	unsigned int (*queue_poll)(struct device_queue *queue); /* returns the requests popped */
-	void (*queue_drain)(struct device_queue *queue); /* push back requests that wait for events or
-							    for room in a bdev; those never submitted
-							    complete with an error */
+	/* Before the queue stops: push back what waits for events; give requests that never reached a
+	 * bdev back to the ring (virtq_unpop), or complete them with an error. Requests that a bdev
+	 * still has complete later. */
+	void (*queue_drain)(struct device_queue *queue);
 	void (*queue_stop)(struct device_queue *queue); /* nothing is in flight; frees it */
 	/* Control thread; no queue is running. Releases the bdevs. */
 	void (*free)(struct virtio_device *device);

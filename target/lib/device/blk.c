@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The virtio block device (virtio 1.2, 5.2): the device and its queues. */
+#include "device/blk.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "device/blk_internal.h"
+
+/* ---- the device: control thread ---- */
+
+static uint64_t blk_features(const struct virtio_device *device)
+{
+	return ((const struct blk_device *)device)->offered;
+}
+
+static unsigned int blk_max_queues(const struct virtio_device *device)
+{
+	return ((const struct blk_device *)device)->queues;
+}
+
+static size_t blk_req_size(const struct virtio_device *device, unsigned int index)
+{
+	return sizeof(struct blk_request);
+}
+
+static void blk_negotiated(struct virtio_device *device, uint64_t features)
+{
+	struct blk_device *blk = (struct blk_device *)device;
+
+	/*
+	 * `writeback` stays as it is: a front-end that reconnects does not repeat the driver's choice,
+	 * and writing through for a driver that did not ask for it is slow, while the opposite loses
+	 * data.
+	 */
+	blk->negotiated = features & blk->offered;
+}
+
+static void blk_free(struct virtio_device *device)
+{
+	struct blk_device *blk = (struct blk_device *)device;
+
+	bdev_release(blk->bdev);
+	free(blk);
+}
+
+/* ---- queues: reactor ---- */
+
+static int blk_queue_start(struct virtio_device *device, unsigned int index, struct virtq *vq,
+			   struct bdev_channels *channels, struct device_queue **ret_queue)
+{
+	struct blk_device *blk = (struct blk_device *)device;
+	struct blk_queue *queue;
+	unsigned int i;
+	int r;
+
+	if (index >= blk->queues) {
+		return -EINVAL;
+	}
+	queue = calloc(1, sizeof(*queue));
+	if (!queue) {
+		return -ENOMEM;
+	}
+	r = bdev_channels_get(channels, blk->bdev, &queue->channel);
+	if (r < 0) {
+		free(queue);
+		return r;
+	}
+	queue->queue = (struct device_queue){ .device = device, .vq = vq, .index = index };
+	queue->blk = blk;
+	queue->channels = channels;
+	TAILQ_INIT(&queue->waiting);
+	TAILQ_INIT(&queue->unfinished);
+	for (i = 0; i < BLK_RANGE_TABLES; i++) {
+		queue->free_tables[i] = &queue->tables[i];
+	}
+	queue->free_table_n = BLK_RANGE_TABLES;
+	*ret_queue = &queue->queue;
+	return 0;
+}
+
+/* Starts waiting requests, oldest first; stops at the first that finds no room. */
+static void start_waiting(struct blk_queue *queue)
+{
+	struct blk_request *req;
+
+	while ((req = TAILQ_FIRST(&queue->waiting)) != NULL) {
+		TAILQ_REMOVE(&queue->waiting, req, link);
+		if (!blk_request_start(req)) {
+			TAILQ_INSERT_HEAD(&queue->waiting, req, link);
+			return;
+		}
+	}
+}
+
+static unsigned int blk_queue_poll(struct device_queue *device_queue)
+{
+	struct blk_queue *queue = (struct blk_queue *)device_queue;
+	struct virtq_req *reqs[BLK_BATCH];
+	unsigned int n;
+	unsigned int i;
+
+	if (!TAILQ_EMPTY(&queue->unfinished)) {
+		blk_request_retry_unfinished(queue);
+	}
+	if (!TAILQ_EMPTY(&queue->waiting)) {
+		start_waiting(queue);
+	}
+	if (!TAILQ_EMPTY(&queue->unfinished) || !TAILQ_EMPTY(&queue->waiting)) {
+		return 0;
+	}
+	n = virtq_pop(device_queue->vq, reqs, BLK_BATCH);
+	for (i = 0; i < n; i++) {
+		struct blk_request *req = (struct blk_request *)reqs[i];
+
+		req->queue = queue;
+		req->parsed = false;
+		/* In order: what waits must be the newest, to be given back when the queue stops. */
+		if (!TAILQ_EMPTY(&queue->waiting) || !blk_request_start(req)) {
+			TAILQ_INSERT_TAIL(&queue->waiting, req, link);
+		}
+	}
+	return n;
+}
+
+static void blk_queue_drain(struct device_queue *device_queue)
+{
+	struct blk_queue *queue = (struct blk_queue *)device_queue;
+	struct blk_request *req;
+
+	queue->draining = true;
+	/* No error for what was never started: the ring gets it back, newest first. */
+	while ((req = TAILQ_LAST(&queue->waiting, blk_requests)) != NULL) {
+		TAILQ_REMOVE(&queue->waiting, req, link);
+		virtq_unpop(device_queue->vq, &req->vreq);
+	}
+	blk_request_retry_unfinished(queue);
+}
+
+static void blk_queue_stop(struct device_queue *device_queue)
+{
+	struct blk_queue *queue = (struct blk_queue *)device_queue;
+
+	bdev_channels_put(queue->channels, queue->channel);
+	free(queue);
+}
+
+static const struct virtio_device_ops blk_ops = {
+	.type = "blk",
+	.features = blk_features,
+	.max_queues = blk_max_queues,
+	.req_size = blk_req_size,
+	.negotiated = blk_negotiated,
+	.config_read = blk_config_read,
+	.config_write = blk_config_write,
+	.queue_start = blk_queue_start,
+	.queue_poll = blk_queue_poll,
+	.queue_drain = blk_queue_drain,
+	.queue_stop = blk_queue_stop,
+	.free = blk_free,
+};
+
+int blk_new(const struct blk_options *opts, struct virtio_device **ret_device)
+{
+	const char *serial = opts->serial ? opts->serial : opts->bdev->serial;
+	struct blk_device *blk;
+
+	if (opts->queues > BLK_MAX_QUEUES) {
+		return -EINVAL;
+	}
+	blk = calloc(1, sizeof(*blk));
+	if (!blk) {
+		return -ENOMEM;
+	}
+	blk->device.ops = &blk_ops;
+	blk->bdev = opts->bdev;
+	blk->read_only = opts->read_only || opts->bdev->info.read_only;
+	blk->queues = opts->queues > 0 ? opts->queues : BLK_DEFAULT_QUEUES;
+	atomic_init(&blk->writeback, opts->bdev->info.write_cache);
+	/* 5.2.6.1: not terminated if it fills all 20 bytes. */
+	memcpy(blk->serial, serial, strnlen(serial, sizeof(blk->serial)));
+	blk->offered = blk_offered_features(blk);
+	bdev_claim(blk->bdev);
+	*ret_device = &blk->device;
+	return 0;
+}

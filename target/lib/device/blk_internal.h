@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Concepts: the inside of the virtio block device, for blk*.c only.
+ *   device   features and configuration space (blk_config.c); control thread, except for
+ *            `writeback`, which queues read.
+ *   queue    one running request queue (blk.c) on its reactor.
+ *   request  from the popped chain to its status byte (blk_request.c). It is carried out by one bdev_io
+ *            at a time: all ranges of a discard one after the other, then a flush where one is due.
+ */
+#ifndef VHT_DEVICE_BLK_INTERNAL_H
+#define VHT_DEVICE_BLK_INTERNAL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "bdev/bdev.h"
+#include "device/blk_proto.h"
+#include "virtio/device.h"
+
+/* Linux asks for as many as we allow; Windows ignores it and sends 512 + 3, which works too. */
+#define BLK_SEG_MAX 126
+/* A 4 KiB page of ranges in one discard or write-zeroes request. */
+#define BLK_MAX_RANGES	   256
+#define BLK_MAX_QUEUES	   256
+#define BLK_DEFAULT_QUEUES 64
+/* Requests of more than one range that a queue carries out at the same time. */
+#define BLK_RANGE_TABLES 4
+#define BLK_BATCH	 64
+
+struct blk_device {
+	struct virtio_device device;
+	struct bdev *bdev;
+	uint64_t offered;
+	uint64_t negotiated;   /* changes only while no queue is running */
+	atomic_bool writeback; /* the driver's choice; see blk_writes_through() */
+	bool read_only;
+	unsigned int queues;
+	char serial[BLK_ID_LEN];
+};
+
+struct blk_request {
+	struct virtq_req vreq;
+	struct blk_queue *queue;
+	uint8_t *status; /* last byte of the writable part */
+	uint32_t type;
+	uint32_t written; /* used length, if all goes well */
+	uint64_t sector;
+	/* Discard and write-zeroes. */
+	struct blk_range *ranges; /* private copy: range below, or a table of the queue */
+	struct blk_range range;
+	uint16_t range_n;
+	uint16_t range_next;
+	bool flush_after;
+	bool parsed; /* never done twice: it cuts the iovecs to the data */
+	TAILQ_ENTRY(blk_request) link;
+	struct bdev_io io;
+};
+
+TAILQ_HEAD(blk_requests, blk_request);
+
+struct blk_range_table {
+	struct blk_range ranges[BLK_MAX_RANGES];
+};
+
+struct blk_queue {
+	struct device_queue queue;
+	struct blk_device *blk;
+	struct bdev_channels *channels;
+	struct bdev_channel *channel;
+	/* Popped, not started: the bdev or the range tables were full. Always the newest popped
+	 * requests, oldest first, so that they can be given back to the ring. */
+	struct blk_requests waiting;
+	/* Started, but the bdev was full when their next part was due. */
+	struct blk_requests unfinished;
+	unsigned int in_bdev;
+	bool draining;
+	unsigned int free_table_n;
+	struct blk_range_table *free_tables[BLK_RANGE_TABLES];
+	struct blk_range_table tables[BLK_RANGE_TABLES];
+};
+
+/* ---- blk_config.c ---- */
+
+uint64_t blk_offered_features(const struct blk_device *blk);
+/* Must a write be stable before it completes (virtio 1.2, 5.2.6.2)? Any thread. */
+bool blk_writes_through(const struct blk_device *blk);
+int blk_config_read(const struct virtio_device *device, uint32_t offset, void *buf, uint32_t len);
+int blk_config_write(struct virtio_device *device, uint32_t offset, const void *buf, uint32_t len);
+
+/* ---- blk_request.c ---- */
+
+/* Starts a popped request (queue set, not parsed). False: no room now, nothing has happened, call
+ * again. True: it is in the bdev or has ended. */
+bool blk_request_start(struct blk_request *req);
+/* Goes on with unfinished requests as far as the bdev has room; fails them if the queue is draining
+ * and nothing is left in the bdev whose completion could make room. */
+void blk_request_retry_unfinished(struct blk_queue *queue);
+
+static inline bool blk_has(uint64_t features, unsigned int bit)
+{
+	return (features >> bit & 1) != 0;
+}
+
+#endif
