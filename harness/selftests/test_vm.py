@@ -92,6 +92,36 @@ async def move_files(vm: Vm) -> None:
     assert left.stdout.strip() == ""
 
 
+def test_targets_come_and_go_under_a_running_guest(tmp_path: Path) -> None:
+    """Steps: kill and restart the target; plug a disk in and out, twice. Verify: data, devices."""
+
+    async def run() -> None:
+        reference = target.get("qemu-storage-daemon")
+        async with reference(tmp_path / "a") as first, reference(tmp_path / "b") as second:
+            controllers = [Controller("c", "blk", (Disk("d", "malloc", 8 * MIB),))]
+            await first.start(controllers)
+            await second.start([Controller("h", "blk", (Disk("hot", "null", 16 * MIB),))])
+            fixed = VhostBlk(first.endpoints["c"], reconnect=1)
+            config = VmConfig(await build(), "tcg", disks=(fixed,), hotplug_slots=1)
+            async with Vm(config, tmp_path / "vm") as vm:
+                await vm.guest.run("dd if=/bin/busybox of=/dev/vda conv=fsync")
+                await first.kill()
+                await first.start(controllers)
+                compare = "cmp -n 1000000 /bin/busybox /dev/vda"
+                await vm.guest.run(f"echo 3 > /proc/sys/vm/drop_caches; {compare}")
+                hot = VhostBlk(second.endpoints["h"], id="hot")
+                for _ in range(2):
+                    await vm.plug(hot)
+                    with pytest.raises(HarnessError, match="no free slot"):
+                        await vm.plug(hot)
+                    size = "until cat /sys/block/vdb/size; do usleep 50000; done 2>/dev/null"
+                    assert (await vm.guest.run(size)).stdout.strip() == "32768"
+                    await vm.unplug(hot)
+                    await vm.guest.run("! test -e /sys/block/vdb")
+
+    asyncio.run(run())
+
+
 def test_deaths_of_a_vm_are_noticed(tmp_path: Path) -> None:
     """Steps: panic one guest, kill QEMU under another. Verify: the wait ends, and says why."""
 

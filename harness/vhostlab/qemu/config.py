@@ -27,6 +27,8 @@ class VmConfig:
     machine: str = "q35"
     memory: Literal["memfd", "hugepages"] = "memfd"
     disks: tuple[Disk, ...] = ()
+    hotplug_slots: int = 0
+    """How many disks can be plugged in while the guest runs."""
     kernel_options: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     qemu: Path | None = None
@@ -73,6 +75,9 @@ def qemu_argv(config: VmConfig, channels: Channels) -> list[str]:
         *("-chardev", f"socket,id=agent,fd={channels.agent_fd}"),
         *("-device", "virtserialport,bus=serial0.0,chardev=agent,name=org.qemu.guest_agent.0"),
     ]
+    for slot in range(config.hotplug_slots):
+        # On pcie.0 itself nothing can be plugged in.
+        words += ["-device", f"pcie-root-port,id=slot{slot},chassis={slot + 1},bus=pcie.0"]
     for disk in config.disks:
         words += arguments(disk)
     return [*words, *config.extra]

@@ -23,6 +23,7 @@ from vhostlab.process import Process
 from vhostlab.qemu.config import Channels, VmConfig, qemu_argv
 from vhostlab.qemu.console import Console
 from vhostlab.qemu.disks import Disk
+from vhostlab.qemu.hotplug import UNPLUG_DEADLINE_S, Slots
 from vhostlab.wait import until
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ class Vm:
         stage_deadlines_s: dict[str, float] | None = None,
     ) -> None:
         self.config = config
-        self.workdir = workdir
+        self.workdir = workdir.absolute()
         self.argv: list[str] = []
         self.boot_seconds = 0.0
         self._deadlines = {**STAGE_DEADLINES_S, **(stage_deadlines_s or {})}
@@ -58,6 +59,7 @@ class Vm:
         self._agent: Agent | None = None
         self._guest: Guest | None = None
         self._qmp = QMPClient(config.name)
+        self._slots = Slots(self._qmp, config.hotplug_slots, self.check)
 
     async def __aenter__(self) -> Self:
         try:
@@ -100,6 +102,7 @@ class Vm:
                 self.argv,
                 self.workdir / "qemu.log",
                 pass_fds=(qmp_far.fileno(), agent_far.fileno()),
+                cwd=self.workdir,
             )
             self._agent = Agent(agent)
             self._stack.push_async_callback(self._agent.close)
@@ -154,17 +157,18 @@ class Vm:
         return await self._evident(until(what, deadline_s, seen))
 
     async def plug(self, disk: Disk) -> None:
-        """Attach a disk to the running guest."""
-        if (chardev := disk.chardev()) is not None:
-            address = {"type": "unix", "data": {"path": chardev["path"]}}
-            data: dict[str, object] = {"addr": address, "server": False}
-            if "reconnect" in chardev:
-                data["reconnect"] = chardev["reconnect"]
-            backend = {"type": "socket", "data": data}
-            await self.execute("chardev-add", {"id": chardev["id"], "backend": backend})
-        if (blockdev := disk.blockdev()) is not None:
-            await self.execute("blockdev-add", dict(blockdev))
-        await self.execute("device_add", dict(disk.device()))
+        """Attach a disk to the running guest, in one of the slots the VM was made with."""
+        try:
+            await self._slots.plug(disk)
+        except QMPError as error:
+            raise HarnessError(f"QEMU refused disk {disk.id}: {error}") from error
+
+    async def unplug(self, disk: Disk, timeout_s: float = UNPLUG_DEADLINE_S) -> None:
+        """Take a plugged disk out again; return when the guest has let go of it."""
+        try:
+            await self._evident(self._slots.unplug(disk, timeout_s))
+        except QMPError as error:
+            raise HarnessError(f"QEMU refused to remove disk {disk.id}: {error}") from error
 
     async def execute(self, command: str, arguments: dict[str, object] | None = None) -> Any:
         """A monitor command; its errors as HarnessError."""
