@@ -16,7 +16,7 @@ struct mgmt;
 struct mgmt_options {
 	struct loop *loop;
 	struct target *target;
-	const char *path; /* of the socket */
+	const char *path;	     /* of the socket */
 	void (*shutdown)(void *arg); /* the method spdk_kill_instance / shutdown was called */
 	void *arg;
 };

@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "mgmt/mgmt.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/why.h"
+#include "mgmt/framer.h"
+#include "mgmt/rpc.h"
+
+/* A batch that creates a thousand controllers is a tenth of this. */
+#define MAX_REQUEST_BYTES (1u << 20)
+/* What is read at once, and so what one client may ask of the control thread in one turn. */
+#define READ_BYTES 4096
+/* A client that does not read its answers is not asked for more questions beyond this. */
+#define MAX_PENDING_BYTES (256u << 10)
+/* People and scripts; when there are more, the one that was silent longest has to go. */
+#define MAX_CLIENTS 32
+#define BACKLOG	    16
+#define SOCKET_MODE 0600
+
+struct buffer {
+	char *data;
+	size_t len;
+	size_t room;
+};
+
+struct client {
+	struct mgmt *mgmt;
+	int fd;
+	struct loop_watch *watch;
+	struct framer framer;
+	struct buffer in;
+	struct buffer out;
+	size_t out_pos;
+	bool last; /* no more requests: close when the answers are out */
+	TAILQ_ENTRY(client) link;
+};
+
+struct mgmt {
+	struct loop *loop;
+	struct rpc_server rpc;
+	void (*shutdown)(void *arg);
+	void *arg;
+	char *path;
+	dev_t dev; /* of the socket file, to unlink no other */
+	ino_t ino;
+	int fd;
+	struct loop_watch *watch;
+	unsigned int client_n;
+	TAILQ_HEAD(client_list, client) clients; /* the one that spoke last is last */
+};
+
+static int buffer_reserve(struct buffer *b, size_t more)
+{
+	size_t room = b->room > 0 ? b->room : READ_BYTES;
+	char *grown;
+
+	while (room - b->len < more) {
+		room *= 2;
+	}
+	if (room == b->room) {
+		return 0;
+	}
+	grown = realloc(b->data, room);
+	if (grown == NULL) {
+		return -ENOMEM;
+	}
+	b->data = grown;
+	b->room = room;
+	return 0;
+}
+
+static void buffer_drop(struct buffer *b, size_t n)
+{
+	b->len -= n;
+	if (b->len > 0) {
+		memmove(b->data, b->data + n, b->len);
+		return;
+	}
+	/* An idle client holds no memory. */
+	free(b->data);
+	*b = (struct buffer){ 0 };
+}
+
+static void client_free(struct client *client)
+{
+	TAILQ_REMOVE(&client->mgmt->clients, client, link);
+	client->mgmt->client_n--;
+	loop_unwatch(client->watch);
+	fd_close(&client->fd);
+	free(client->in.data);
+	free(client->out.data);
+	free(client);
+}
+
+static size_t pending(const struct client *client)
+{
+	return client->out.len - client->out_pos;
+}
+
+/* Writes what the socket takes. -EPIPE and the like: the client is gone. */
+static int flush(struct client *client)
+{
+	while (pending(client) > 0) {
+		ssize_t n = send(client->fd, client->out.data + client->out_pos, pending(client),
+				 MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0) {
+			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+		}
+		client->out_pos += (size_t)n;
+	}
+	buffer_drop(&client->out, client->out.len);
+	client->out_pos = 0;
+	return 0;
+}
+
+/* Takes the text over; NULL is fine. */
+static int queue_answer(struct client *client, char *text_given)
+{
+	CLEANUP(freep) char *text = text_given;
+	size_t len;
+
+	if (text == NULL) {
+		return 0;
+	}
+	len = strlen(text);
+	if (buffer_reserve(&client->out, len) < 0) {
+		return -ENOMEM;
+	}
+	memcpy(client->out.data + client->out.len, text, len);
+	client->out.len += len;
+	return 0;
+}
+
+static int refuse(struct client *client, int code, const char *message)
+{
+	client->last = true;
+	return queue_answer(client, rpc_error_answer(code, message));
+}
+
+/* Answers the requests that are complete, as long as the client takes the answers. */
+static int handle_requests(struct client *client)
+{
+	struct mgmt *mgmt = client->mgmt;
+	size_t start;
+	size_t end;
+	int r = 0;
+
+	while (r == 0 && !client->last && pending(client) < MAX_PENDING_BYTES) {
+		r = framer_next(&client->framer, client->in.data, client->in.len, &start, &end);
+		if (r == 0) {
+			if (client->in.len >= MAX_REQUEST_BYTES) {
+				r = refuse(client, RPC_INVALID_REQUEST,
+					   "the request is longer than 1 MiB");
+			}
+			break;
+		}
+		if (r < 0) {
+			r = refuse(client, RPC_PARSE_ERROR,
+				   r == -E2BIG ? "nested too deeply" :
+						 "a request has to be a JSON object or array");
+			break;
+		}
+		r = queue_answer(client,
+				 rpc_answer(&mgmt->rpc, client->in.data + start, end - start));
+		buffer_drop(&client->in, end);
+		framer_consumed(&client->framer, end);
+		if (r == 0) {
+			r = flush(client);
+		}
+	}
+	return r;
+}
+
+/* 0: the client lives. */
+static int receive(struct client *client)
+{
+	ssize_t n;
+
+	if (buffer_reserve(&client->in, READ_BYTES) < 0) {
+		return -ENOMEM;
+	}
+	n = recv(client->fd, client->in.data + client->in.len, READ_BYTES, MSG_DONTWAIT);
+	if (n < 0) {
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	}
+	if (n == 0) {
+		/* It may have shut down its side only and still wait for answers. */
+		client->last = true;
+		return 0;
+	}
+	client->in.len += (size_t)n;
+	return 0;
+}
+
+static uint32_t wanted_events(const struct client *client)
+{
+	bool may_ask = !client->last && pending(client) < MAX_PENDING_BYTES;
+
+	return (may_ask ? EPOLLIN : 0u) | (pending(client) > 0 ? EPOLLOUT : 0u);
+}
+
+static void client_ready(void *arg, uint32_t events)
+{
+	struct client *client = arg;
+	struct mgmt *mgmt = client->mgmt;
+	int r = 0;
+
+	TAILQ_REMOVE(&mgmt->clients, client, link);
+	TAILQ_INSERT_TAIL(&mgmt->clients, client, link);
+	if ((events & EPOLLOUT) != 0) {
+		r = flush(client);
+	}
+	if (r == 0 && (events & EPOLLIN) != 0) {
+		r = receive(client);
+	}
+	if (r == 0) {
+		r = handle_requests(client);
+	}
+	if (r == 0) {
+		r = flush(client);
+	}
+	if (r < 0 || (client->last && pending(client) == 0) ||
+	    ((events & (EPOLLHUP | EPOLLERR)) != 0 && (events & EPOLLIN) == 0)) {
+		client_free(client);
+	} else {
+		loop_watch_set_events(client->watch, wanted_events(client));
+	}
+	if (mgmt->rpc.shutdown_requested) {
+		mgmt->rpc.shutdown_requested = false;
+		mgmt->shutdown(mgmt->arg);
+	}
+}
+
+static void client_waits(void *arg, uint32_t events)
+{
+	struct mgmt *mgmt = arg;
+	struct client *client;
+	int fd = accept4(mgmt->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0) {
+		return;
+	}
+	client = calloc(1, sizeof(*client));
+	if (client == NULL) {
+		fd_close(&fd);
+		return;
+	}
+	if (mgmt->client_n == MAX_CLIENTS) {
+		client_free(TAILQ_FIRST(&mgmt->clients));
+	}
+	client->mgmt = mgmt;
+	client->fd = fd;
+	mgmt->client_n++;
+	TAILQ_INSERT_TAIL(&mgmt->clients, client, link);
+	if (loop_watch(mgmt->loop, fd, EPOLLIN, client_ready, client, &client->watch) < 0) {
+		client_free(client);
+	}
+}
+
+/* ---- the socket ---- */
+
+static bool somebody_listens(const struct sockaddr_un *addr)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool yes;
+
+	if (fd < 0) {
+		return false;
+	}
+	yes = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 || errno == EAGAIN;
+	fd_close(&fd);
+	return yes;
+}
+
+static int make_room(const struct sockaddr_un *addr, const char **ret_why)
+{
+	const char *path = addr->sun_path;
+	struct stat st;
+
+	if (lstat(path, &st) < 0) {
+		return 0; /* or something that bind() will explain */
+	}
+	if (!S_ISSOCK(st.st_mode)) {
+		*ret_why =
+			why("management socket %s: a file that is no socket is in its place", path);
+		return -EEXIST;
+	}
+	if (somebody_listens(addr)) {
+		*ret_why = why("management socket %s: another process listens there", path);
+		return -EADDRINUSE;
+	}
+	if (unlink(path) < 0) {
+		int r = -errno;
+
+		*ret_why = why("management socket %s: cannot remove the old one: %s", path,
+			       strerror(-r));
+		return r;
+	}
+	return 0;
+}
+
+static int open_socket(struct mgmt *mgmt, const char *path, const char **ret_why)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct stat st;
+	int r;
+
+	if (strlen(path) >= sizeof(addr.sun_path)) {
+		*ret_why = why("management socket %s: the path is longer than %zu bytes", path,
+			       sizeof(addr.sun_path) - 1);
+		return -ENAMETOOLONG;
+	}
+	memcpy(addr.sun_path, path, strlen(path));
+	r = make_room(&addr, ret_why);
+	if (r < 0) {
+		return r;
+	}
+	mgmt->path = strdup(path);
+	mgmt->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	/* The mode set before bind() is that of the file: nobody else can get in between. */
+	if (mgmt->path == NULL || mgmt->fd < 0 || fchmod(mgmt->fd, SOCKET_MODE) < 0 ||
+	    bind(mgmt->fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+	    lstat(path, &st) < 0) {
+		r = mgmt->path == NULL ? -ENOMEM : -errno;
+	} else {
+		mgmt->dev = st.st_dev;
+		mgmt->ino = st.st_ino;
+		r = listen(mgmt->fd, BACKLOG) < 0 ? -errno : 0;
+	}
+	if (r == 0) {
+		r = loop_watch(mgmt->loop, mgmt->fd, EPOLLIN, client_waits, mgmt, &mgmt->watch);
+	}
+	if (r < 0) {
+		*ret_why = why("management socket %s: %s", path, strerror(-r));
+	}
+	return r;
+}
+
+DEFINE_CLEANUP(struct mgmt *, mgmt_free)
+
+int mgmt_new(const struct mgmt_options *opts, struct mgmt **ret_mgmt, const char **ret_why)
+{
+	CLEANUP(mgmt_freep) struct mgmt *mgmt = calloc(1, sizeof(*mgmt));
+	int r;
+
+	if (mgmt == NULL) {
+		*ret_why = why("out of memory");
+		return -ENOMEM;
+	}
+	TAILQ_INIT(&mgmt->clients);
+	mgmt->fd = -1;
+	mgmt->loop = opts->loop;
+	mgmt->rpc.target = opts->target;
+	mgmt->shutdown = opts->shutdown;
+	mgmt->arg = opts->arg;
+	r = open_socket(mgmt, opts->path, ret_why);
+	if (r < 0) {
+		return r;
+	}
+	*ret_mgmt = STEAL(mgmt);
+	return 0;
+}
+
+void mgmt_free(struct mgmt *mgmt)
+{
+	struct client *client;
+	struct stat st;
+
+	if (mgmt == NULL) {
+		return;
+	}
+	while ((client = TAILQ_FIRST(&mgmt->clients)) != NULL) {
+		client_free(client);
+	}
+	loop_unwatch(mgmt->watch);
+	fd_close(&mgmt->fd);
+	if (mgmt->path != NULL && mgmt->ino != 0 && lstat(mgmt->path, &st) == 0 &&
+	    st.st_dev == mgmt->dev && st.st_ino == mgmt->ino) {
+		unlink(mgmt->path);
+	}
+	free(mgmt->path);
+	free(mgmt);
+}
