@@ -27,7 +27,7 @@ def test_a_clean_tree_has_no_problem(tmp_path: Path) -> None:
             "target/lib/mgmt/server.h": "#include <jansson.h>\n",
             "target/app/vhost/options.h": "",
             "target/app/vhost/main.c": (
-                '#include <vhost_target/target.h>\n#include "options.h"\n#include "mgmt/server.h"\n'
+                '#include <vhost_target/target.h>\n#include "options.h"\n#include "base/log.h"\n'
             ),
             "target/include/vhost_target/target.h": "#include <stdint.h>\n",
             "harness/vhostlab/vm.py": "import asyncio\nfrom qemu.qmp import QMPClient\n",

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The daemon: options, signals, process number file; everything else is the library's. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <vhost_target/target.h>
+
+#include "base/log.h"
+#include "options.h"
+
+#define BLK_FILE_BDEV "disk"
+
+/* For the signal handler only; set before it is installed. */
+static struct vht_target *signalled_target;
+
+static void end_signal(int number)
+{
+	static volatile sig_atomic_t seen;
+	int saved_errno = errno;
+
+	if (seen) {
+		_exit(128 + number);
+	}
+	seen = 1;
+	vht_target_stop(signalled_target);
+	errno = saved_errno;
+}
+
+static void catch_signals(struct vht_target *target)
+{
+	struct sigaction end = { .sa_handler = end_signal, .sa_flags = SA_RESTART };
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+
+	signalled_target = target;
+	sigaction(SIGINT, &end, NULL);
+	sigaction(SIGTERM, &end, NULL);
+	sigaction(SIGPIPE, &ignore, NULL);
+}
+
+/* From here on a signal ends the process as if nobody had asked. */
+static void release_signals(void)
+{
+	struct sigaction usual = { .sa_handler = SIG_DFL };
+
+	sigaction(SIGINT, &usual, NULL);
+	sigaction(SIGTERM, &usual, NULL);
+}
+
+static void allow_core_dumps(void)
+{
+	struct rlimit limit = { .rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY };
+
+	if (setrlimit(RLIMIT_CORE, &limit) < 0 && getrlimit(RLIMIT_CORE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_CORE, &limit);
+	}
+}
+
+/* A person at the machine's own console would see log lines between everything else. */
+static void warn_about_console(void)
+{
+	const char *terminal = isatty(STDERR_FILENO) ? ttyname(STDERR_FILENO) : NULL;
+
+	if (terminal != NULL && strncmp(terminal, "/dev/tty", strlen("/dev/tty")) == 0) {
+		log_warning("logging to the console %s; -q logs less, 2>FILE elsewhere", terminal);
+	}
+}
+
+static int write_pid_file(const char *path)
+{
+	FILE *file = fopen(path, "we");
+	bool written;
+
+	if (file == NULL) {
+		log_error("cannot create the process number file %s: %s", path, strerror(errno));
+		return -errno;
+	}
+	written = fprintf(file, "%ld\n", (long)getpid()) > 0;
+	if (fclose(file) != 0 || !written) {
+		log_error("cannot write the process number file %s: %s", path, strerror(errno));
+		unlink(path);
+		return -EIO;
+	}
+	return 0;
+}
+
+/* --blk-file: one aio bdev, one controller. */
+static int add_blk_file(struct vht_target *target, const struct options *o, const char **ret_why)
+{
+	const struct vht_bdev_options bdev = {
+		.name = BLK_FILE_BDEV,
+		.filename = o->blk_file,
+		.read_only = o->read_only,
+	};
+	const struct vht_controller_options controller = {
+		.name = o->socket_path != NULL ? o->socket_path : "vhost-blk",
+		.listen_fd = o->socket_path != NULL ? -1 : o->fds[0].fd,
+		.bdev = BLK_FILE_BDEV,
+		.read_only = o->read_only,
+	};
+	int r = vht_target_add_aio(target, &bdev, ret_why);
+
+	return r < 0 ? r : vht_target_add_blk(target, &controller, ret_why);
+}
+
+static int load(struct vht_target *target, const struct options *o, const char **ret_why)
+{
+	const char *path = o->config_path != NULL ? o->config_path : VHOST_CONF_DEFAULT;
+	unsigned int i;
+	int r;
+
+	r = vht_target_load_config(target, path, ret_why);
+	if (r == -ENOENT && o->config_path == NULL) {
+		*ret_why = "no configuration: there is no " VHOST_CONF_DEFAULT
+			   "; name a file with -c FILE";
+	}
+	for (i = 0; r == 0 && i < o->fd_n; i++) {
+		r = vht_target_pass_fd(target, o->fds[i].controller, o->fds[i].fd, ret_why);
+	}
+	return r;
+}
+
+static int serve(struct vht_target *target, const struct options *o)
+{
+	const char *reason = NULL;
+	int r = 0;
+
+	if (o->blk_file == NULL) {
+		r = load(target, o, &reason);
+	}
+	if (r == 0) {
+		r = vht_target_start(target, &reason);
+	}
+	if (r == 0 && o->blk_file != NULL) {
+		r = add_blk_file(target, o, &reason);
+	}
+	if (r < 0) {
+		log_error("%s", reason);
+		return r;
+	}
+	if (o->pid_file != NULL) {
+		r = write_pid_file(o->pid_file);
+		if (r < 0) {
+			return r;
+		}
+	}
+	r = vht_target_run(target, &reason);
+	if (r < 0) {
+		log_error("%s", reason);
+	} else {
+		log_notice("Exiting");
+	}
+	if (o->pid_file != NULL) {
+		unlink(o->pid_file);
+	}
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct vht_target *target;
+	struct options options;
+	const char *reason;
+	int r;
+
+	switch (options_parse(argc, argv, &options)) {
+	case OPTIONS_DONE:
+		return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	case OPTIONS_BAD:
+		return EXIT_FAILURE;
+	case OPTIONS_RUN:
+		break;
+	}
+	if (!options.quiet) {
+		warn_about_console();
+	}
+	if (!options.no_core_dumps) {
+		allow_core_dumps();
+	}
+	options.target.no_rpc = options.blk_file != NULL;
+	if (vht_target_new(&options.target, &target, &reason) < 0) {
+		log_error("%s", reason);
+		return EXIT_FAILURE;
+	}
+	catch_signals(target);
+	r = serve(target, &options);
+	if (r == -ETIMEDOUT) {
+		_exit(EXIT_FAILURE); /* its threads cannot be joined */
+	}
+	release_signals();
+	vht_target_free(target);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
