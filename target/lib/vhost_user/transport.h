@@ -34,10 +34,11 @@ struct vu_transport {
 int vu_socket_new(int fd, struct vu_transport **ret_transport);
 
 /*
- * Recorded bytes: the stream is cut into messages as a socket would; a byte string in the record
- * says which descriptors (memfd, eventfd, pipe, none) come with each (see replay.c). `sent` counts
- * replies. The bytes stay the caller's.
+ * Recorded bytes, with descriptors made as the record says (eventfds, memory, pipes...; see replay.c
+ * for its format). The end of the record is the end of the connection. Replies are counted and
+ * dropped. The bytes stay the caller's. Drive it by vu_session_process().
  */
 int vu_replay_new(const uint8_t *data, size_t len, struct vu_transport **ret_transport);
+unsigned int vu_replay_sent(const struct vu_transport *transport);
 
 #endif
