@@ -6,7 +6,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,8 @@ from vhostlab.errors import HarnessError, MilestoneTimeout
 from vhostlab.guest import CommandFailed, Guest
 from vhostlab.qemu.console import Console, plain
 from vhostlab.rpc import ObjectStream, RpcClient, RpcError
+
+ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
 
 BOOT = (
     "\x1bc\x1b[?7l\x1b[2J\x1b[0mSeaBIOS (version 1.16.2)\r\nBooting from ROM..\r\n"
@@ -51,6 +56,30 @@ def test_console_notices_a_panic(tmp_path: Path) -> None:
 
 def test_plain_leaves_text_alone() -> None:
     assert plain("a [b] 1;2m c\n") == "a [b] 1;2m c\n"
+
+
+def test_a_person_can_attach_to_the_console(tmp_path: Path) -> None:
+    path = tmp_path / "console"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        argv = [sys.executable, "-m", "vhostlab.qemu.attach", str(path)]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, env=ENV) as person:
+            console, _ = server.accept()
+            with console:
+                assert person.stdin is not None and person.stdout is not None
+                console.sendall(b"micro:/# ")
+                assert person.stdout.read(9) == b"micro:/# "
+                person.stdin.write(b"uname\n")
+                person.stdin.flush()
+                assert console.recv(100) == b"uname\n"
+                person.stdin.write(b"\x1d")
+                person.stdin.flush()
+                assert console.recv(100) == b""
+            assert person.wait(10) == 0
+    gone = subprocess.run([*argv[:-1], str(tmp_path / "x")], capture_output=True, env=ENV)
+    assert gone.returncode == 1 and b"no console at" in gone.stderr
 
 
 Answers = Callable[[dict[str, Any]], Awaitable[list[bytes]]]

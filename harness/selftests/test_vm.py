@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from vhostlab import target
 from vhostlab.errors import HarnessError, MilestoneTimeout
+from vhostlab.host import accelerator
 from vhostlab.images import build
 from vhostlab.qemu import VhostBlk, Vm, VmConfig
 from vhostlab.target import Controller, Disk
@@ -157,6 +159,22 @@ def test_a_guest_that_does_not_boot_says_how_far_it_came(tmp_path: Path) -> None
         asyncio.run(run())
     assert caught.value.milestone == "boot of lame: init"
     assert "Linux version" in caught.value.console_tail or "panic" in caught.value.console_tail
+
+
+def test_accelerator_is_probed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = asyncio.run(build())
+    monkeypatch.delenv("VHOSTLAB_ACCEL", raising=False)
+    monkeypatch.setenv("VHOSTLAB_CACHE", str(tmp_path))
+    answer = asyncio.run(accelerator(image))
+    kept = list((tmp_path / "accel").glob("*.json"))
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        assert answer == "tcg" and kept == []
+        return
+    assert json.loads(kept[0].read_text())["accel"] == answer
+    # What is kept is believed.
+    other = "kvm" if answer == "tcg" else "tcg"
+    kept[0].write_text(json.dumps({"accel": other}))
+    assert asyncio.run(accelerator(image)) == other
 
 
 def test_a_missing_socket_is_qemus_own_words(tmp_path: Path) -> None:

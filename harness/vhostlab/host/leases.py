@@ -117,10 +117,7 @@ class Leases:
     @contextmanager
     def _open(self) -> Iterator[list[Lease]]:
         """The living entries, under the lock; what the caller leaves in the list is written."""
-        descriptor = os.open(self._ledger, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        with os.fdopen(descriptor, "r+") as file:
-            with suppress(PermissionError):
-                os.fchmod(file.fileno(), 0o666)
+        with os.fdopen(self._descriptor(), "r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             before = _parse(file.read())
             leases = [lease for lease in before if _start_time(lease.pid) == lease.started]
@@ -129,6 +126,21 @@ class Leases:
                 file.seek(0)
                 file.truncate()
                 file.write(json.dumps([asdict(lease) for lease in leases]))
+
+    def _descriptor(self) -> int:
+        """The ledger, opened; made for everybody when there is none.
+
+        O_CREAT only when it must be: in a sticky directory the kernel refuses it for files of
+        others (fs.protected_regular), even to root.
+        """
+        while True:
+            with suppress(FileNotFoundError):
+                return os.open(self._ledger, os.O_RDWR | os.O_CLOEXEC)
+            with suppress(FileExistsError):
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                descriptor = os.open(self._ledger, flags, 0o666)
+                os.fchmod(descriptor, 0o666)
+                return descriptor
 
 
 def _add(
