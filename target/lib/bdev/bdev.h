@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Concepts
- *   bdev      a storage device: null, malloc, aio... Created and closed by the control thread. It is
- *             immutable while open except for `claims`.
- *   claim     one use of the bdev by a device (blk controller, scsi target). A claimed bdev cannot be
- *             deleted. Several claims are fine: live migration shows one disk on two sockets.
+ *   bdev      a storage device: null, malloc, aio... Created and closed by the control thread. It
+ *             is immutable while open except for `claims`.
+ *   claim     one use of the bdev by a device (blk controller, scsi target). A claimed bdev cannot
+ *             be deleted. Several claims are fine: live migration shows one disk on two sockets.
  *   channel   the use of one bdev by one reactor. Opened, used and closed on that reactor only, so
  *             drivers need no locks.
- *   io        one request. The submitter owns it; between a successful submit and `done` it belongs to
- *             the driver.
+ *   io        one request. The submitter owns it; between a successful submit and `done` it belongs
+ *             to the driver.
  *
- * A round on a reactor: submit ... submit, commit once, poll. Completions come only from poll, never
- * from submit or commit. Status is 0 or a negative errno; only device/ translates it.
+ * A round on a reactor: submit ... submit, commit once, poll. Completions come only from poll,
+ * never from submit or commit. Status is 0 or a negative errno; only device/ translates it.
  */
 #ifndef VHT_BDEV_BDEV_H
 #define VHT_BDEV_BDEV_H
@@ -22,9 +22,9 @@
 #include <sys/queue.h>
 #include <sys/uio.h>
 
-#define BDEV_NAME_MAX 63
+#define BDEV_NAME_MAX	 63
 #define BDEV_PRODUCT_MAX 31
-#define BDEV_SERIAL_MAX 63
+#define BDEV_SERIAL_MAX	 63
 /* Private room of a driver in each io: an iocb and a little more. */
 #define BDEV_IO_DRIVER_BYTES 128
 
@@ -44,26 +44,26 @@ struct bdev_io {
 	enum bdev_op op;
 	uint32_t flags;
 	uint64_t offset; /* bytes; multiple of the block size, checked by the submitter */
-	uint64_t len;	 /* bytes; multiple of the block size; for read/write equal to the iovecs' sum */
-	const struct iovec *iov; /* stays valid until done; elements may have any address and length */
+	uint64_t len; /* bytes; multiple of the block size; for read/write equal to the iovecs' sum */
+	const struct iovec *iov; /* any addresses and lengths; stays valid until done */
 	unsigned int iov_n;
-	int status;			   /* set by the driver before done */
+	int status;			  /* set by the driver before done */
 	void (*done)(struct bdev_io *io); /* called from bdev_channel_poll() on the same reactor */
-	STAILQ_ENTRY(bdev_io) link;	   /* for the driver's queues while it owns the io */
+	STAILQ_ENTRY(bdev_io) link;	  /* for the driver's queues while it owns the io */
 	_Alignas(16) uint8_t driver[BDEV_IO_DRIVER_BYTES];
 };
 
 /* What a device may tell its guest. All sizes in bytes. */
 struct bdev_info {
-	uint64_t size;		    /* multiple of block_size */
-	uint32_t block_size;	    /* logical, power of two, 512..65536 */
+	uint64_t size;		      /* multiple of block_size */
+	uint32_t block_size;	      /* logical, power of two, 512..65536 */
 	uint32_t physical_block_size; /* power of two, >= block_size */
-	uint32_t min_io_size;	    /* 0: unknown */
-	uint32_t opt_io_size;	    /* 0: unknown */
-	uint64_t max_discard;	    /* longest discard / write-zeroes request, bytes */
+	uint32_t min_io_size;	      /* 0: unknown */
+	uint32_t opt_io_size;	      /* 0: unknown */
+	uint64_t max_discard;	      /* longest discard / write-zeroes request, bytes */
 	uint32_t discard_granularity; /* bytes; 0: same as block_size */
 	bool read_only;
-	bool write_cache;	    /* completed writes may be volatile until a flush */
+	bool write_cache; /* completed writes may be volatile until a flush */
 	bool can_discard;
 	bool can_write_zeroes;
 	bool rotational;
@@ -91,11 +91,11 @@ struct bdev_ops {
 	int (*event_fd)(struct bdev_channel *channel);
 };
 
-/* Owner: control thread. Drivers embed it as their first member. Read-only for reactors while open. */
+/* Owner: control thread. Drivers embed it as first member. Read-only for reactors while open. */
 struct bdev {
 	const struct bdev_ops *ops;
 	char name[BDEV_NAME_MAX + 1];
-	char product[BDEV_PRODUCT_MAX + 1]; /* "Malloc disk": shown by SCSI INQUIRY and GET_ID default */
+	char product[BDEV_PRODUCT_MAX + 1]; /* "Malloc disk": SCSI INQUIRY, default of GET_ID */
 	char serial[BDEV_SERIAL_MAX + 1];   /* default: the name */
 	struct bdev_info info;
 	/* private: */
@@ -117,7 +117,8 @@ struct bdev_null_options {
 	uint64_t size;	     /* bytes */
 	uint32_t block_size; /* 0: 512 */
 };
-int bdev_null_create(const struct bdev_null_options *opts, struct bdev **ret_bdev, const char **ret_why);
+int bdev_null_create(const struct bdev_null_options *opts, struct bdev **ret_bdev,
+		     const char **ret_why);
 
 struct bdev_malloc_options {
 	const char *name; /* NULL: next free MallocN */
@@ -134,10 +135,11 @@ struct bdev_aio_options {
 	uint32_t block_size;  /* 0: the device's, else 512 */
 	bool read_only;
 };
-int bdev_aio_create(const struct bdev_aio_options *opts, struct bdev **ret_bdev, const char **ret_why);
+int bdev_aio_create(const struct bdev_aio_options *opts, struct bdev **ret_bdev,
+		    const char **ret_why);
 
-/* All return a negative errno and one line for the operator in *ret_why (thread-local buffer, valid
- * until the next call): -EEXIST name taken, -EINVAL bad size/name, -ENOMEM, or open(2)'s errno. */
+/* All return a negative errno and one line for the operator in *ret_why (base/why.h): -EEXIST name
+ * taken, -EINVAL bad size/name, -ENOMEM, or open(2)'s errno. */
 
 /* ---- the registry: control thread ---- */
 
@@ -151,12 +153,10 @@ void bdev_delete_all(void); /* at exit; no claim is left */
 void bdev_claim(struct bdev *bdev);
 void bdev_release(struct bdev *bdev);
 
-/* Formats into the thread-local buffer that ret_why points to. */
-const char *bdev_why(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-
 /*
  * ---- the channels of one reactor ----
  * A table of the open channels, shared by all queues that this reactor serves. Owner: that reactor.
+ * io->done, which is called from within bdev_channels_poll(), must neither get nor put a channel.
  */
 struct bdev_channels {
 	LIST_HEAD(, bdev_channel) list;

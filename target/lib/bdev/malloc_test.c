@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <pthread.h>
+
+#include "bdev/testing.h"
+#include "env/env.h"
+
+#define SIZE (UINT64_C(8) << 20)
+
+static struct bdev *create(uint32_t block_size)
+{
+	struct bdev_malloc_options opts = {
+		.size = SIZE,
+		.block_size = block_size,
+		.numa_node = ENV_ANY_NODE,
+	};
+	struct bdev *bdev;
+	const char *text = "";
+
+	if (bdev_malloc_create(&opts, &bdev, &text) != 0) {
+		fail_msg("%s", text);
+	}
+	return bdev;
+}
+
+static int delete_all(void **state)
+{
+	bdev_delete_all();
+	return 0;
+}
+
+static void names_are_chosen_in_order(void **state)
+{
+	const char *text;
+
+	assert_string_equal(create(0)->name, "Malloc0");
+	assert_string_equal(create(512)->name, "Malloc1");
+	assert_string_equal(create(4096)->name, "Malloc2");
+	assert_int_equal(bdev_find("Malloc0")->info.block_size, 512);
+	assert_int_equal(bdev_find("Malloc2")->info.block_size, 4096);
+	assert_int_equal(bdev_delete("Malloc1", &text), 0);
+	assert_string_equal(create(0)->name, "Malloc1");
+	assert_string_equal(create(0)->product, "Malloc disk");
+}
+
+static void impossible_disks_are_refused(void **state)
+{
+	struct bdev_malloc_options opts = {
+		.name = "huge",
+		.size = UINT64_C(1) << 50,
+		.numa_node = ENV_ANY_NODE,
+	};
+	struct bdev *bdev = NULL;
+	const char *text = "";
+
+	assert_int_equal(bdev_malloc_create(&opts, &bdev, &text), -ENOMEM);
+	assert_non_null(strstr(text, "huge: 1073741824 MiB do not fit"));
+	opts.size = 1000;
+	assert_int_equal(bdev_malloc_create(&opts, &bdev, &text), -EINVAL);
+	opts.size = 4096;
+	opts.numa_node = 99999;
+	assert_int_equal(bdev_malloc_create(&opts, &bdev, &text), -EINVAL);
+	assert_non_null(strstr(text, "NUMA node 99999"));
+	assert_null(bdev);
+	assert_null(bdev_find("huge"));
+}
+
+static void data_survives_every_framing(void **state)
+{
+	static const uint32_t block_sizes[] = { 512, 4096 };
+
+	for (int i = 0; i < 2; i++) {
+		struct test_reactor r;
+
+		test_reactor_open(&r, create(block_sizes[i]));
+		test_framings(&r, block_sizes[i]);
+		test_reactor_close(&r);
+	}
+}
+
+static void a_new_disk_is_zero(void **state)
+{
+	uint8_t *buf = malloc(SIZE);
+	struct test_reactor r;
+
+	test_reactor_open(&r, create(512));
+	memset(buf, 1, SIZE);
+	assert_int_equal(test_io(&r, BDEV_READ, 0, buf, SIZE), 0);
+	for (size_t i = 0; i < SIZE; i++) {
+		assert_true(buf[i] == 0);
+	}
+	test_reactor_close(&r);
+	free(buf);
+}
+
+/* Clears [start, start + len) of a full disk; everything else must stay. */
+static void clear_and_compare(struct test_reactor *r, enum bdev_op op, uint32_t flags,
+			      uint64_t start, uint64_t len)
+{
+	uint8_t *before = malloc(SIZE), *after = malloc(SIZE);
+	struct test_io t;
+
+	test_fill(before, SIZE, (uint32_t)(start + len));
+	assert_int_equal(test_io(r, BDEV_WRITE, 0, before, SIZE), 0);
+	test_io_init(&t, op, start, len, NULL, 0);
+	t.io.flags = flags;
+	assert_int_equal(test_run(r, &t), 0);
+	memset(before + start, 0, len);
+	assert_int_equal(test_io(r, BDEV_READ, 0, after, SIZE), 0);
+	assert_memory_equal(before, after, SIZE);
+	free(before);
+	free(after);
+}
+
+static void cleared_ranges_read_as_zeroes(void **state)
+{
+	static const uint64_t ranges[][2] = {
+		{ 0, 512 },
+		{ 512, 4096 },
+		{ 4096 - 512, 65536 + 1024 },
+		{ 4096, 65536 },
+		{ 512, 1 << 20 },
+		{ SIZE - 512, 512 },
+		{ 3 * 512, SIZE - 7 * 512 },
+		{ 0, SIZE },
+	};
+	struct test_reactor r;
+
+	test_reactor_open(&r, create(512));
+	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+		uint64_t start = ranges[i][0], len = ranges[i][1];
+
+		clear_and_compare(&r, BDEV_DISCARD, 0, start, len);
+		clear_and_compare(&r, BDEV_WRITE_ZEROES, 0, start, len);
+		clear_and_compare(&r, BDEV_WRITE_ZEROES, BDEV_IO_MAY_UNMAP, start, len);
+	}
+	test_reactor_close(&r);
+}
+
+static void requests_outside_the_disk_touch_nothing(void **state)
+{
+	uint8_t buf[1024];
+	struct iovec iov = { buf, 512 };
+	struct test_reactor r;
+	struct test_io t;
+
+	test_reactor_open(&r, create(512));
+	memset(buf, 7, sizeof(buf));
+	assert_int_equal(test_io(&r, BDEV_WRITE, SIZE - 512, buf, 1024), -EINVAL);
+	assert_int_equal(test_io(&r, BDEV_WRITE, UINT64_MAX - 511, buf, 512), -EINVAL);
+	assert_int_equal(test_io(&r, BDEV_READ, SIZE, buf, 512), -EINVAL);
+	assert_int_equal(test_io(&r, BDEV_DISCARD, SIZE, NULL, 512), -EINVAL);
+	assert_int_equal(test_io(&r, BDEV_WRITE_ZEROES, 512, NULL, SIZE), -EINVAL);
+	test_io_init(&t, BDEV_READ, 0, 1024, &iov, 1);
+	assert_int_equal(test_run(&r, &t), -EINVAL);
+	assert_int_equal(buf[0], 7);
+	assert_int_equal(test_io(&r, BDEV_FLUSH, UINT64_MAX, NULL, 0), 0);
+	assert_int_equal(test_io(&r, BDEV_READ, SIZE - 512, buf, 512), 0);
+	assert_int_equal(buf[0], 0);
+	test_reactor_close(&r);
+}
+
+/* Two reactors, one disk, each in its own half. */
+struct half {
+	struct bdev *bdev;
+	uint64_t start;
+	bool wrong;
+};
+
+static void *use_half(void *arg)
+{
+	struct bdev_channels channels = { 0 };
+	struct bdev_channel *channel;
+	struct half *half = arg;
+	uint8_t out[4096], in[4096];
+
+	if (bdev_channels_get(&channels, half->bdev, &channel) != 0) {
+		half->wrong = true;
+		return NULL;
+	}
+	for (uint32_t i = 0; i < 2000; i++) {
+		struct iovec iov[2] = { { out, sizeof(out) }, { in, sizeof(in) } };
+		struct test_io w, r;
+		uint64_t offset = half->start + i * 4096 % (SIZE / 2);
+
+		test_fill(out, sizeof(out), i + (uint32_t)half->start);
+		test_io_init(&w, BDEV_WRITE, offset, sizeof(out), &iov[0], 1);
+		test_io_init(&r, BDEV_READ, offset, sizeof(in), &iov[1], 1);
+		half->wrong |= bdev_submit(channel, &w.io) != 0;
+		half->wrong |= bdev_channels_poll(&channels) != 1;
+		half->wrong |= bdev_submit(channel, &r.io) != 0;
+		half->wrong |= bdev_channels_poll(&channels) != 1;
+		half->wrong |= r.io.status != 0 || memcmp(in, out, sizeof(in)) != 0;
+	}
+	bdev_channels_put(&channels, channel);
+	return NULL;
+}
+
+static void two_reactors_share_a_disk(void **state)
+{
+	struct bdev *bdev = create(512);
+	struct half halves[2] = { { .bdev = bdev }, { .bdev = bdev, .start = SIZE / 2 } };
+	pthread_t threads[2];
+
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(pthread_create(&threads[i], NULL, use_half, &halves[i]), 0);
+	}
+	for (int i = 0; i < 2; i++) {
+		pthread_join(threads[i], NULL);
+		assert_false(halves[i].wrong);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(names_are_chosen_in_order, delete_all),
+		cmocka_unit_test_teardown(impossible_disks_are_refused, delete_all),
+		cmocka_unit_test_teardown(data_survives_every_framing, delete_all),
+		cmocka_unit_test_teardown(a_new_disk_is_zero, delete_all),
+		cmocka_unit_test_teardown(cleared_ranges_read_as_zeroes, delete_all),
+		cmocka_unit_test_teardown(requests_outside_the_disk_touch_nothing, delete_all),
+		cmocka_unit_test_teardown(two_reactors_share_a_disk, delete_all),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
