@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "show.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "table.h"
+
+static const char *text(const json_t *object, const char *key)
+{
+	const char *value = json_string_value(json_object_get(object, key));
+
+	return value != NULL ? value : "-";
+}
+
+static long long number(const json_t *object, const char *key)
+{
+	return json_integer_value(json_object_get(object, key));
+}
+
+static bool yes(const json_t *object, const char *key)
+{
+	return json_is_true(json_object_get(object, key));
+}
+
+static void print(struct table *table)
+{
+	table_print(table, stdout);
+	table_free(table);
+}
+
+/* "Malloc0", "Malloc0 (read-only)", or "0:Malloc0 1:Null0" */
+static void disks_cell(struct table *table, const json_t *controller)
+{
+	const json_t *backend = json_object_get(controller, "backend_specific");
+	const json_t *block = json_object_get(backend, "block");
+	const json_t *scsi = json_object_get(backend, "scsi");
+	const json_t *target;
+	char list[1024] = "";
+	size_t used = 0;
+	size_t i;
+
+	if (block != NULL) {
+		table_cell(table, "%s%s", text(block, "bdev"),
+			   yes(block, "readonly") ? " (read-only)" : "");
+		return;
+	}
+	json_array_foreach (scsi, i, target) {
+		const json_t *lun = json_array_get(json_object_get(target, "luns"), 0);
+		int n = snprintf(list + used, sizeof(list) - used, "%s%lld:%s", i > 0 ? " " : "",
+				 number(target, "scsi_dev_num"), text(lun, "bdev_name"));
+
+		if (n < 0 || (size_t)n >= sizeof(list) - used) {
+			break;
+		}
+		used += (size_t)n;
+	}
+	table_cell(table, "%s", used > 0 ? list : "-");
+}
+
+void show_controllers(const json_t *result)
+{
+	struct table *table = table_new("NAME TYPE CPUMASK CORE FRONT-END SESSIONS SOCKET DISKS");
+	const json_t *controller;
+	size_t i;
+
+	json_array_foreach (result, i, controller) {
+		const json_t *core = json_object_get(controller, "lcore");
+
+		table_cell(table, "%s", text(controller, "ctrlr"));
+		table_cell(table, "%s", text(controller, "type"));
+		table_cell(table, "%s", text(controller, "cpumask"));
+		if (json_is_integer(core)) {
+			table_cell(table, "%lld", (long long)json_integer_value(core));
+		} else {
+			table_cell(table, "-");
+		}
+		table_cell(table, "%s", yes(controller, "connected") ? "connected" : "none");
+		table_cell(table, "%lld", number(controller, "sessions_accepted"));
+		table_cell(table, "%s", text(controller, "socket"));
+		disks_cell(table, controller);
+	}
+	print(table);
+}
+
+void show_bdevs(const json_t *result)
+{
+	struct table *table = table_new("NAME DRIVER SIZE BLOCK CLAIMS MODE SERIAL");
+	const json_t *bdev;
+	size_t i;
+
+	json_array_foreach (result, i, bdev) {
+		table_cell(table, "%s", text(bdev, "name"));
+		table_cell(table, "%s", text(bdev, "driver"));
+		table_size(table, (uint64_t)number(bdev, "num_blocks") *
+					  (uint64_t)number(bdev, "block_size"));
+		table_cell(table, "%lld", number(bdev, "block_size"));
+		table_cell(table, "%lld", number(bdev, "claims"));
+		table_cell(table, "%s", yes(bdev, "read_only") ? "read-only" : "read-write");
+		table_cell(table, "%s", text(bdev, "serial"));
+	}
+	print(table);
+}
+
+static void stats_row(struct table *table, const json_t *controller, const json_t *queue)
+{
+	static const char *const counters[] = { "kicks", "calls", "suppressed_calls", "batches",
+						"malformed" };
+	const char *broken = json_string_value(json_object_get(queue, "broken"));
+	size_t i;
+
+	table_cell(table, "%s", text(controller, "ctrlr"));
+	table_cell(table, "%lld", number(queue, "queue"));
+	table_cell(table, "%lld", number(queue, "requests"));
+	table_size(table, (uint64_t)number(queue, "read_bytes"));
+	table_size(table, (uint64_t)number(queue, "written_bytes"));
+	for (i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
+		table_cell(table, "%lld", number(queue, counters[i]));
+	}
+	if (broken != NULL) {
+		table_cell(table, "broken: %s", broken);
+	} else {
+		table_cell(table, "%s", yes(queue, "running") ? "running" : "stopped");
+	}
+}
+
+void show_stats(const json_t *result)
+{
+	struct table *table =
+		table_new("CONTROLLER QUEUE REQUESTS READ WRITTEN KICKS CALLS SUPPRESSED "
+			  "BATCHES MALFORMED STATE");
+	const json_t *controller;
+	const json_t *queue;
+	size_t i;
+	size_t j;
+
+	json_array_foreach (json_object_get(result, "controllers"), i, controller) {
+		json_array_foreach (json_object_get(controller, "queues"), j, queue) {
+			stats_row(table, controller, queue);
+		}
+	}
+	print(table);
+}
+
+void show_reactors(const json_t *result)
+{
+	struct table *table = table_new("CORE NODE ROUNDS BUSY SLEEPS");
+	const json_t *reactor;
+	size_t i;
+
+	json_array_foreach (json_object_get(result, "reactors"), i, reactor) {
+		table_cell(table, "%lld", number(reactor, "lcore"));
+		table_cell(table, "%lld", number(reactor, "numa_node"));
+		table_cell(table, "%lld", number(reactor, "rounds"));
+		table_cell(table, "%lld", number(reactor, "busy_rounds"));
+		table_cell(table, "%lld", number(reactor, "sleeps"));
+	}
+	print(table);
+}
+
+void show_lines(const json_t *result)
+{
+	const json_t *line;
+	size_t i;
+
+	json_array_foreach (result, i, line) {
+		printf("%s\n", json_string_value(line));
+	}
+}
+
+void show_version(const json_t *result)
+{
+	printf("%s (%s)\n", text(result, "version"), text(result, "environment"));
+}
+
+void show_json(const json_t *result)
+{
+	json_dumpf(result, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+	printf("\n");
+}
+
+void show_short(const json_t *result)
+{
+	if (json_is_string(result)) {
+		printf("%s\n", json_string_value(result));
+	} else if (!json_is_true(result)) {
+		show_json(result);
+	}
+}
