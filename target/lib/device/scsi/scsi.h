@@ -15,7 +15,7 @@
 /* Values of the Block Limits VPD page (B0); the [Scsi] section of the start-up file. */
 struct scsi_limits {
 	uint32_t max_unmap_lba_count;		   /* default 4194304 */
-	uint32_t max_unmap_block_descriptor_count; /* default 1 */
+	uint32_t max_unmap_block_descriptor_count; /* default 1; more than 32 counts as 32 */
 	uint32_t optimal_unmap_granularity;	   /* default 0 */
 	uint32_t unmap_granularity_alignment;	   /* default 0 */
 	bool ugavalid;				   /* default no */
@@ -38,6 +38,7 @@ int scsi_new(const struct scsi_options *opts, struct virtio_device **ret_device)
 int scsi_add_target(struct virtio_device *device, unsigned int target, struct bdev *bdev,
 		    bool read_only, const char *serial);
 int scsi_remove_target(struct virtio_device *device, unsigned int target);
-struct bdev *scsi_target_bdev(const struct virtio_device *device, unsigned int target); /* or NULL */
+/* NULL: no such target. */
+struct bdev *scsi_target_bdev(const struct virtio_device *device, unsigned int target);
 
 #endif

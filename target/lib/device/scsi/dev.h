@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Concepts: the device behind struct virtio_device, shared by scsi.c (life, config space), request.c
+ * (request queues) and tmf.c (control queue). All queues of one device run on one reactor, so whatever
+ * commands of different queues share needs no lock.
+ */
+#ifndef VHT_DEVICE_SCSI_DEV_H
+#define VHT_DEVICE_SCSI_DEV_H
+
+#include <sys/queue.h>
+
+#include "device/scsi/cmd.h"
+#include "device/scsi/lu.h"
+#include "device/scsi/scsi.h"
+#include "virtio/device.h"
+
+/* Task management functions that wait for tasks at the same time; more stay in the ring. A mask of
+ * them is kept in each task. */
+#define SCSI_TMF_SLOTS 8
+
+struct scsi_request_queue;
+struct scsi_control_queue;
+struct scsi_tmf;
+
+STAILQ_HEAD(scsi_tmf_list, scsi_tmf);
+
+struct scsi_device {
+	struct virtio_device device; /* first */
+	unsigned int request_queues;
+	struct scsi_limits limits;
+	struct scsi_lu lus[SCSI_MAX_TARGETS];
+
+	/* Config space, written by the control thread while reactors may read: relaxed atomics. A queue
+	 * uses the values that it found when it was started. */
+	uint32_t sense_size;
+	uint32_t cdb_size;
+
+	/* the reactor's: */
+	struct bdev_channels *channels;
+	unsigned int running;	/* request queues */
+	unsigned int waiting_n; /* commands in the waiting lists of all logical units */
+	struct scsi_control_queue *control;
+	struct scsi_tmf *tmf_slots[SCSI_TMF_SLOTS];
+	struct scsi_tmf_list tmf_ready; /* to be answered in the next round */
+};
+
+static inline struct scsi_device *scsi_device_of(const struct virtio_device *device)
+{
+	return (struct scsi_device *)(uintptr_t)device; /* `device` is its first member */
+}
+
+/* false: no such target. *ret_lu NULL: the target has no such logical unit. */
+bool scsi_device_find(struct scsi_device *dev, const uint8_t *lun, struct scsi_address *ret_address,
+		      struct scsi_lu **ret_lu);
+
+/* ---- request.c ---- */
+
+struct scsi_request {
+	struct virtq_req vr; /* first */
+	struct scsi_request_queue *queue;
+	/* The element in which the response ends may also hold the beginning of data-in, which the
+	 * command trims: here is how it was. */
+	struct iovec *shared;
+	struct iovec shared_was;
+	struct scsi_cmd cmd;
+};
+
+int scsi_request_queue_start(struct scsi_device *dev, struct virtq *vq, unsigned int index,
+			     struct device_queue **ret_queue);
+unsigned int scsi_request_queue_poll(struct scsi_device *dev, struct device_queue *queue);
+void scsi_request_queue_drain(struct scsi_device *dev, struct device_queue *queue);
+/* Ends a task from outside: one that waits for room is answered now, others when the bdev is done. */
+void scsi_request_end(struct scsi_device *dev, struct scsi_cmd *cmd, uint8_t response);
+
+/* ---- tmf.c ---- */
+
+struct scsi_tmf {
+	struct virtq_req vr; /* first */
+	uint8_t response;
+	uint8_t response_len;
+	unsigned int remaining; /* tasks that it waits for */
+	STAILQ_ENTRY(scsi_tmf) link;
+};
+
+int scsi_control_queue_start(struct scsi_device *dev, struct virtq *vq,
+			     struct device_queue **ret_queue);
+unsigned int scsi_control_queue_poll(struct scsi_device *dev, struct device_queue *queue);
+void scsi_control_queue_drain(struct scsi_device *dev, struct device_queue *queue);
+void scsi_control_queue_stop(struct scsi_device *dev, struct device_queue *queue);
+/* A task was answered that the functions in `mask` wait for. */
+void scsi_tmf_task_done(struct scsi_device *dev, uint8_t mask);
+
+#endif

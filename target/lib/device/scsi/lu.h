@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Concepts
+ *   target        a number 0..7 that the guest addresses; it exists when a bdev is attached to it.
+ *   logical unit  the disk: LUN 0 of its target, on one bdev. Everything that SCSI commands have to
+ *                 know of it is computed once, when the bdev is attached.
+ *   address       the 8-byte `lun` field of a request, decoded.
+ *   task          a command that was accepted and has not been answered.
+ *   unit attention  something that happened to the disk and that the next command has to hear of.
+ *
+ * Owner: the upper part is made by the control thread while no queue runs and read-only afterwards;
+ * the lower part belongs to the device's reactor.
+ */
+#ifndef VHT_DEVICE_SCSI_LU_H
+#define VHT_DEVICE_SCSI_LU_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "bdev/bdev.h"
+#include "device/scsi/scsi.h"
+#include "device/scsi/sense.h"
+
+struct scsi_cmd;
+
+TAILQ_HEAD(scsi_cmd_list, scsi_cmd);
+
+/* Most descriptors of one UNMAP: each command has room for private copies of that many. */
+#define SCSI_MAX_UNMAP_DESCRIPTORS 32
+/* MAXIMUM TRANSFER LENGTH of VPD page B0; the config space says 65535 sectors of 512 bytes. */
+#define SCSI_MAX_TRANSFER_BYTES (UINT32_C(32) << 20)
+/* The buffer for VERIFY and for WRITE SAME with a pattern (never less than one block). */
+#define SCSI_SCRATCH_BYTES (UINT32_C(128) << 10)
+
+enum scsi_ua {
+	SCSI_UA_BIT_RESET = 1 << 0,
+	SCSI_UA_BIT_NEXUS_LOSS = 1 << 1,
+};
+
+struct scsi_lu {
+	struct bdev *bdev; /* NULL: the target does not exist */
+	bool read_only;
+	bool thin;	   /* LBPME: unmapping is possible */
+	bool unmap_zeroes; /* LBPRZ: unmapped blocks read as zeroes */
+	uint32_t block_size;
+	uint64_t blocks;
+	uint32_t max_transfer;		  /* blocks */
+	struct scsi_limits limits;	  /* as in force on this disk */
+	char serial[BDEV_SERIAL_MAX + 1]; /* printable ASCII */
+	uint64_t naa;			  /* NAA 3h, locally assigned, derived from the serial */
+	uint8_t *scratch;
+	uint32_t scratch_len; /* multiple of block_size */
+
+	/* the reactor's: */
+	struct bdev_channel *channel; /* open while a request queue runs */
+	unsigned int ua;	      /* pending, enum scsi_ua bits */
+	struct scsi_cmd *scratch_user;
+	struct scsi_cmd_list tasks;
+	struct scsi_cmd_list waiting; /* those tasks that the bdev has no room for, of all queues */
+};
+
+struct scsi_lu_options {
+	struct bdev *bdev;
+	bool read_only;
+	const char *serial; /* NULL: the bdev's */
+	const struct scsi_limits *limits;
+};
+
+/* -ENOMEM. Does not claim the bdev. */
+int scsi_lu_init(struct scsi_lu *lu, const struct scsi_lu_options *opts);
+void scsi_lu_done(struct scsi_lu *lu); /* fine on one that was never initialised, when zeroed */
+
+/* Takes the most important unit attention; false: none is pending. */
+bool scsi_lu_take_ua(struct scsi_lu *lu, enum scsi_condition *ret_condition);
+
+struct scsi_address {
+	uint8_t target;
+	uint16_t lun; /* UINT16_MAX: a form that no logical unit of ours can have */
+};
+
+#define SCSI_ADDRESS_LEN 8
+
+/* false: not an address of a target (virtio 1.2, 5.6.6.1: first byte 1). */
+bool scsi_address_parse(const uint8_t *lun, struct scsi_address *ret_address);
+
+#endif

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "device/scsi/scsi.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "device/scsi/dev.h"
+
+#define DEFAULT_REQUEST_QUEUES 64
+#define MAX_REQUEST_QUEUES     254 /* 256 queues in all */
+
+/* Config space values. Hints to the driver: nothing breaks when it ignores them. */
+#define SEG_MAX	    126 /* with the two elements around it a chain fits a queue of 128 */
+#define MAX_SECTORS 65535
+#define CMD_PER_LUN 128
+
+/* Bounds on what a driver may write to the config space: private copies of CDBs and the response of a
+ * request have room for that many (request.c). */
+#define SENSE_SIZE_MAX 256
+#define CDB_SIZE_MAX   256
+
+const struct scsi_limits scsi_default_limits = {
+	.max_unmap_lba_count = 4194304,
+	.max_unmap_block_descriptor_count = 1,
+	.optimal_unmap_granularity = 0,
+	.unmap_granularity_alignment = 0,
+	.ugavalid = false,
+	.max_write_same_length = 512,
+};
+
+bool scsi_device_find(struct scsi_device *dev, const uint8_t *lun, struct scsi_address *ret_address,
+		      struct scsi_lu **ret_lu)
+{
+	struct scsi_address address;
+
+	if (!scsi_address_parse(lun, &address) || address.target >= SCSI_MAX_TARGETS ||
+	    dev->lus[address.target].bdev == NULL) {
+		return false;
+	}
+	*ret_address = address;
+	*ret_lu = address.lun == 0 ? &dev->lus[address.target] : NULL;
+	return true;
+}
+
+/* ---- what the device is: control thread ---- */
+
+/*
+ * None of VIRTIO_SCSI_F_INOUT, HOTPLUG, CHANGE, T10_PI. Targets come and go only while no front-end is
+ * connected, so there is nothing to report.
+ */
+static uint64_t scsi_features(const struct virtio_device *device)
+{
+	return 0;
+}
+
+static unsigned int scsi_max_queues(const struct virtio_device *device)
+{
+	return VIRTIO_SCSI_Q_REQUEST + scsi_device_of(device)->request_queues;
+}
+
+static size_t scsi_req_size(const struct virtio_device *device, unsigned int index)
+{
+	switch (index) {
+	case VIRTIO_SCSI_Q_CONTROL:
+		return sizeof(struct scsi_tmf);
+	case VIRTIO_SCSI_Q_EVENT:
+		return sizeof(struct virtq_req);
+	default:
+		return sizeof(struct scsi_request);
+	}
+}
+
+static void set_sizes(struct scsi_device *dev, uint32_t sense_size, uint32_t cdb_size)
+{
+	__atomic_store_n(&dev->sense_size, sense_size, __ATOMIC_RELAXED);
+	__atomic_store_n(&dev->cdb_size, cdb_size, __ATOMIC_RELAXED);
+}
+
+/*
+ * A new session is a new nexus: the writable config fields have their reset values (virtio 1.2,
+ * 5.6.4) and unit attentions meant for the old one are gone.
+ *
+ * It does not begin with a POWER ON unit attention (29/00). Logical units here keep no state that a
+ * new session could have lost (no reservations, no changeable mode pages), the front-end reconnects
+ * after a restart of the daemon without the guest being told, and 29/00 would then fail the guest's
+ * pass-through commands and have Linux log "Power-on or device reset occurred" at warning level for
+ * each disk. The 17.07 application that this one follows sends none either.
+ */
+static void scsi_negotiated(struct virtio_device *device, uint64_t features)
+{
+	struct scsi_device *dev = scsi_device_of(device);
+	unsigned int i;
+
+	set_sizes(dev, VIRTIO_SCSI_SENSE_SIZE, VIRTIO_SCSI_CDB_SIZE);
+	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
+		dev->lus[i].ua = 0;
+	}
+}
+
+/* ---- config space: virtio 1.2, 5.6.4 ---- */
+
+static void put_config(const struct scsi_device *dev, uint8_t *config)
+{
+	struct bytes_writer w = bytes_writer(config, VIRTIO_SCSI_CONFIG_LEN);
+
+	bytes_put_le32(&w, dev->request_queues); /* num_queues */
+	bytes_put_le32(&w, SEG_MAX);
+	bytes_put_le32(&w, MAX_SECTORS);
+	bytes_put_le32(&w, CMD_PER_LUN);
+	bytes_put_le32(&w, VIRTIO_SCSI_EVENT_SIZE);
+	bytes_put_le32(&w, __atomic_load_n(&dev->sense_size, __ATOMIC_RELAXED));
+	bytes_put_le32(&w, __atomic_load_n(&dev->cdb_size, __ATOMIC_RELAXED));
+	bytes_put_le16(&w, 0);			  /* max_channel */
+	bytes_put_le16(&w, SCSI_MAX_TARGETS - 1); /* max_target: the highest that is there */
+	bytes_put_le32(&w, 0);			  /* max_lun, likewise */
+}
+
+static int scsi_config_read(const struct virtio_device *device, uint32_t offset, void *buf,
+			    uint32_t len)
+{
+	uint8_t config[VIRTIO_CONFIG_SPACE_MAX] = { 0 };
+
+	if (!range_inside(offset, len, sizeof(config))) {
+		return -EINVAL;
+	}
+	put_config(scsi_device_of(device), config);
+	memcpy(buf, config + offset, len);
+	return 0;
+}
+
+/* Only sense_size and cdb_size are the driver's to write (virtio 1.2, 5.6.4). */
+static int scsi_config_write(struct virtio_device *device, uint32_t offset, const void *buf,
+			     uint32_t len)
+{
+	struct scsi_device *dev = scsi_device_of(device);
+	uint8_t config[VIRTIO_SCSI_CONFIG_LEN];
+	struct bytes_reader r = bytes_reader(config, sizeof(config));
+	uint32_t sense_size;
+	uint32_t cdb_size;
+
+	if (offset < VIRTIO_SCSI_CONFIG_SENSE_SIZE ||
+	    !range_inside(offset, len, VIRTIO_SCSI_CONFIG_CDB_SIZE + sizeof(uint32_t))) {
+		return -EINVAL;
+	}
+	put_config(dev, config);
+	memcpy(config + offset, buf, len);
+	bytes_skip(&r, VIRTIO_SCSI_CONFIG_SENSE_SIZE);
+	sense_size = bytes_get_le32(&r);
+	cdb_size = bytes_get_le32(&r);
+	if (sense_size > SENSE_SIZE_MAX || cdb_size > CDB_SIZE_MAX) {
+		return -EINVAL;
+	}
+	set_sizes(dev, sense_size, cdb_size);
+	return 0;
+}
+
+/* ---- queues: the reactor ---- */
+
+static void close_channels(struct scsi_device *dev)
+{
+	unsigned int i;
+
+	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
+		if (dev->lus[i].channel != NULL) {
+			bdev_channels_put(dev->channels, dev->lus[i].channel);
+			dev->lus[i].channel = NULL;
+		}
+	}
+}
+
+static int open_channels(struct scsi_device *dev, struct bdev_channels *channels)
+{
+	unsigned int i;
+	int r;
+
+	dev->channels = channels;
+	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
+		if (dev->lus[i].bdev == NULL) {
+			continue;
+		}
+		r = bdev_channels_get(channels, dev->lus[i].bdev, &dev->lus[i].channel);
+		if (r < 0) {
+			close_channels(dev);
+			return r;
+		}
+	}
+	return 0;
+}
+
+static int event_queue_start(struct scsi_device *dev, struct virtq *vq,
+			     struct device_queue **ret_queue)
+{
+	struct device_queue *queue = calloc(1, sizeof(*queue));
+
+	if (queue == NULL) {
+		return -ENOMEM;
+	}
+	queue->device = &dev->device;
+	queue->vq = vq;
+	queue->index = VIRTIO_SCSI_Q_EVENT;
+	/* Buffers stay in the ring until there is an event to put into one. */
+	queue->quiescent = true;
+	*ret_queue = queue;
+	return 0;
+}
+
+static int scsi_queue_start(struct virtio_device *device, unsigned int index, struct virtq *vq,
+			    struct bdev_channels *channels, struct device_queue **ret_queue)
+{
+	struct scsi_device *dev = scsi_device_of(device);
+	int r;
+
+	if (index == VIRTIO_SCSI_Q_CONTROL) {
+		return scsi_control_queue_start(dev, vq, ret_queue);
+	}
+	if (index == VIRTIO_SCSI_Q_EVENT) {
+		return event_queue_start(dev, vq, ret_queue);
+	}
+	if (dev->running == 0) {
+		r = open_channels(dev, channels);
+		if (r < 0) {
+			return r;
+		}
+	}
+	r = scsi_request_queue_start(dev, vq, index, ret_queue);
+	if (r < 0) {
+		if (dev->running == 0) {
+			close_channels(dev);
+		}
+		return r;
+	}
+	dev->running++;
+	return 0;
+}
+
+static unsigned int scsi_queue_poll(struct device_queue *queue)
+{
+	struct scsi_device *dev = scsi_device_of(queue->device);
+
+	switch (queue->index) {
+	case VIRTIO_SCSI_Q_CONTROL:
+		return scsi_control_queue_poll(dev, queue);
+	case VIRTIO_SCSI_Q_EVENT:
+		return 0;
+	default:
+		return scsi_request_queue_poll(dev, queue);
+	}
+}
+
+static void scsi_queue_drain(struct device_queue *queue)
+{
+	struct scsi_device *dev = scsi_device_of(queue->device);
+
+	if (queue->index == VIRTIO_SCSI_Q_CONTROL) {
+		scsi_control_queue_drain(dev, queue);
+	} else if (queue->index >= VIRTIO_SCSI_Q_REQUEST) {
+		scsi_request_queue_drain(dev, queue);
+	}
+}
+
+static void scsi_queue_stop(struct device_queue *queue)
+{
+	struct scsi_device *dev = scsi_device_of(queue->device);
+
+	if (queue->index == VIRTIO_SCSI_Q_CONTROL) {
+		scsi_control_queue_stop(dev, queue);
+		return;
+	}
+	if (queue->index >= VIRTIO_SCSI_Q_REQUEST && --dev->running == 0) {
+		close_channels(dev);
+	}
+	free(queue);
+}
+
+/* ---- life: control thread ---- */
+
+static void scsi_free(struct virtio_device *device)
+{
+	struct scsi_device *dev = scsi_device_of(device);
+	unsigned int i;
+
+	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
+		if (dev->lus[i].bdev != NULL) {
+			scsi_remove_target(device, i);
+		}
+	}
+	free(dev);
+}
+
+static const struct virtio_device_ops scsi_ops = {
+	.type = "scsi",
+	.features = scsi_features,
+	.max_queues = scsi_max_queues,
+	.req_size = scsi_req_size,
+	.negotiated = scsi_negotiated,
+	.config_read = scsi_config_read,
+	.config_write = scsi_config_write,
+	.queue_start = scsi_queue_start,
+	.queue_poll = scsi_queue_poll,
+	.queue_drain = scsi_queue_drain,
+	.queue_stop = scsi_queue_stop,
+	.free = scsi_free,
+};
+
+int scsi_new(const struct scsi_options *opts, struct virtio_device **ret_device)
+{
+	struct scsi_device *dev;
+
+	if (opts->request_queues > MAX_REQUEST_QUEUES) {
+		return -EINVAL;
+	}
+	dev = calloc(1, sizeof(*dev));
+	if (dev == NULL) {
+		return -ENOMEM;
+	}
+	dev->device.ops = &scsi_ops;
+	dev->request_queues = opts->request_queues != 0 ? opts->request_queues :
+							  DEFAULT_REQUEST_QUEUES;
+	dev->limits = opts->limits != NULL ? *opts->limits : scsi_default_limits;
+	STAILQ_INIT(&dev->tmf_ready);
+	set_sizes(dev, VIRTIO_SCSI_SENSE_SIZE, VIRTIO_SCSI_CDB_SIZE);
+	*ret_device = &dev->device;
+	return 0;
+}
+
+int scsi_add_target(struct virtio_device *device, unsigned int target, struct bdev *bdev,
+		    bool read_only, const char *serial)
+{
+	struct scsi_device *dev = scsi_device_of(device);
+	struct scsi_lu_options opts = {
+		.bdev = bdev,
+		.read_only = read_only,
+		.serial = serial,
+		.limits = &dev->limits,
+	};
+	int r;
+
+	if (target >= SCSI_MAX_TARGETS) {
+		return -EINVAL;
+	}
+	if (dev->lus[target].bdev != NULL) {
+		return -EEXIST;
+	}
+	r = scsi_lu_init(&dev->lus[target], &opts);
+	if (r < 0) {
+		return r;
+	}
+	bdev_claim(bdev);
+	return 0;
+}
+
+int scsi_remove_target(struct virtio_device *device, unsigned int target)
+{
+	struct scsi_device *dev = scsi_device_of(device);
+	struct bdev *bdev;
+
+	if (target >= SCSI_MAX_TARGETS) {
+		return -EINVAL;
+	}
+	bdev = dev->lus[target].bdev;
+	if (bdev == NULL) {
+		return -ENOENT;
+	}
+	scsi_lu_done(&dev->lus[target]);
+	bdev_release(bdev);
+	return 0;
+}
+
+struct bdev *scsi_target_bdev(const struct virtio_device *device, unsigned int target)
+{
+	return target < SCSI_MAX_TARGETS ? scsi_device_of(device)->lus[target].bdev : NULL;
+}
