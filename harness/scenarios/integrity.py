@@ -13,13 +13,15 @@ from vhostlab.scenario.layout import MIB, pattern
 
 JOB = "verify-mixed-qd16"
 
+KIB = 1024
+
 #: The part of a disk on which discard and write-zeroes are tried, and where in it.
 AREA = 8 * MIB
-SIZE = 4 * MIB
+SIZE = 1 * MIB
 
-#: Relative to the area, in bytes: one range of whole MiB, and one that fits no alignment but 4 KiB.
-DISCARDED = (1 * MIB, 1 * MIB)
-ZEROED = (2 * MIB + 3 * 4096, 317 * 4096)
+#: Relative to the area, in bytes: a round range, and one that fits no alignment but 4 KiB.
+DISCARDED = (256 * KIB, 256 * KIB)
+ZEROED = (640 * KIB + 3 * 4096, 37 * 4096)
 
 
 @guest_scenario("integrity", deadline_s=300.0)

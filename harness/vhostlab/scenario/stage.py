@@ -228,17 +228,19 @@ async def _on_one_guest(
     number = len(stage.fragment.guests)
     name = "guest" if number == 0 else f"guest-{number}"
     where = bench.logs / name
-    async with bench.running_target(controllers, where) as target:
-        async with boot(bench.image, bench.accel, target, controllers, where) as booted:
-            await bench.booted(booted.vm)
-            await booted.vm.guest.run("dmesg -c >/dev/null")
-            while waiting:
-                scenario = waiting.pop(0)
-                ctx = GuestContext(bench, scenario.name, booted.vm, target, booted.disks)
-                status = await judge(scenario, ctx, stage)
-                if status is not Status.PASS and not await _usable(booted, target):
-                    break
-            stage.count(await target.stats() if target.process.alive else None)
+    async with (
+        bench.running_target(controllers, where) as target,
+        boot(bench.image, bench.accel, target, controllers, where) as booted,
+    ):
+        await bench.booted(booted.vm)
+        await booted.vm.guest.run("dmesg -c >/dev/null")
+        while waiting:
+            scenario = waiting.pop(0)
+            ctx = GuestContext(bench, scenario.name, booted.vm, target, booted.disks)
+            status = await judge(scenario, ctx, stage)
+            if status is not Status.PASS and not await _usable(booted, target):
+                break
+        stage.count(await target.stats() if target.process.alive else None)
 
 
 async def _in_guests(scenarios: Sequence[Scenario], bench: Bench, stage: Stage) -> None:
