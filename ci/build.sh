@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Configure (once) and build one flavour of the C tree into build/NAME:
+# Configure (once, and anew when the options below change) and build one flavour of the C tree into build/NAME:
 #   release   gcc, optimised, on DPDK: what users run
 #   asan      gcc, AddressSanitizer and UndefinedBehaviorSanitizer, on the posix environment: unit tests
 #   fuzz      clang, libFuzzer and the same sanitizers, on the posix environment
@@ -30,7 +30,8 @@ fuzz)
 	;;
 esac
 
-if [ ! -f "$dir/build.ninja" ]; then
+options="${CC-} ${flavour[*]}"
+if [ ! -f "$dir/build.ninja" ] || [ "$options" != "$(cat "$dir/.options" 2>/dev/null)" ]; then
 	rm -rf "$dir"
 	log=build/$name-setup.log
 	mkdir -p build
@@ -39,6 +40,7 @@ if [ ! -f "$dir/build.ninja" ]; then
 		echo "build: meson could not configure $name (its message is above, also in $log)" >&2
 		exit 1
 	fi
+	printf '%s\n' "$options" >"$dir/.options"
 fi
 
 if [ -n "${JOBS-}" ]; then
