@@ -216,8 +216,10 @@ static unsigned int blame(const struct config_section *section, int error)
 		item = config_next_item(section, NULL, "Name");
 		break;
 	case -ENODEV:
-	case -ENOENT:
 		item = config_next_item(section, NULL, "Dev");
+		break;
+	case -EINVAL:
+		item = config_next_item(section, NULL, "Cpumask");
 		break;
 	default:
 		break;

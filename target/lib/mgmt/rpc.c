@@ -2,10 +2,12 @@
 #include "mgmt/rpc.h"
 
 #include <errno.h>
-#include <math.h>
 #include <string.h>
 
 #include "base/why.h"
+
+/* Beyond it a double does not hold every whole number. */
+#define MAX_EXACT 9007199254740992.0
 
 static const struct rpc_method *const tables[] = {
 	rpc_app_methods,
@@ -106,7 +108,8 @@ static bool read_number(const json_t *json, int64_t *ret_number)
 	}
 	/* Clients that divide get 131072.0 for 131072. */
 	real = json_real_value(json);
-	if (json_is_real(json) && fabs(real) < 9007199254740992.0 && real == trunc(real)) {
+	if (json_is_real(json) && real > -MAX_EXACT && real < MAX_EXACT &&
+	    real == (double)(int64_t)real) {
 		*ret_number = (int64_t)real;
 		return true;
 	}
