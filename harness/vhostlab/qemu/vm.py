@@ -96,7 +96,7 @@ class Vm:
         agent, agent_far = socket.socketpair()
         try:
             channels = Channels(qmp_far.fileno(), agent_far.fileno(), sockets / "console", log)
-            self.argv = qemu_argv(self.config, channels)
+            self.argv = self.command(channels)
             (self.workdir / "qemu.sh").write_text(shlex.join(self.argv) + "\n")
             process = Process(
                 self.argv,
@@ -113,6 +113,10 @@ class Vm:
         self._console = Console(log, channels.console_socket)
         self._guest = Guest(self._agent, self.check)
         await self._connect_monitor(qmp)
+
+    def command(self, channels: Channels) -> list[str]:
+        """The command line; a subclass may have one of its own."""
+        return qemu_argv(self.config, channels)
 
     @property
     def pid(self) -> int:
