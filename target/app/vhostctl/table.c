@@ -36,7 +36,8 @@ static void add(struct table *t, char *text)
 	if (len > t->width[column]) {
 		t->width[column] = len;
 	}
-	if (t->cells >= t->columns && !isdigit((unsigned char)text[0]) && strcmp(text, "-") != 0) {
+	if (t->cells >= t->columns && strcmp(text, "-") != 0 &&
+	    (!isdigit((unsigned char)text[0]) || text[1] == 'x')) {
 		t->text_column[column] = true;
 	}
 	t->cells++;
