@@ -7,6 +7,10 @@
 #define VHT_DEVICE_SCSI_PROTO_H
 
 /* virtio 1.2, 5.6.2: queues */
+/* Feature bits: virtio 1.2, 5.6.3. */
+#define VIRTIO_SCSI_F_HOTPLUG 1
+#define VIRTIO_SCSI_F_CHANGE  2
+
 #define VIRTIO_SCSI_Q_CONTROL 0
 #define VIRTIO_SCSI_Q_EVENT   1
 #define VIRTIO_SCSI_Q_REQUEST 2 /* the first one */

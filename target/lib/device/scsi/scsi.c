@@ -48,12 +48,14 @@ bool scsi_device_find(struct scsi_device *dev, const uint8_t *lun, struct scsi_a
 /* ---- what the device is: control thread ---- */
 
 /*
- * None of VIRTIO_SCSI_F_INOUT, HOTPLUG, CHANGE, T10_PI. Targets come and go only while no front-end is
- * connected, so there is nothing to report.
+ * HOTPLUG and CHANGE: targets come and go, and bdevs are resized, only while no front-end is
+ * connected, so no event is due yet; but QEMU sets these bits in SET_FEATURES whatever the back-end
+ * offered (it takes them from its own properties hotplug and param_change), and bits that were not
+ * offered end the session. Neither INOUT nor T10_PI.
  */
 static uint64_t scsi_features(const struct virtio_device *device)
 {
-	return 0;
+	return 1ull << VIRTIO_SCSI_F_HOTPLUG | 1ull << VIRTIO_SCSI_F_CHANGE;
 }
 
 static unsigned int scsi_max_queues(const struct virtio_device *device)
