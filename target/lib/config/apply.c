@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@ struct apply {
 	struct config_listen_fd *fds;
 	unsigned int fd_n;
 	struct scsi_limits limits;
+	char origin[PATH_MAX + 16]; /* "file:line" of the controller at hand */
 	const char **ret_why;
 };
 
@@ -178,19 +180,22 @@ static struct config_listen_fd *find_fd(struct apply *a, const char *name)
 static int begin_controller(struct apply *a, const struct config_section *section,
 			    struct controller_options *ret_opts)
 {
+	const struct config_item *item = config_next_item(section, NULL, "Name");
 	const char *name = config_get_text(section, "Name");
 	const struct config_listen_fd *fd;
 
-	if (name == NULL) {
+	if (item == NULL) {
 		return fail(a, section->line, -EINVAL,
 			    "[%.40s]: missing Name: the file name of the controller's socket",
 			    section->name);
 	}
 	fd = find_fd(a, name);
+	snprintf(a->origin, sizeof(a->origin), "%s:%u", a->config->name, item->line);
 	*ret_opts = (struct controller_options){
 		.name = name,
 		.cpumask = config_get_text(section, "Cpumask"),
 		.listen_fd = fd != NULL ? fd->fd : -1,
+		.origin = a->origin,
 	};
 	return 0;
 }

@@ -192,6 +192,28 @@ static void refusals_name_the_line(void **state)
 	}
 }
 
+static void a_socket_that_cannot_be_opened_is_reported_with_its_line(void **state)
+{
+	struct fixture *f = *state;
+	const char *reason = "";
+	char expected[256];
+	char path[128];
+	struct stat st;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/b", f->dir);
+	snprintf(expected, sizeof(expected), "t.conf:4: Cannot remove %s: not a socket", path);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	fclose(file);
+	assert_int_equal(apply(f, "[VhostScsi0]\nName a\n[VhostScsi1]\nName b\n", &reason), 0);
+	assert_int_equal(target_listen(f->target, &reason), -EEXIST);
+	assert_memory_equal(reason, expected, strlen(expected));
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/a", f->dir);
+	assert_int_equal(lstat(path, &st), -1);
+}
+
 static int listening_socket(const char *path)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -256,6 +278,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		with_target(everything_that_the_file_describes_is_made),
 		cmocka_unit_test(refusals_name_the_line),
+		with_target(a_socket_that_cannot_be_opened_is_reported_with_its_line),
 		with_target(passed_sockets_find_their_controllers),
 		with_target(an_unnamed_socket_needs_a_single_controller),
 		with_target(a_socket_for_nobody_is_an_error),

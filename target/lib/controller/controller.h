@@ -53,6 +53,7 @@ struct controller {
 	struct target *target;
 	char *name;
 	char *path;
+	char *origin;  /* "file:line" that asked for it, or NULL */
 	int listen_fd; /* handed in and not yet used, or -1 */
 	struct env_cpuset cpumask;
 	struct virtio_device *device;

@@ -90,6 +90,7 @@ static void controller_free(struct controller *controller)
 	free(controller->queues);
 	free(controller->name);
 	free(controller->path);
+	free(controller->origin);
 	free(controller);
 }
 
@@ -148,7 +149,8 @@ static int prepare(struct target *target, const struct controller_options *opts,
 		return -EEXIST;
 	}
 	controller->name = strdup(opts->name);
-	if (controller->name == NULL) {
+	controller->origin = opts->origin != NULL ? strdup(opts->origin) : NULL;
+	if (controller->name == NULL || (opts->origin != NULL && controller->origin == NULL)) {
 		*ret_why = why("out of memory");
 		return -ENOMEM;
 	}
@@ -374,6 +376,9 @@ int target_listen(struct target *target, const char **ret_why)
 		int r = listen_now(controller, ret_why);
 
 		if (r < 0) {
+			if (controller->origin != NULL) {
+				*ret_why = why("%s: %s", controller->origin, *ret_why);
+			}
 			TAILQ_FOREACH (controller, &target->controllers, link) {
 				listener_close(&controller->listener);
 			}

@@ -40,6 +40,7 @@ struct controller_options {
 	const char *name;    /* the socket's file name */
 	const char *cpumask; /* NULL: the whole ReactorMask */
 	int listen_fd;	     /* -1: make the socket; otherwise a listening socket, taken over */
+	const char *origin;  /* "file:line" for messages of target_listen(); NULL: none */
 };
 
 struct controller_blk_options {
