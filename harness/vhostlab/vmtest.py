@@ -130,7 +130,7 @@ def _result(run_dir: Path, seconds: float, status: int) -> Result:
     if (run_dir / RESULT_FILE).exists():
         return results.read(Result, run_dir / RESULT_FILE)
     if not (run_dir / PLAN_FILE).exists():
-        words = tail(run_dir / RUNNER_LOG, 3).strip() or "no output"
+        words = tail(run_dir / RUNNER_LOG, 1).strip() or "no output"
         raise HarnessError(
             f"the runner ended with status {status} before it began: {words}",
             f"see {run_dir / RUNNER_LOG}",

@@ -90,7 +90,7 @@ def counters(stage: str, stats: Mapping[str, Any] | None) -> tuple[QueueCounters
             numbers = {
                 key: value
                 for key, value in queue.items()
-                if type(value) is int and key not in ("index", "queue")
+                if type(value) is int and key not in ("index", "queue", "size")
             }
             found.append(QueueCounters(stage, name, int(index), numbers))
     return tuple(found)
@@ -169,12 +169,27 @@ async def _kernel_complaints(ctx: GuestContext, allowed: str) -> None:
     ctx.check("the guest's kernel does not complain", not lines, "; ".join(lines)[:500])
 
 
+async def _broken_queues(ctx: GuestContext) -> None:
+    """Record whether the target gave up a queue, where it can be asked."""
+    stats = await ctx.target.stats()
+    if stats is None:
+        return
+    broken = [
+        f"{controller.get('ctrlr')} queue {queue.get('queue')}: {queue['broken']}"
+        for controller in stats.get("controllers", [])
+        for queue in controller.get("queues", [])
+        if queue.get("broken")
+    ]
+    ctx.check("the target gave up no queue", not broken, "; ".join(broken)[:500])
+
+
 async def _carry_out(scenario: Scenario, ctx: GuestContext | HostContext) -> None:
     async with asyncio.timeout(scenario.deadline_s):
         if isinstance(ctx, GuestContext):
             assert scenario.in_guest is not None
             await scenario.in_guest(ctx)
             await _kernel_complaints(ctx, scenario.kernel_messages)
+            await _broken_queues(ctx)
         else:
             assert scenario.on_host is not None
             await scenario.on_host(ctx)
