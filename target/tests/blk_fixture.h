@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Concepts: a block device on a test_bdev behind one ring, for unit tests (after cmocka.h). A turn is one
- * round of a reactor: poll the queue, poll the bdev, commit.
+ * Concepts: a block device on a test_bdev behind one ring, for unit tests. A turn is one round
+ * of a reactor: poll the queue, poll the bdev, commit.
  */
 #ifndef VHT_TESTS_BLK_FIXTURE_H
 #define VHT_TESTS_BLK_FIXTURE_H
 
 #include <endian.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "device/blk.h"
 #include "device/blk_proto.h"

@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Concepts: a virtqueue and the driver of its ring, for unit tests (after cmocka.h). */
+/* Concepts: a virtqueue and the driver of its ring, for unit tests. */
 #ifndef VHT_TESTS_VIRTQ_FIXTURE_H
 #define VHT_TESTS_VIRTQ_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
 
 #include "ring_driver.h"
 
