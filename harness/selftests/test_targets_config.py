@@ -58,7 +58,11 @@ def test_plan_puts_all_it_can_into_the_file() -> None:
 def test_plan_uses_rpc_for_what_the_file_cannot_say() -> None:
     small, large = Disk("s", "malloc", 8 * MIB), Disk("l", "malloc", 8 * MIB + 4096, 4096)
     made = plan(
-        [blk("a", small), Controller("b", "scsi", (large,)), blk("c", small, readonly=True)]
+        [
+            blk("a", small),
+            Controller("b", "scsi", (large,), num_queues=100),
+            blk("c", small, readonly=True),
+        ]
     )
     assert "[Malloc]" not in made.conf and "[Vhost" not in made.conf
     assert [method for method, _ in made.calls] == [
@@ -70,6 +74,7 @@ def test_plan_uses_rpc_for_what_the_file_cannot_say() -> None:
         "vhost_create_blk_controller",
     ]
     assert made.calls[1][1] == {"name": "l", "num_blocks": 2049, "block_size": 4096}
+    assert made.calls[3][1] == {"ctrlr": "b", "queues": 100}
     assert made.calls[4][1] == {"ctrlr": "b", "scsi_target_num": 0, "bdev_name": "l"}
     assert made.calls[5][1] == {"ctrlr": "c", "dev_name": "s", "readonly": True}
 

@@ -16,7 +16,7 @@ from vhostlab.target.base import Controller, Disk
 MIB = 1024 * 1024
 
 DEFAULT_QUEUES = 64
-"""What a blk controller offers at most unless it is told another number."""
+"""What a controller offers at most unless it is told another number."""
 
 Call = tuple[str, dict[str, object]]
 
@@ -94,8 +94,8 @@ def _section(number: int, controller: Controller, bdevs: dict[str, str]) -> str:
             lines.append("  ReadOnly yes")
         if disk.serial is not None:
             lines.append(f"  Serial {quoted(disk.serial)}")
-        if controller.num_queues > DEFAULT_QUEUES:
-            lines.append(f"  Queues {controller.num_queues}")
+    if controller.num_queues > DEFAULT_QUEUES:
+        lines.append(f"  Queues {controller.num_queues}")
     return "\n".join(lines) + "\n"
 
 
@@ -112,7 +112,7 @@ def _create_bdev(disk: Disk) -> Call:
 
 def _create_controller(controller: Controller, bdevs: dict[str, str]) -> list[Call]:
     if controller.device == "scsi":
-        calls: list[Call] = [("vhost_create_scsi_controller", {"ctrlr": controller.name})]
+        calls: list[Call] = [("vhost_create_scsi_controller", _queues(controller))]
         for target, disk in enumerate(controller.disks):
             options = {
                 "ctrlr": controller.name,
@@ -122,12 +122,19 @@ def _create_controller(controller: Controller, bdevs: dict[str, str]) -> list[Ca
             calls.append(("vhost_scsi_controller_add_target", options))
         return calls
     disk = controller.disks[0]
-    create: dict[str, object] = {"ctrlr": controller.name, "dev_name": bdevs[disk.name]}
+    create = {**_queues(controller), "dev_name": bdevs[disk.name]}
     if controller.readonly or disk.readonly:
         create["readonly"] = True
     if disk.serial is not None:
         create["serial"] = disk.serial
     return [("vhost_create_blk_controller", create)]
+
+
+def _queues(controller: Controller) -> dict[str, object]:
+    options: dict[str, object] = {"ctrlr": controller.name}
+    if controller.num_queues > DEFAULT_QUEUES:
+        options["queues"] = controller.num_queues
+    return options
 
 
 def quoted(text: str) -> str:
