@@ -79,9 +79,10 @@ static void test_framing(void **state)
 
 				/* A piece over the border between the parts becomes two. */
 				if (at < writable_from && end > writable_from) {
-					bufs[n++] = (struct rd_buf){ mem + at + n,
-								     (uint32_t)(writable_from - at),
-								     false };
+					bufs[n] = (struct rd_buf){ mem + at + n,
+								   (uint32_t)(writable_from - at),
+								   false };
+					n++;
 					at = writable_from;
 				}
 				/* + n: a gap after each piece, so that none merge. */
