@@ -73,6 +73,18 @@ def test_disabled_ring_does_nothing(ready: FrontEnd, memory: GuestMemory) -> Non
     ring.close()
 
 
+def test_disabling_a_running_ring(ready: FrontEnd, ring: SplitRing) -> None:
+    disk = Blk(ring)
+    assert disk.write(0, PATTERN) == 0
+    assert ready.acknowledged(state(Request.SET_VRING_ENABLE, 0, 0)) == 0
+    disk.submit(BLK_T_OUT, 1, 512, True)
+    ready_fds, _, _ = select.select([ring.call_fd], [], [], 0.1)
+    assert not ready_fds and ring.used_count() == 0
+    assert ready.acknowledged(state(Request.SET_VRING_ENABLE, 0, 1)) == 0
+    assert disk.finish() == 0
+    assert ready.stop(0) == 2
+
+
 def test_requests_before_the_start_are_served(ready: FrontEnd, memory: GuestMemory) -> None:
     """The kick may have come before the daemon looked: it looks once more when it starts."""
     ring = SplitRing(memory, 0)

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Seeds of the fuzzers of messages and sessions, made from the recorded session.
+
+`python -m protocol.corpus` in target/tests writes them to target/fuzz/corpus. Their formats are
+those that fuzz_codec.c, fuzz_session.c and replay.c describe.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from . import recorded, wire
+from .memory import GuestMemory, SplitRing
+from .wire import HEADER, NEED_REPLY, NO_FD, Message, Request, state, u64
+
+DIRECTORY = Path(__file__).resolve().parents[2] / "fuzz" / "corpus"
+FEATURES = wire.F_VERSION_1 | wire.F_PROTOCOL_FEATURES
+
+# Kinds of descriptors, see replay.c.
+EVENTFD, MEMORY, SMALL_MEMORY, PIPE, SOCKET, OTHER = range(6)
+KIND = {
+    Request.SET_MEM_TABLE: MEMORY,
+    Request.SET_BACKEND_REQ_FD: SOCKET,
+    Request.ADD_MEM_REG: MEMORY,
+}
+
+DELAYED, START_FAILS, NO_CONFIG, CLOSE_IN_START = 1, 2, 4, 8
+
+
+def kinds(message: Message) -> bytes:
+    """The descriptor bytes of one message."""
+    kind = next((KIND[r] for r in KIND if r == message.request), EVENTFD)
+    return bytes([len(message.fds)] + [kind] * len(message.fds))
+
+
+def record(messages: list[Message], descriptors: bytes | None = None) -> bytes:
+    """What the replay transport takes."""
+    if descriptors is None:
+        descriptors = b"".join(kinds(message) for message in messages)
+    stream = b"".join(message.data for message in messages)
+    return struct.pack("<H", len(descriptors)) + descriptors + stream
+
+
+def session(options: int, schedule: bytes, messages: list[Message]) -> bytes:
+    return bytes([options, len(schedule)]) + schedule + record(messages)
+
+
+def two_rings(memory: GuestMemory) -> list[Message]:
+    """Rings with acknowledgements, calls swapped, kicks replaced, stopped one by one."""
+    first, second = SplitRing(memory, 0, 8), SplitRing(memory, 3, 16)
+    messages = [
+        u64(Request.SET_PROTOCOL_FEATURES, wire.OFFERED_PROTOCOL_FEATURES),
+        u64(Request.SET_FEATURES, FEATURES, flags=NEED_REPLY),
+        recorded.table(memory),
+        *first.setup(),
+        *second.setup(),
+        u64(Request.SET_VRING_CALL, 3, second.call_fd, flags=NEED_REPLY),
+        u64(Request.SET_VRING_CALL, 0 | NO_FD),
+        u64(Request.SET_VRING_KICK, 3, second.kick_fd),
+        u64(Request.SET_VRING_ERR, 0, first.err_fd),
+        recorded.table(memory),
+        state(Request.SET_VRING_ENABLE, 0, 0, NEED_REPLY),
+        state(Request.SET_VRING_NUM, 3, 8, NEED_REPLY),
+        state(Request.GET_VRING_BASE, 3, 0),
+        state(Request.SET_VRING_ENABLE, 0, 1),
+        wire.set_config(32, b"\1", NEED_REPLY),
+        wire.get_config(0, 60),
+    ]
+    first.close()
+    second.close()
+    return messages
+
+
+def refused() -> list[Message]:
+    """One message after the other that is turned down."""
+    return [
+        u64(Request.SET_PROTOCOL_FEATURES, wire.OFFERED_PROTOCOL_FEATURES),
+        u64(Request.SET_FEATURES, FEATURES),
+        Message(Request.GET_INFLIGHT_FD, bytes(24), (), NEED_REPLY),
+        Message(Request.ADD_MEM_REG, bytes(40), (0,), NEED_REPLY),
+        Message(Request.RESET_DEVICE, b"", (), NEED_REPLY),
+        state(Request.SET_VRING_NUM, 0, 3, NEED_REPLY),
+        state(Request.SET_VRING_BASE, 0, 1 << 16, NEED_REPLY),
+        state(Request.SET_VRING_ENABLE, 0, 2, NEED_REPLY),
+        u64(Request.SET_VRING_KICK, NO_FD, flags=NEED_REPLY),
+        wire.get_config(200, 100, room=0),
+        wire.set_config(2**32 - 1, b"\1\2", NEED_REPLY),
+        wire.mem_table((wire.Region(0, 4096, 0),) * 2, (0, 0), NEED_REPLY),
+        Message(Request.SET_CONFIG, bytes(2), (), NEED_REPLY),
+    ]
+
+
+def seeds() -> dict[str, bytes]:
+    """Path under the corpus: content."""
+    with GuestMemory(size=1 << 20) as memory:
+        ring = SplitRing(memory, 0)
+        blk = recorded.session(memory, ring, FEATURES, 0)
+        ring.close()
+        several = two_rings(memory)
+    plain = b"".join(message.data for message in blk)
+    others = b"".join(message.data for message in several + refused())
+    answers = bytes([0, 1] * 100)
+    return {
+        "codec/qemu-blk": b"\xff" + plain,
+        "codec/qemu-blk-in-pieces": b"\x02" + plain,
+        "codec/two-rings": b"\x0b" + others,
+        "codec/bad-version": b"\xff" + plain[:12] + HEADER.pack(1, 2, 0),
+        "codec/too-long": b"\xff" + HEADER.pack(5, 1, wire.PAYLOAD_MAX + 1),
+        "session/qemu-blk": session(0, b"", blk),
+        "session/qemu-blk-delayed": session(DELAYED, answers, blk),
+        "session/two-rings": session(0x20, b"", several),
+        "session/two-rings-delayed": session(DELAYED | 0x10, answers, several),
+        "session/start-fails": session(START_FAILS, b"", several),
+        "session/closed-in-start": session(DELAYED | CLOSE_IN_START, answers, several),
+        "session/closed-while-pending": session(DELAYED, bytes([0] * 9 + [0xFE]), blk),
+        "session/no-config": session(NO_CONFIG, b"\0\xfc\0\xfc", blk),
+        "session/refused": session(0, b"", refused()),
+        "session/wrong-kinds": b"\0\0" + record(blk, bytes([PIPE, OTHER, SMALL_MEMORY] * 40)),
+    }
+
+
+def main() -> None:
+    for name, content in seeds().items():
+        path = DIRECTORY / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+if __name__ == "__main__":
+    main()
