@@ -35,11 +35,18 @@ async def integrity(ctx: GuestContext) -> None:
     zeroes, and so does the discarded one where the disk promises it (else old data may be left,
     never anything else). For disks that are files, the file holds what the guest wrote.
     """
-    disks = [d for d in ctx.disks_of(writable=True) if d.disk.kind != "null"]
-    for disk in disks:
+    for disk in _disks(ctx):
         if disk.disk.block_size == 512:
             await _verify(ctx, disk)
         await _holes(ctx, disk)
+
+
+def _disks(ctx: GuestContext) -> list[GuestDisk]:
+    """The disks that keep data; the first of each device type when it is to be brief."""
+    disks = [d for d in ctx.disks_of(writable=True) if d.disk.kind != "null"]
+    if not ctx.bench.options.brief:
+        return disks
+    return list({d.controller.device: d for d in reversed(disks)}.values())
 
 
 async def _verify(ctx: GuestContext, disk: GuestDisk) -> None:

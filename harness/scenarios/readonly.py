@@ -9,8 +9,11 @@ import re
 from vhostlab.scenario import GuestContext, guest_scenario
 from vhostlab.scenario.layout import READONLY_SIZE, pattern
 
-#: An attempt must fail for the right reason: a mistyped command fails, too.
-REFUSAL = re.compile(r"Operation not permitted|Permission denied|Read-only|Input/output error")
+#: An attempt must fail for the right reason: a mistyped command fails, too. "Not supported" is what
+#: a guest says when a read-only disk does not even offer to discard.
+REFUSAL = re.compile(
+    r"Operation not (?:permitted|supported)|Permission denied|Read-only|Input/output error"
+)
 
 
 @guest_scenario("readonly", kernel_messages=r"read-only|Read-only|I/O error")

@@ -57,6 +57,9 @@ def test_the_stage_command_is_one_that_the_command_line_takes(tmp_path: Path) ->
         assert options.name == runnable.kwargs["stage"]
         assert options.scenario == runnable.kwargs["scenarios"].split(",")
         assert options.matrix.is_file()
+        assert not options.brief
+    quick = resolve("suite:quick@vhostlab")[0]
+    assert cli._parser().parse_args(stage_command(quick, tmp_path)[3:]).brief
 
 
 @pytest.mark.parametrize(

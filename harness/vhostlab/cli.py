@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--matrix", type=Path, required=True)
     one.add_argument("--cell", action="append", default=[])
     one.add_argument("--scenario", action="append", required=True)
+    one.add_argument("--brief", action="store_true")
     return parser
 
 
@@ -135,7 +136,7 @@ async def _one_stage(options: argparse.Namespace) -> None:
         name=options.name,
         scenarios=registry.choose(known, options.scenario),
         target_name=options.target,
-        options=Options(matrix=options.matrix, cells=tuple(options.cell)),
+        options=Options(options.matrix, tuple(options.cell), options.brief),
         run_dir=options.run_dir,
         progress=Progress(options.run_dir),
     )

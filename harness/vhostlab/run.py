@@ -65,6 +65,10 @@ class Request:
         names = self.scenarios or registry.suite(self.suite or DEFAULT_SUITE).scenarios
         return registry.choose(known, names)
 
+    def brief(self) -> bool:
+        """Whether the scenarios are to be content with fewer disks."""
+        return not self.scenarios and registry.suite(self.suite or DEFAULT_SUITE).brief
+
     def stages(self) -> tuple[PlannedStage, ...]:
         """The scenarios grouped by the guest they share."""
         return registry.stages(self.chosen())

@@ -27,6 +27,7 @@ def runnables(request: Request) -> list[Runnable]:
             scenarios=",".join(stage.scenarios),
             matrix=str(request.matrix_file()),
             cells=",".join(request.cells),
+            brief="yes" if request.brief() else "",
         )
         for stage in request.stages()
     ]

@@ -31,7 +31,7 @@ def stage_command(runnable: Runnable, run_dir: Path) -> list[str]:
     words += ["--run-dir", str(run_dir), "--target", told["target"], "--matrix", told["matrix"]]
     for option, names in (("--scenario", told["scenarios"]), ("--cell", told["cells"])):
         words += [word for name in names.split(",") if name for word in (option, name)]
-    return words
+    return [*words, "--brief"] if told["brief"] else words
 
 
 def outcome(run_dir: Path, stage: str) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class Options:
 
     matrix: Path
     cells: tuple[str, ...] = ()
+    #: Look at one disk of each device type where all would be looked at.
+    brief: bool = False
 
 
 @dataclass(frozen=True)

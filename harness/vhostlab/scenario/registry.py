@@ -65,6 +65,8 @@ class Suite:
     summary: str
     scenarios: tuple[str, ...]
     matrix: str
+    #: Its scenarios are to look at one disk of each device type where they would at all.
+    brief: bool = False
 
 
 SUITES: Mapping[str, Suite] = {
@@ -75,6 +77,7 @@ SUITES: Mapping[str, Suite] = {
             "one guest, under a minute: disks, reads, writes, a few measurements",
             ("boot", "readonly", "integrity", "perf"),
             "quick",
+            brief=True,
         ),
         Suite(
             "vmtest",
