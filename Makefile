@@ -61,7 +61,13 @@ selftest: venv ## tests of the harness, of the judge and of ci, without a guest
 	@$(BIN)/python -m pytest -q --junit-xml=$(REPORTS)/selftest.xml ci/tests harness/selftests perf/tests
 
 check-protocol: build venv ## drive a real daemon as a front-end would, message by message
-	@$(BIN)/python -m pytest -q --junit-xml=$(REPORTS)/protocol.xml target/tests
+	@ci/build.sh asan
+	@echo "check-protocol: the build with sanitizers, on the posix environment"
+	@VHOST_BINARY=$(CURDIR)/$(BUILD)/asan/$(VHOST) \
+		$(BIN)/python -m pytest -q --junit-xml=$(REPORTS)/protocol-asan.xml target/tests
+	@echo "check-protocol: the release build, on DPDK"
+	@VHOST_BINARY=$(CURDIR)/$(VHOST) \
+		$(BIN)/python -m pytest -q --junit-xml=$(REPORTS)/protocol.xml target/tests
 
 check-vm: build venv ## one small guest: boot, look at the disks, a little I/O
 	@$(BIN)/vhostlab vmtest --suite quick --results $(REPORTS)/vm-quick

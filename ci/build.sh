@@ -14,11 +14,11 @@ cd "$(dirname "$0")/.."
 name=${1-}
 shift || true
 dir=build/$name
-sanitize=(--buildtype=debug -Doptimization=1 -Denv=posix "-Db_sanitize=address,undefined" -Db_lundef=false
+sanitize=(-Ddebug=true -Doptimization=1 -Denv=posix "-Db_sanitize=address,undefined" -Db_lundef=false
 	-Dc_args=-fno-sanitize-recover=all)
 
 case $name in
-release) flavour=(--buildtype=debugoptimized -Doptimization=3 -Denv=dpdk) ;;
+release) flavour=(-Ddebug=true -Doptimization=3 -Denv=dpdk) ;;
 asan) flavour=("${sanitize[@]}") ;;
 fuzz)
 	flavour=("${sanitize[@]}" -Dfuzzing=true)

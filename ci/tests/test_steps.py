@@ -26,7 +26,7 @@ def in_a_project_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def outcome(*wanted: tuple[str, str | None, str | None]) -> tuple[str, list[str]]:
     """Run steps given as (name, report, needs); return the summary and each result."""
-    built = [steps.Step(name, Path(r) if r else None, needs) for name, r, needs in wanted]
+    built = [steps.Step(name, (Path(r),) if r else (), needs) for name, r, needs in wanted]
     outcomes = steps.run_all(built)
     text = steps.summary(outcomes, steps.write_own_report(outcomes))
     return text, [o.result for o in outcomes]

@@ -77,6 +77,7 @@ def test_disabling_a_running_ring(ready: FrontEnd, ring: SplitRing) -> None:
     disk = Blk(ring)
     assert disk.write(0, PATTERN) == 0
     assert ready.acknowledged(state(Request.SET_VRING_ENABLE, 0, 0)) == 0
+    ring.forget_calls()
     disk.submit(BLK_T_OUT, 1, 512, True)
     ready_fds, _, _ = select.select([ring.call_fd], [], [], 0.1)
     assert not ready_fds and ring.used_count() == 0
