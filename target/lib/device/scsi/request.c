@@ -179,13 +179,15 @@ static void start(struct scsi_request *req)
 	cmd->io.done = io_done;
 	if (scsi_cmd_start(cmd) == SCSI_DONE) {
 		complete(req);
-	} else if (cmd->step == SCSI_WAIT || !TAILQ_EMPTY(&lu->waiting) ||
-		   bdev_submit(lu->channel, &cmd->io) != 0) {
+	} else if (cmd->step == SCSI_WAIT || bdev_submit(lu->channel, &cmd->io) != 0) {
 		wait_for_room(req, false);
 	}
 }
 
-/* Offers the bdev those that it had no room for, oldest first, until it has none again. */
+/*
+ * Offers the bdev those that it had no room for, oldest first, until it has none again. This comes
+ * before the ring is looked at, so newer commands do not overtake them.
+ */
 static void retry(struct scsi_device *dev, struct scsi_lu *lu)
 {
 	struct scsi_cmd *cmd;

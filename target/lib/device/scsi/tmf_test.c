@@ -207,7 +207,7 @@ static void an_ended_command_takes_no_further_step(void **state)
 	assert_int_equal(tmf.resp[0], COMPLETE);
 	assert_int_equal(rig->disk[0].log_n, 1);
 	/* And has given back what it held. */
-	victim = rig_send(rig, RIG_A, RIG_TARGET, 8, CDB(SCSI_WRITE_SAME_16, 0, BE64(0), BE32(500)),
+	victim = rig_send(rig, RIG_B, RIG_TARGET, 8, CDB(SCSI_WRITE_SAME_16, 0, BE64(0), BE32(500)),
 			  512, 0);
 	rounds(rig, 4);
 	rig_assert(rig, &victim, VIRTIO_SCSI_S_OK, GOOD, 0, 0);
