@@ -15,11 +15,11 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
-#define MUST(condition)                                                                            \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			abort();                                                                   \
-		}                                                                                  \
+#define MUST(condition)             \
+	do {                        \
+		if (!(condition)) { \
+			abort();    \
+		}                   \
 	} while (0)
 
 static void decode_all(const struct vu_message *message)
@@ -99,7 +99,8 @@ static uint64_t run(const uint8_t *data, size_t len, size_t piece)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	if (len > 0) {
-		MUST(run(data + 1, len - 1, (size_t)data[0] + 1) == run(data + 1, len - 1, SIZE_MAX));
+		MUST(run(data + 1, len - 1, (size_t)data[0] + 1) ==
+		     run(data + 1, len - 1, SIZE_MAX));
 	}
 	return 0;
 }

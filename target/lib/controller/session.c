@@ -8,13 +8,17 @@
 
 #include "controller/controller.h"
 
+/* virtio 1.2, 6.3: legacy drivers only. Framing plays no role here, and QEMU offers this bit to them by
+ * itself, so SET_FEATURES has it whether or not we offer it. */
+#define VIRTIO_F_ANY_LAYOUT 27
+
 static uint64_t owner_features(void *owner)
 {
 	struct controller *controller = owner;
 
 	return controller->device->ops->features(controller->device) |
 	       UINT64_C(1) << VIRTIO_F_VERSION_1 | UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC |
-	       UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX;
+	       UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX | UINT64_C(1) << VIRTIO_F_ANY_LAYOUT;
 }
 
 static unsigned int owner_max_queues(void *owner)

@@ -218,6 +218,16 @@ def test_features_that_were_not_offered(front: FrontEnd) -> None:
     assert front.ended()
 
 
+def test_features_of_a_legacy_driver(daemon: Daemon) -> None:
+    """QEMU passes on ANY_LAYOUT, HOTPLUG and CHANGE on its own account."""
+    with FrontEnd(daemon.socket("blk.0")) as front:
+        front.send(u64(Request.SET_FEATURES, wire.F_PROTOCOL_FEATURES | 1 << 27))
+        assert front.alive()
+    with FrontEnd(daemon.socket("scsi.0")) as front:
+        front.send(u64(Request.SET_FEATURES, wire.F_PROTOCOL_FEATURES | 1 << 27 | 1 << 1 | 1 << 2))
+        assert front.alive()
+
+
 def test_protocol_features_that_were_not_offered(front: FrontEnd) -> None:
     front.send(u64(Request.SET_PROTOCOL_FEATURES, 1 << 12))
     assert front.ended()
