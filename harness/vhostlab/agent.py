@@ -43,7 +43,7 @@ class Agent:
         arguments: Mapping[str, object] | None = None,
         timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> Any:
-        """Ask; return the answer's value. TimeoutError when there is no answer."""
+        """Ask; return the answer's value. TimeoutError: none came; ConnectionError: QEMU is gone."""
         request: dict[str, object] = {"execute": command}
         if arguments:
             request["arguments"] = dict(arguments)
@@ -93,7 +93,7 @@ class Agent:
         assert self._reader is not None
         line = await self._reader.readline()
         if not line:
-            raise HarnessError("the guest agent's channel was closed: QEMU ended")
+            raise ConnectionResetError("the guest agent's channel was closed")
         try:
             answer = json.loads(line)
         except ValueError:

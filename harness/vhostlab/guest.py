@@ -17,6 +17,8 @@ from vhostlab.wait import until
 CHUNK = 256 * 1024
 """File content per request; base64 makes a third more of it."""
 
+END_DEADLINE_S = 10.0
+
 _WORDS_SHOWN = 100
 
 
@@ -137,9 +139,17 @@ class Guest:
             raise MilestoneTimeout(
                 f"answer of the guest agent to {command}", ANSWER_TIMEOUT_S
             ) from None
-        except ConnectionError as error:
+        except ConnectionError:
+            await self._say_why()
+            raise
+
+    async def _say_why(self) -> None:
+        """The channel closed: QEMU is ending, and in a moment it can be seen why."""
+
+        async def dead() -> None:
             self._check()
-            raise HarnessError(f"the guest agent's channel broke: {error}") from error
+
+        await until("end of QEMU, whose agent channel closed", END_DEADLINE_S, dead)
 
     async def _kill_group(self, pid: object) -> None:
         try:
