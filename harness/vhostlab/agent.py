@@ -43,7 +43,7 @@ class Agent:
         arguments: Mapping[str, object] | None = None,
         timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> Any:
-        """Ask; return the answer's value. TimeoutError: none came; ConnectionError: QEMU is gone."""
+        """Return the answer's value. TimeoutError: none came; ConnectionError: QEMU is gone."""
         request: dict[str, object] = {"execute": command}
         if arguments:
             request["arguments"] = dict(arguments)
