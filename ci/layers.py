@@ -114,7 +114,8 @@ def check_library(lib: Path) -> Iterator[Problem]:
             continue
         allowed = LAYERS[layer] | {layer}
         if path.name.endswith("_test.c"):
-            allowed |= {"env"}  # a unit test runs on the posix environment
+            # A unit test runs on the posix environment, and on what the layers below it run on.
+            allowed = allowed.union({"env"}, *(LAYERS[below] for below in allowed))
         for number, bracket, header in includes(path):
             if may_include_dpdk(relative) and header.startswith("rte_"):
                 continue
