@@ -50,16 +50,19 @@ lint_build() {
 		ci/build.sh $flavour
 	done
 }
+tidy() {
+	xargs -0 -n 4 -P "$(nproc)" clang-tidy --quiet -p "build/$1" \
+		--extra-arg=-Wno-unknown-warning-option --extra-arg=-Wno-string-plus-int 2>&1
+}
+# The flags are those of the builds on the posix environment, which leave DPDK's headers out.
 lint_tidy() {
-	local found
-	# The flags are those of the build on the posix environment, which leaves DPDK's headers out.
+	local found status=0
 	ci/build.sh asan
-	if ! found=$(find target -name '*.c' ! -path '*/env/dpdk*' -print0 |
-		xargs -0 -n 4 -P "$(nproc)" clang-tidy --quiet -p build/asan \
-			--extra-arg=-Wno-unknown-warning-option --extra-arg=-Wno-string-plus-int 2>&1); then
-		grep -v 'warnings\? generated' <<<"$found"
-		return 1
-	fi
+	ci/build.sh fuzz
+	found=$(find target/lib target/app target/tests -name '*.c' ! -path '*/env/dpdk*' -print0 | tidy asan) || status=1
+	found+=$'\n'$(find target/fuzz -name '*.c' -print0 | tidy fuzz) || status=1
+	[ $status -eq 0 ] || grep -vE '(warnings?|errors?) generated|^Error while processing' <<<"$found"
+	return $status
 }
 lint_layers() { $bin/python ci/layers.py; }
 lint_ruff() { $bin/ruff check --quiet .; }

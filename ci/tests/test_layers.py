@@ -77,6 +77,15 @@ def test_an_include_that_looks_up(tmp_path: Path, name: str, line: str, message:
     assert message in found[0]
 
 
+def test_a_unit_test_may_use_what_its_layer_stands_on(tmp_path: Path) -> None:
+    headers = {"target/lib/reactor/reactor.h": "", "target/lib/mgmt/mgmt.h": ""}
+    low = '#include "reactor/reactor.h"\n'
+    assert not tree(tmp_path, headers | {"target/lib/config/a_test.c": low})
+    up = tree(tmp_path, {"target/lib/config/a_test.c": '#include "mgmt/mgmt.h"\n'})
+    assert len(up) == 1
+    assert "config includes mgmt/mgmt.h" in up[0]
+
+
 def test_a_folder_that_is_no_layer(tmp_path: Path) -> None:
     found = tree(tmp_path, {"target/lib/util/x.c": ""})
     assert "lib/util is no layer" in found[0]
