@@ -81,8 +81,7 @@ static void ask_owner(struct vu_session *session, enum vu_operation operation, s
 		session->ops->ring_start(session->owner, &slot->ring);
 		break;
 	case VU_OPERATION_STOP:
-		session->ops->ring_stop(session->owner, index,
-					session->close_wanted && vu_session_peer_gone(session));
+		session->ops->ring_stop(session->owner, index, vu_session_peer_gone(session));
 		break;
 	case VU_OPERATION_SET_CALL:
 		session->ops->ring_set_call(session->owner, index, slot->next_call_fd);
@@ -101,6 +100,7 @@ static void operation_done(struct vu_session *session, int result, uint16_t base
 		slot->running = result == 0;
 		slot->refused = result < 0;
 		if (result < 0) {
+			slot->ring.mem = NULL;
 			session->result = vu_refuse(session, result, "a ring cannot be started");
 		}
 		break;
@@ -130,6 +130,19 @@ static bool can_run(const struct vu_session *session, const struct vu_slot *slot
 	       session->features_set && session->mem != NULL;
 }
 
+/*
+ * A front-end that has left may have given its memory to somebody else: what it asked for last does
+ * not make us touch its rings once more. True: the session closes instead.
+ */
+static bool front_end_left(struct vu_session *session)
+{
+	if (vu_session_peer_gone(session)) {
+		session->peer_gone = true;
+		want_close(session, "", "end of connection");
+	}
+	return session->close_wanted;
+}
+
 static void step_stop(struct vu_session *session)
 {
 	unsigned int i;
@@ -138,8 +151,10 @@ static void step_stop(struct vu_session *session)
 		struct vu_slot *slot = &session->slots[i];
 
 		if (slot->stop_first) {
-			slot->stop_first = false;
-			ask_owner(session, VU_OPERATION_STOP, slot);
+			if (!front_end_left(session)) {
+				slot->stop_first = false;
+				ask_owner(session, VU_OPERATION_STOP, slot);
+			}
 			return;
 		}
 	}
@@ -164,7 +179,9 @@ static void step_settle(struct vu_session *session)
 			return;
 		}
 		if (!slot->running && !slot->refused && can_run(session, slot)) {
-			ask_owner(session, VU_OPERATION_START, slot);
+			if (!front_end_left(session)) {
+				ask_owner(session, VU_OPERATION_START, slot);
+			}
 			return;
 		}
 	}

@@ -111,6 +111,27 @@ static void test_peer_goes_while_an_operation_is_pending(void **state)
 	assert_string_equal(f->owner.record, "start 0, start 1, stop 0, abandon 1, closed");
 }
 
+/* The message is there still, but nobody waits for its effect. */
+static void test_last_wish_of_a_peer_that_left(void **state)
+{
+	struct fixture *f = *state;
+	struct vu_vring_state wish = { .index = 0 };
+	struct vu_header header = {
+		.request = VU_GET_VRING_BASE,
+		.flags = VU_VERSION,
+		.size = sizeof(wish),
+	};
+
+	negotiate(f);
+	send_memory(f, 0);
+	start_ring(f, 0);
+	assert_int_equal(send(f->peer, &header, sizeof(header), 0), sizeof(header));
+	assert_int_equal(send(f->peer, &wish, sizeof(wish), 0), sizeof(wish));
+	shutdown(f->peer, SHUT_RDWR);
+	settle(f);
+	assert_string_equal(f->owner.record, "start 0, abandon 0, closed");
+}
+
 static void test_peer_goes_while_a_ring_starts(void **state)
 {
 	struct fixture *f = *state;
@@ -275,6 +296,7 @@ int main(void)
 		TEST(test_delayed_operations_pause_the_session),
 		TEST(test_peer_goes_while_idle),
 		TEST(test_peer_goes_while_an_operation_is_pending),
+		TEST(test_last_wish_of_a_peer_that_left),
 		TEST(test_peer_goes_while_a_ring_starts),
 		TEST(test_close_from_our_side_publishes),
 		TEST(test_close_while_an_operation_is_pending),
