@@ -258,10 +258,12 @@ static int choose_cores(const struct vht_target *t, struct env_cpuset *ret_cores
 			const char **ret_why)
 {
 	const char *mask = t->opts.reactor_mask;
+	unsigned int line = 0;
+	unsigned int bad;
 	int r;
 
 	if (mask == NULL && t->config != NULL) {
-		mask = config_reactor_mask(t->config);
+		mask = config_reactor_mask(t->config, &line);
 	}
 	if (mask == NULL) {
 		mask = DEFAULT_REACTOR_MASK;
@@ -270,6 +272,14 @@ static int choose_cores(const struct vht_target *t, struct env_cpuset *ret_cores
 	if (r < 0) {
 		*ret_why = why("'%s' is no core mask (-m, ReactorMask); write it like 0x3 or [0-1]",
 			       mask);
+	} else if (!env_cores_usable(ret_cores, &bad)) {
+		r = -ENODEV;
+		*ret_why = why("core %u of the reactor mask %s is offline or not permitted to this "
+			       "process ('taskset -p $$' shows which are): correct %s",
+			       bad, mask, line > 0 ? "ReactorMask" : "-m");
+	}
+	if (r < 0 && line > 0) {
+		*ret_why = why("%s:%u: %s", config_name(t->config), line, *ret_why);
 	}
 	return r;
 }

@@ -27,8 +27,10 @@ int config_parse(const char *name, const char *text, size_t len, bool strict,
 		 struct config **ret_config, const char **ret_why);
 void config_free(struct config *config); /* NULL is fine */
 
-/* Values that the program needs before the environment starts. NULL: not in the file. */
-const char *config_reactor_mask(const struct config *config);
+/* Values that the program needs before the environment starts. NULL: not in the file. ret_line: its
+ * line in config_name(). */
+const char *config_reactor_mask(const struct config *config, unsigned int *ret_line);
+const char *config_name(const struct config *config);
 
 /* [Rpc]: should the management socket be there, and where (NULL: default place). */
 bool config_rpc_enabled(const struct config *config);

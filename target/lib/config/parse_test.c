@@ -167,15 +167,18 @@ static void a_line_that_does_not_parse_has_no_effect(void **state)
 
 static void first_of_two_values_counts(void **state)
 {
+	unsigned int line = 0;
 	struct config *config = parse("[Global]\nReactorMask\nReactorMask 0x3\nReactorMask 0x1\n"
 				      "[Rpc]\nListen 127.0.0.1:5260\nEnable no\n");
 
-	assert_string_equal(config_reactor_mask(config), "0x3");
+	assert_string_equal(config_reactor_mask(config, &line), "0x3");
+	assert_int_equal(line, 3);
+	assert_string_equal(config_name(config), "t.conf");
 	assert_false(config_rpc_enabled(config));
 	assert_null(config_rpc_path(config));
 	config_free(config);
 	config = parse("[Rpc]\nListen /run/x.sock\n");
-	assert_null(config_reactor_mask(config));
+	assert_null(config_reactor_mask(config, &line));
 	assert_true(config_rpc_enabled(config));
 	assert_string_equal(config_rpc_path(config), "/run/x.sock");
 	config_free(config);

@@ -94,9 +94,21 @@ bool config_get_bool(const struct config_section *section, const char *key, bool
 	return text != NULL && config_parse_bool(text, &value) == 0 ? value : otherwise;
 }
 
-const char *config_reactor_mask(const struct config *config)
+const char *config_name(const struct config *config)
 {
-	return config_get_text(config_next_section(config, NULL, SECTION_GLOBAL), "ReactorMask");
+	return config->name;
+}
+
+const char *config_reactor_mask(const struct config *config, unsigned int *ret_line)
+{
+	const struct config_section *section = config_next_section(config, NULL, SECTION_GLOBAL);
+	const struct config_item *item = config_next_item(section, NULL, "ReactorMask");
+
+	if (item == NULL) {
+		return NULL;
+	}
+	*ret_line = item->line;
+	return item->values[0];
 }
 
 bool config_rpc_enabled(const struct config *config)

@@ -143,7 +143,7 @@ static void requests_in_pieces_and_in_one(void **state)
 	int fd = dial();
 
 	for (size_t i = 0; i < strlen(QUESTION); i++) {
-		say(fd, QUESTION + i, 1);
+		say(fd, &QUESTION[i], 1);
 	}
 	expect(fd, ANSWER);
 	say(fd, QUESTION QUESTION "\n" QUESTION, 3 * strlen(QUESTION) + 1);

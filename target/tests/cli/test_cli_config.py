@@ -29,7 +29,7 @@ CORE = min(os.sched_getaffinity(0))
         ("[VhostBlk1]\nName b\nDev Gone\n", "vhost.conf:3: b: there is no bdev named 'Gone'"),
         (NULL + "Dev N 2\n", "vhost.conf:3: there is a bdev 'N' already"),
         (BLK + "Cpumask [900]\n", "vhost.conf:6: blk.0: Cpumask [900] is not a subset"),
-        (f"[Global]\nReactorMask [{CORE},900]\n", "core 900"),
+        (f"[Global]\nReactorMask [{CORE},900]\n", "vhost.conf:2: core 900 of"),
         ("[AIO]\nAIO /nonexistent/disk A\n", "vhost.conf:2: "),
         ("[AIO]\nAIO odd A 4096\n", "vhost.conf:2: "),
         ("[AIO]\nAIO /proc/version A\n", "vhost.conf:2: "),
