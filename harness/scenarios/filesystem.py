@@ -65,7 +65,8 @@ async def _cycle(ctx: GuestContext, disk: GuestDisk, fs: FileSystem) -> None:
         ctx.check(f"{what}: checksums after trimming", kept.splitlines() == expected)
         await _unmount_and_check(ctx, disk, fs, "after trimming")
     finally:
-        await ctx.guest.run(f"umount {MOUNT}", check=False)
+        # for the scenarios after this one, when it ends half-way
+        await ctx.guest.run(f"umount {MOUNT}", check=False, timeout_s=20.0)
 
 
 async def _unmount_and_check(ctx: GuestContext, disk: GuestDisk, fs: FileSystem, when: str) -> None:

@@ -12,8 +12,9 @@ import pytest
 from vhostlab import images
 from vhostlab import target as targets
 from vhostlab.errors import HarnessError, MilestoneTimeout, Unavailable
+from vhostlab.process import Process
 from vhostlab.results import Better, Fragment, ScenarioResult, Status, read
-from vhostlab.scenario import HostContext, Options, Scenario
+from vhostlab.scenario import CheckFailed, HostContext, Options, Scenario
 from vhostlab.scenario import stage as stages
 from vhostlab.scenario.context import Bench
 from vhostlab.scenario.progress import Follower, Progress
@@ -261,3 +262,41 @@ def test_kernel_complaints_are_recognised() -> None:
     )
     assert all(stages.COMPLAINTS.search(line) for line in bad)
     assert not any(stages.COMPLAINTS.search(line) for line in good)
+
+
+def run_while_alive(tmp_path: Path, command: str, body: Callable[[], Any]) -> None:
+    async def go() -> None:
+        async with Process(["sh", "-c", command], tmp_path / "log") as process:
+            await stages.while_alive(body(), process, "the target")
+
+    asyncio.run(go())
+
+
+def test_a_scenario_ends_with_the_target_it_depends_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "GIVE_UP_S", 0.1)
+    cleaned = []
+
+    async def hangs_even_in_its_clean_up() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned.append(True)
+            await asyncio.Event().wait()
+
+    with pytest.raises(HarnessError, match="the target ended with status 3: last words"):
+        run_while_alive(tmp_path, "echo last words; exit 3", hangs_even_in_its_clean_up)
+    assert cleaned == [True]
+
+
+def test_a_living_target_disturbs_nothing(tmp_path: Path) -> None:
+    async def fine() -> None:
+        await asyncio.sleep(0)
+
+    async def fails() -> None:
+        raise CheckFailed("no")
+
+    run_while_alive(tmp_path, "exec sleep 60", fine)
+    with pytest.raises(CheckFailed):
+        run_while_alive(tmp_path, "exec sleep 60", fails)

@@ -11,15 +11,15 @@ import dataclasses
 import re
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vhostlab import host, images
 from vhostlab import target as targets
-from vhostlab.errors import REPLAY, HarnessError, Unavailable
+from vhostlab.errors import REPLAY, HarnessError, MilestoneTimeout, Unavailable
 from vhostlab.paths import source_dir
-from vhostlab.process import find_program, output_of
+from vhostlab.process import Process, find_program, output_of
 from vhostlab.qemu import Vm
 from vhostlab.results import (
     Fragment,
@@ -54,6 +54,9 @@ COMPLAINTS = re.compile(
     r"rejecting I/O|Attached scsi .* offline",
     re.IGNORECASE,
 )
+
+#: How long a scenario may take to clean up after what it depends on has died.
+GIVE_UP_S = 2.0
 
 #: How long a guest may take to show that it is alive after a scenario went wrong.
 ALIVE_S = 10.0
@@ -183,13 +186,37 @@ async def _broken_queues(ctx: GuestContext) -> None:
     ctx.check("the target gave up no queue", not broken, "; ".join(broken)[:500])
 
 
+async def while_alive(body: Coroutine[Any, Any, None], process: Process, what: str) -> None:
+    """Await ``body``, and give it up as soon as the process it depends on has ended."""
+    task, end = asyncio.create_task(body), asyncio.create_task(process.wait())
+    try:
+        await asyncio.wait({task, end}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            await task
+        else:
+            raise process.died(what)
+    finally:
+        end.cancel()
+        if not task.done():
+            # once for the body, once more for a clean-up that waits for what is gone
+            task.cancel()
+            await asyncio.wait({task}, timeout=GIVE_UP_S)
+            task.cancel()
+            await asyncio.wait({task}, timeout=GIVE_UP_S)
+
+
+async def _in_guest(scenario: Scenario, ctx: GuestContext) -> None:
+    assert scenario.in_guest is not None
+    await scenario.in_guest(ctx)
+    await _kernel_complaints(ctx, scenario.kernel_messages)
+    await _broken_queues(ctx)
+
+
 async def _carry_out(scenario: Scenario, ctx: GuestContext | HostContext) -> None:
     async with asyncio.timeout(scenario.deadline_s):
         if isinstance(ctx, GuestContext):
-            assert scenario.in_guest is not None
-            await scenario.in_guest(ctx)
-            await _kernel_complaints(ctx, scenario.kernel_messages)
-            await _broken_queues(ctx)
+            process = ctx.target.process
+            await while_alive(_in_guest(scenario, ctx), process, f"target {ctx.target.name}")
         else:
             assert scenario.on_host is not None
             await scenario.on_host(ctx)
@@ -224,6 +251,11 @@ async def judge(scenario: Scenario, ctx: GuestContext | HostContext, stage: Stag
     except TimeoutError:
         status = Status.ERROR
         reason = f"did not end within its deadline of {scenario.deadline_s:g} s"
+    except MilestoneTimeout as error:
+        if isinstance(ctx, GuestContext):
+            tails = ctx.vm.console.tail(), ctx.target.log_tail()
+            error.add_evidence(console_tail=tails[0], target_log_tail=tails[1])
+        status, reason = Status.ERROR, str(error)
     except Exception as error:  # a broken scenario must not take the others with it
         status, reason = Status.ERROR, described(error)
     stage.ended(scenario, status, time.monotonic() - began, reason, ctx.record)
