@@ -63,6 +63,9 @@ static int submit(struct bdev_channel *base, struct bdev_io *io)
 	struct test_channel *channel = (struct test_channel *)base;
 
 	check(t, io);
+	if (t->check_io) {
+		t->check_io(t->check_arg, io);
+	}
 	if (t->depth > 0 && t->outstanding >= t->depth) {
 		t->refused++;
 		return -EAGAIN;
