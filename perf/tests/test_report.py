@@ -180,8 +180,9 @@ def test_failure_shows_check_error_and_replay(tmp_path: Path) -> None:
     words = Outline(page(tmp_path, status="fail", scenarios=[scenario("boot", "fail")])).text()
     assert "Failed vmtest" in words
     assert "size of boot: 64 MiB" in words
-    assert "console tail" in words
     assert "--scenario boot" in words
+    words = Outline(page(tmp_path, status="error", scenarios=[scenario("boot", "error")])).text()
+    assert "console tail" in words
 
 
 def test_performance_timing_carries_no_warning(tmp_path: Path) -> None:
@@ -206,7 +207,7 @@ def test_what_a_guest_says_cannot_become_markup(tmp_path: Path) -> None:
         target={"name": "vhostlab", "version": evil},
         environment={"accel": "tcg", "host.cpu": evil},
         scenarios=[
-            scenario("boot", "fail", error=evil, checks=[]),
+            scenario("boot", "error", error=evil, checks=[]),
             scenario("x", "pass", checks=[{"name": evil, "passed": True, "detail": evil}]),
         ],
         cells=[cell(1, evil, evil, 1)],

@@ -20,6 +20,7 @@ CELL_COLUMNS = (
     ("latency_p50", "p50 \N{MICRO SIGN}s", 1e3, 0),
     ("latency_p99", "p99 \N{MICRO SIGN}s", 1e3, 0),
     ("latency_p99_9", "p99.9 \N{MICRO SIGN}s", 1e3, 0),
+    ("target_cpu_per_io", "CPU \N{MICRO SIGN}s/IO", 1e3, 1),
 )
 
 VERDICTS = {
@@ -52,7 +53,7 @@ def _plain(value: object) -> str:
 
 
 def _heading(name: str) -> str:
-    return name.replace("_", " ")
+    return name.replace("_", " ").replace(".", " ")
 
 
 def render(result: Result) -> str:
