@@ -33,7 +33,7 @@ static void test_one_byte_at_a_time(void **state)
 	}
 	for (i = 0; i < 3; i++) {
 		assert_int_equal(vu_assembler_wanted(&a), 3 - i);
-		put(&a, "abc" + i, 1);
+		put(&a, &"abc"[i], 1);
 		assert_int_equal(vu_assembler_received(&a, 1), i == 2);
 	}
 	vu_assembler_take(&a, &message);
