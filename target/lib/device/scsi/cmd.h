@@ -49,7 +49,7 @@ struct scsi_op;
 struct scsi_cmd {
 	/* The submitter: */
 	struct scsi_lu *lu;   /* NULL: the target exists, this logical unit of it does not */
-	struct scsi_data out; /* from the guest */
+	struct scsi_data out; /* from the guest; at most one of the two holds any bytes */
 	struct scsi_data in;  /* to the guest */
 	uint64_t tag;
 	uint16_t cdb_len; /* bytes that the initiator sent; the rest of cdb is zero */
