@@ -424,7 +424,8 @@ static void say_ready(const struct vht_target *t)
 		n++;
 	}
 	log_notice("ready: %u controller%s, %s, %s", n, n == 1 ? "" : "s", env_version(),
-		   env_has_hugepages() ? "with hugepages" : "without hugepages");
+		   env_has_hugepages() ? "with hugepages" :
+					 "without hugepages (none are free; they are not needed)");
 }
 
 int vht_target_run(struct vht_target *target, const char **ret_why)

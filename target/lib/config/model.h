@@ -65,6 +65,8 @@ enum section_id {
 	SECTION_VHOST_NVME,
 };
 
+void config_item_free(struct config_item *item);
+
 /* Resolves names, checks values. 0, or -EINVAL with a line in *ret_why. */
 int schema_check(struct config *config, const char **ret_why);
 enum section_id schema_section_id(const struct config_section *section);

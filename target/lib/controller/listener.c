@@ -16,8 +16,7 @@
 #include "base/why.h"
 
 /* One front-end is served at a time; a few more may wait for a busy one to go. */
-#define BACKLOG	    16
-#define SOCKET_MODE 0660
+#define BACKLOG 16
 
 int listener_path(const char *dir, const char *name, char **ret_path, const char **ret_why)
 {
@@ -84,13 +83,13 @@ static int clear_path(const struct sockaddr_un *addr, const char *path, const ch
 	}
 	if (!S_ISSOCK(st.st_mode)) {
 		*ret_why =
-			why("Cannot remove %s: not a socket. Move that file or change Name or -S",
+			why("Cannot remove %s: not a socket. Move that file or choose another path",
 			    path);
 		return -EEXIST;
 	}
 	if (somebody_listens(addr)) {
 		*ret_why = why(
-			"%s is in use: another process listens there. Stop it, or change Name or -S",
+			"%s is in use: another process listens there. Stop it, or choose another path",
 			path);
 		return -EADDRINUSE;
 	}
@@ -102,7 +101,7 @@ static int clear_path(const struct sockaddr_un *addr, const char *path, const ch
 	return 0;
 }
 
-static int bind_path(struct listener *listener, const char *path, const char **ret_why)
+static int bind_path(struct listener *listener, const char *path, mode_t mode, const char **ret_why)
 {
 	struct sockaddr_un addr;
 	struct stat st;
@@ -116,14 +115,14 @@ static int bind_path(struct listener *listener, const char *path, const char **r
 	listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	/* The mode of the socket object becomes that of its file (less the umask), so that the file is at
 	 * no time wider open than it shall be; chmod() gives back what the umask took. */
-	if (listener->fd < 0 || fchmod(listener->fd, SOCKET_MODE) < 0 ||
+	if (listener->fd < 0 || fchmod(listener->fd, mode) < 0 ||
 	    bind(listener->fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0) {
 		r = -errno;
 		*ret_why = why("cannot create socket %s: %s", path, strerror(-r));
 		return r;
 	}
 	listener->path = strdup(path);
-	if (listener->path == NULL || lstat(path, &st) < 0 || chmod(path, SOCKET_MODE) < 0 ||
+	if (listener->path == NULL || lstat(path, &st) < 0 || chmod(path, mode) < 0 ||
 	    listen(listener->fd, BACKLOG) < 0) {
 		r = listener->path == NULL ? -ENOMEM : -errno;
 		*ret_why = why("cannot listen on %s: %s", path, strerror(-r));
@@ -160,12 +159,13 @@ static void connection_waits(void *arg, uint32_t events)
 }
 
 int listener_open(struct listener *listener, struct loop *loop, const char *path, int fd,
-		  void (*ready)(void *arg), void *arg, const char **ret_why)
+		  mode_t mode, void (*ready)(void *arg), void *arg, const char **ret_why)
 {
 	int r;
 
 	*listener = (struct listener){ .fd = -1, .ready = ready, .arg = arg };
-	r = fd >= 0 ? take_over(listener, fd, path, ret_why) : bind_path(listener, path, ret_why);
+	r = fd >= 0 ? take_over(listener, fd, path, ret_why) :
+		      bind_path(listener, path, mode, ret_why);
 	if (r == 0) {
 		r = loop_watch(loop, listener->fd, EPOLLIN, connection_waits, listener,
 			       &listener->watch);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Concepts: the listening UNIX socket of one controller: its path, its file, its watch. The target is
- * always the server. Owner: control thread.
+ * Concepts: a listening UNIX socket, of one controller or of management: its path, its file, its watch.
+ * The target is always the server. Owner: control thread.
  */
 #ifndef VHT_CONTROLLER_LISTENER_H
 #define VHT_CONTROLLER_LISTENER_H
@@ -28,13 +28,13 @@ struct listener {
 int listener_path(const char *dir, const char *name, char **ret_path, const char **ret_why);
 
 /*
- * Binds and listens at path with mode 0660. A socket file that nobody listens on is replaced;
+ * Binds and listens at path; its file has the mode at all times. A socket file that nobody listens on is replaced;
  * -EADDRINUSE: a process listens there; -EEXIST: it is not a socket; or errno of the system call.
  * ready() is called whenever a connection waits. fd >= 0: a listening socket to take over (path then
  * only names it). On failure nothing is left behind and fd is closed.
  */
 int listener_open(struct listener *listener, struct loop *loop, const char *path, int fd,
-		  void (*ready)(void *arg), void *arg, const char **ret_why);
+		  mode_t mode, void (*ready)(void *arg), void *arg, const char **ret_why);
 /* The waiting connection as a non-blocking fd, or a negative errno (-EAGAIN: none). */
 int listener_accept(struct listener *listener);
 /* While paused, connections wait in the backlog. */

@@ -58,7 +58,7 @@ static void count_ready(void *arg)
 
 static int open_here(struct fixture *f)
 {
-	return listener_open(&f->listener, f->loop, f->path, -1, count_ready, f, &f->why);
+	return listener_open(&f->listener, f->loop, f->path, -1, 0660, count_ready, f, &f->why);
 }
 
 static int connect_to(const char *path)
@@ -159,7 +159,8 @@ static void live_socket_is_left_alone(void **state)
 	struct listener second;
 
 	assert_int_equal(open_here(f), 0);
-	assert_int_equal(listener_open(&second, f->loop, f->path, -1, count_ready, f, &f->why),
+	assert_int_equal(listener_open(&second, f->loop, f->path, -1, 0660, count_ready, f,
+				       &f->why),
 			 -EADDRINUSE);
 	assert_non_null(strstr(f->why, "another process listens"));
 	close(connect_to(f->path)); /* the first one still serves */
@@ -182,7 +183,8 @@ static void missing_directory_is_named(void **state)
 	char path[100];
 
 	snprintf(path, sizeof(path), "%s/none/vhost.0", f->dir);
-	assert_int_equal(listener_open(&f->listener, f->loop, path, -1, count_ready, f, &f->why),
+	assert_int_equal(listener_open(&f->listener, f->loop, path, -1, 0660, count_ready, f,
+				       &f->why),
 			 -ENOENT);
 	assert_non_null(strstr(f->why, path));
 }
@@ -210,8 +212,9 @@ static void takes_over_a_listening_fd(void **state)
 	strcpy(addr.sun_path, f->path);
 	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	assert_int_equal(listen(fd, 1), 0);
-	assert_int_equal(
-		listener_open(&f->listener, f->loop, "vhost.0", fd, count_ready, f, &f->why), 0);
+	assert_int_equal(listener_open(&f->listener, f->loop, "vhost.0", fd, 0660, count_ready, f,
+				       &f->why),
+			 0);
 	client = connect_to(f->path);
 	assert_int_equal(loop_run_once(f->loop, 1000), 0);
 	assert_int_equal(f->ready, 1);
@@ -226,8 +229,8 @@ static void refuses_an_fd_that_does_not_listen(void **state)
 	int fds[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-	assert_int_equal(listener_open(&f->listener, f->loop, "vhost.0", fds[0], count_ready, f,
-				       &f->why),
+	assert_int_equal(listener_open(&f->listener, f->loop, "vhost.0", fds[0], 0660, count_ready,
+				       f, &f->why),
 			 -EINVAL);
 	assert_non_null(strstr(f->why, "not a listening UNIX socket"));
 	close(fds[1]);

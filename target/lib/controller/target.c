@@ -10,6 +10,9 @@
 #include "controller/controller.h"
 #include "device/blk.h"
 
+/* The front-end often runs as another user of the same group. */
+#define SOCKET_MODE 0660
+
 static int make_cores(struct target *target)
 {
 	struct reactor *reactor;
@@ -171,7 +174,7 @@ static int listen_now(struct controller *controller, const char **ret_why)
 
 	controller->listen_fd = -1;
 	return listener_open(&controller->listener, controller->target->loop, controller->path, fd,
-			     controller_connection_waits, controller, ret_why);
+			     SOCKET_MODE, controller_connection_waits, controller, ret_why);
 }
 
 /* Takes the controller over, also on failure. */

@@ -2,19 +2,16 @@
 #include "mgmt/mgmt.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/why.h"
+#include "controller/listener.h"
 #include "mgmt/framer.h"
 #include "mgmt/rpc.h"
 
@@ -26,8 +23,9 @@
 #define MAX_PENDING_BYTES (256u << 10)
 /* People and scripts; when there are more, the one that was silent longest has to go. */
 #define MAX_CLIENTS 32
-#define BACKLOG	    16
-#define SOCKET_MODE 0600
+/* How long to leave connections alone that cannot be accepted. */
+#define RETRY_MS    100
+#define SOCKET_MODE 0600 /* whoever may connect may do everything */
 
 struct buffer {
 	char *data;
@@ -52,11 +50,8 @@ struct mgmt {
 	struct rpc_server rpc;
 	void (*shutdown)(void *arg);
 	void *arg;
-	char *path;
-	dev_t dev; /* of the socket file, to unlink no other */
-	ino_t ino;
-	int fd;
-	struct loop_watch *watch;
+	struct listener listener;
+	struct loop_timer *retry;
 	unsigned int client_n;
 	TAILQ_HEAD(client_list, client) clients; /* the one that spoke last is last */
 };
@@ -244,13 +239,25 @@ static void client_ready(void *arg, uint32_t events)
 	}
 }
 
-static void client_waits(void *arg, uint32_t events)
+static void accept_again(void *arg)
+{
+	struct mgmt *mgmt = arg;
+
+	listener_pause(&mgmt->listener, false);
+}
+
+static void client_waits(void *arg)
 {
 	struct mgmt *mgmt = arg;
 	struct client *client;
-	int fd = accept4(mgmt->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = listener_accept(&mgmt->listener);
 
 	if (fd < 0) {
+		/* Out of descriptors, most likely: the connection would be reported again at once. */
+		if (fd != -EAGAIN) {
+			listener_pause(&mgmt->listener, true);
+			loop_timer_set(mgmt->retry, RETRY_MS);
+		}
 		return;
 	}
 	client = calloc(1, sizeof(*client));
@@ -270,90 +277,12 @@ static void client_waits(void *arg, uint32_t events)
 	}
 }
 
-/* ---- the socket ---- */
-
-static bool somebody_listens(const struct sockaddr_un *addr)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	bool yes;
-
-	if (fd < 0) {
-		return false;
-	}
-	yes = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 || errno == EAGAIN;
-	fd_close(&fd);
-	return yes;
-}
-
-static int make_room(const struct sockaddr_un *addr, const char **ret_why)
-{
-	const char *path = addr->sun_path;
-	struct stat st;
-
-	if (lstat(path, &st) < 0) {
-		return 0; /* or something that bind() will explain */
-	}
-	if (!S_ISSOCK(st.st_mode)) {
-		*ret_why =
-			why("management socket %s: a file that is no socket is in its place", path);
-		return -EEXIST;
-	}
-	if (somebody_listens(addr)) {
-		*ret_why = why("management socket %s: another process listens there", path);
-		return -EADDRINUSE;
-	}
-	if (unlink(path) < 0) {
-		int r = -errno;
-
-		*ret_why = why("management socket %s: cannot remove the old one: %s", path,
-			       strerror(-r));
-		return r;
-	}
-	return 0;
-}
-
-static int open_socket(struct mgmt *mgmt, const char *path, const char **ret_why)
-{
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	struct stat st;
-	int r;
-
-	if (strlen(path) >= sizeof(addr.sun_path)) {
-		*ret_why = why("management socket %s: the path is longer than %zu bytes", path,
-			       sizeof(addr.sun_path) - 1);
-		return -ENAMETOOLONG;
-	}
-	memcpy(addr.sun_path, path, strlen(path));
-	r = make_room(&addr, ret_why);
-	if (r < 0) {
-		return r;
-	}
-	mgmt->path = strdup(path);
-	mgmt->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	/* The mode set before bind() is that of the file: nobody else can get in between. */
-	if (mgmt->path == NULL || mgmt->fd < 0 || fchmod(mgmt->fd, SOCKET_MODE) < 0 ||
-	    bind(mgmt->fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-	    lstat(path, &st) < 0) {
-		r = mgmt->path == NULL ? -ENOMEM : -errno;
-	} else {
-		mgmt->dev = st.st_dev;
-		mgmt->ino = st.st_ino;
-		r = listen(mgmt->fd, BACKLOG) < 0 ? -errno : 0;
-	}
-	if (r == 0) {
-		r = loop_watch(mgmt->loop, mgmt->fd, EPOLLIN, client_waits, mgmt, &mgmt->watch);
-	}
-	if (r < 0) {
-		*ret_why = why("management socket %s: %s", path, strerror(-r));
-	}
-	return r;
-}
-
 DEFINE_CLEANUP(struct mgmt *, mgmt_free)
 
 int mgmt_new(const struct mgmt_options *opts, struct mgmt **ret_mgmt, const char **ret_why)
 {
 	CLEANUP(mgmt_freep) struct mgmt *mgmt = calloc(1, sizeof(*mgmt));
+	CLEANUP(freep) char *path = NULL;
 	int r;
 
 	if (mgmt == NULL) {
@@ -361,13 +290,22 @@ int mgmt_new(const struct mgmt_options *opts, struct mgmt **ret_mgmt, const char
 		return -ENOMEM;
 	}
 	TAILQ_INIT(&mgmt->clients);
-	mgmt->fd = -1;
 	mgmt->loop = opts->loop;
 	mgmt->rpc.target = opts->target;
 	mgmt->shutdown = opts->shutdown;
 	mgmt->arg = opts->arg;
-	r = open_socket(mgmt, opts->path, ret_why);
+	r = loop_timer_new(opts->loop, accept_again, mgmt, &mgmt->retry);
 	if (r < 0) {
+		*ret_why = why("management: %s", strerror(-r));
+		return r;
+	}
+	r = listener_path(NULL, opts->path, &path, ret_why);
+	if (r == 0) {
+		r = listener_open(&mgmt->listener, opts->loop, path, -1, SOCKET_MODE, client_waits,
+				  mgmt, ret_why);
+	}
+	if (r < 0) {
+		*ret_why = why("management: %s", *ret_why);
 		return r;
 	}
 	*ret_mgmt = STEAL(mgmt);
@@ -377,7 +315,6 @@ int mgmt_new(const struct mgmt_options *opts, struct mgmt **ret_mgmt, const char
 void mgmt_free(struct mgmt *mgmt)
 {
 	struct client *client;
-	struct stat st;
 
 	if (mgmt == NULL) {
 		return;
@@ -385,12 +322,7 @@ void mgmt_free(struct mgmt *mgmt)
 	while ((client = TAILQ_FIRST(&mgmt->clients)) != NULL) {
 		client_free(client);
 	}
-	loop_unwatch(mgmt->watch);
-	fd_close(&mgmt->fd);
-	if (mgmt->path != NULL && mgmt->ino != 0 && lstat(mgmt->path, &st) == 0 &&
-	    st.st_dev == mgmt->dev && st.st_ino == mgmt->ino) {
-		unlink(mgmt->path);
-	}
-	free(mgmt->path);
+	listener_close(&mgmt->listener);
+	loop_timer_free(mgmt->retry);
 	free(mgmt);
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -245,6 +246,31 @@ static void clients_are_bounded(void **state)
 	serve();
 }
 
+static void no_descriptors_left(void **state)
+{
+	struct rlimit usual;
+	struct rlimit none;
+	int fd = dial();
+	unsigned int rounds = 0;
+	clock_t cpu;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+	none = usual;
+	none.rlim_cur = 3;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	/* It waits before it tries again, it does not spin. */
+	cpu = clock();
+	for (; rounds < 5; rounds++) {
+		loop_run_once(target.loop, 50);
+	}
+	assert_true(clock() - cpu < CLOCKS_PER_SEC / 10);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+	say(fd, QUESTION, strlen(QUESTION));
+	expect(fd, ANSWER);
+	close(fd);
+	serve();
+}
+
 static void shutdown_is_answered_first(void **state)
 {
 	int fd = dial();
@@ -310,6 +336,7 @@ int main(void)
 		with_server(an_endless_request_is_cut_off),
 		with_server(a_client_that_does_not_read_is_not_read),
 		with_server(clients_are_bounded),
+		with_server(no_descriptors_left),
 		with_server(shutdown_is_answered_first),
 		with_server(the_place_of_the_socket),
 	};

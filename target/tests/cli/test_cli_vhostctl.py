@@ -174,4 +174,4 @@ def test_its_place_is_taken(tmp_path: Path) -> None:
         assert "warning: no management socket" in daemon.text()
         assert sockets(tmp_path) == ["blk.0"]
     message = refused(["-c", "vhost.conf", "-r", "vhost-rpc.sock"], tmp_path)
-    assert message.startswith("management socket vhost-rpc.sock: a file that is no socket")
+    assert message.startswith("management: Cannot remove vhost-rpc.sock: not a socket")

@@ -6,6 +6,39 @@
 
 #include "config/model.h"
 
+void config_item_free(struct config_item *item)
+{
+	unsigned int i;
+
+	for (i = 0; item->values != NULL && i < item->value_n; i++) {
+		free(item->values[i]);
+	}
+	free(item->values);
+	free(item->key);
+	free(item);
+}
+
+void config_free(struct config *config)
+{
+	struct config_section *section;
+	struct config_item *item;
+
+	if (config == NULL) {
+		return;
+	}
+	while ((section = STAILQ_FIRST(&config->sections)) != NULL) {
+		STAILQ_REMOVE_HEAD(&config->sections, link);
+		while ((item = STAILQ_FIRST(&section->items)) != NULL) {
+			STAILQ_REMOVE_HEAD(&section->items, link);
+			config_item_free(item);
+		}
+		free(section->name);
+		free(section);
+	}
+	free(config->name);
+	free(config);
+}
+
 int config_parse_number(const char *text, uint64_t *ret_value)
 {
 	unsigned long long value;
