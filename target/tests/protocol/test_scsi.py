@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A few SCSI commands through a real ring: queues, responses and data meet; unit tests do the rest."""
+"""A few SCSI commands through a real ring: queues, responses and data meet."""
 
 from __future__ import annotations
 
