@@ -66,7 +66,7 @@ int vht_target_add_blk(struct vht_target *target, const struct vht_controller_op
 		.queues = opts->queues,
 	};
 
-	return controller_create_blk(api_target(target), &options, &blk, ret_why);
+	return controller_create_blk(target->target, &options, &blk, ret_why);
 }
 
 int vht_target_add_scsi(struct vht_target *target, const struct vht_controller_options *opts,
@@ -75,11 +75,11 @@ int vht_target_add_scsi(struct vht_target *target, const struct vht_controller_o
 	const struct controller_options options = controller_options(opts);
 	const struct scsi_options scsi = { .request_queues = opts->queues };
 
-	return controller_create_scsi(api_target(target), &options, &scsi, ret_why);
+	return controller_create_scsi(target->target, &options, &scsi, ret_why);
 }
 
 int vht_target_add_scsi_disk(struct vht_target *target, const char *controller, unsigned int number,
 			     const char *bdev, const char **ret_why)
 {
-	return controller_add_scsi_target(api_target(target), controller, number, bdev, ret_why);
+	return controller_add_scsi_target(target->target, controller, number, bdev, ret_why);
 }

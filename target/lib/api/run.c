@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The public API: serves until it is stopped. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/api.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/why.h"
+
+#define DEFAULT_RPC_NAME "vhost-rpc.sock"
+
+static char *default_rpc_path(const struct vht_target *t)
+{
+	const char *dir = t->opts.socket_dir;
+	const char *slash = "";
+	char *path;
+
+	if (dir == NULL) {
+		dir = "";
+	}
+	if (dir[0] != '\0' && dir[strlen(dir) - 1] != '/') {
+		slash = "/";
+	}
+	return asprintf(&path, "%s%s%s", dir, slash, DEFAULT_RPC_NAME) < 0 ? NULL : path;
+}
+
+/*
+ * A path that somebody asked for must work. The default place may be taken, by a second daemon in the
+ * same directory: that one runs without management, as both did before there was any.
+ */
+static int open_management(struct vht_target *t, const char **ret_why)
+{
+	const char *asked = t->opts.rpc_path;
+	CLEANUP(freep) char *chosen = NULL;
+	struct mgmt_options opts = {
+		.loop = t->loop,
+		.target = t->target,
+		.shutdown = api_begin_shutdown,
+		.arg = t,
+	};
+	int r;
+
+	if (asked == NULL &&
+	    (t->opts.no_rpc || (t->config != NULL && !config_rpc_enabled(t->config)))) {
+		return 0;
+	}
+	if (asked == NULL && t->config != NULL) {
+		asked = config_rpc_path(t->config);
+	}
+	chosen = asked != NULL ? strdup(asked) : default_rpc_path(t);
+	if (chosen == NULL) {
+		*ret_why = why("out of memory");
+		return -ENOMEM;
+	}
+	opts.path = chosen;
+	r = mgmt_new(&opts, &t->mgmt, ret_why);
+	if (r < 0 && asked == NULL) {
+		log_warning("no management socket: %s (-r PATH gives it another place)", *ret_why);
+		return 0;
+	}
+	if (r == 0) {
+		log_notice("management: %s", chosen);
+	}
+	return r;
+}
+
+static void say_ready(const struct vht_target *t)
+{
+	const struct controller *controller = NULL;
+	unsigned int n = 0;
+
+	while ((controller = controller_next(t->target, controller)) != NULL) {
+		n++;
+	}
+	log_notice("ready: %u controller%s, %s, %s", n, n == 1 ? "" : "s", env_version(),
+		   env_has_hugepages() ? "with hugepages" :
+					 "without hugepages (none are free; they are not needed)");
+}
+
+int vht_target_run(struct vht_target *target, const char **ret_why)
+{
+	struct vht_target *t = target;
+	int r;
+
+	if (t->target == NULL) {
+		*ret_why = why("the target was not started");
+		return -EINVAL;
+	}
+	r = open_management(t, ret_why);
+	if (r == 0) {
+		r = target_listen(t->target, ret_why);
+	}
+	if (r < 0) {
+		return r;
+	}
+	say_ready(t);
+	while (r == 0 && !t->ended) {
+		r = loop_run_once(t->loop, -1);
+	}
+	/* Its socket goes with the others, even when the rest must be left behind. */
+	mgmt_free(t->mgmt);
+	t->mgmt = NULL;
+	if (r < 0) {
+		*ret_why = why("the event loop failed: %s", strerror(-r));
+		return r;
+	}
+	if (t->stuck) {
+		*ret_why = why("I/O did not come back within %d ms", SHUTDOWN_LIMIT_MS);
+		return -ETIMEDOUT;
+	}
+	return 0;
+}
