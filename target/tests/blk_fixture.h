@@ -165,6 +165,25 @@ static inline unsigned int blk_round(struct blk_fixture *f)
 	return n;
 }
 
+/* After queue_drain: rounds without polling the queue until it rests. Returns the requests that came
+ * back. */
+static inline unsigned int blk_drain(struct blk_fixture *f)
+{
+	unsigned int n = 0;
+	unsigned int turns;
+	uint16_t head;
+
+	for (turns = 0; virtq_inflight(f->vq) > 0; turns++) {
+		assert_true(turns < 1000);
+		bdev_channels_poll(&f->channels);
+	}
+	virtq_commit(f->vq);
+	while (rd_reap(&f->rd, &head, &f->len)) {
+		n++;
+	}
+	return n;
+}
+
 /* One plain request from start to end; returns its status. */
 static inline int blk_run(struct blk_fixture *f, uint32_t type, uint64_t sector, uint64_t data,
 			  uint32_t len)

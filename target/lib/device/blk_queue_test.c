@@ -339,6 +339,50 @@ static void test_disk_full(void **state)
 	blk_close(&f);
 }
 
+/* Waiting must not change how a request is understood: header, data and status share their buffers. */
+static void test_disk_full_odd_framing(void **state)
+{
+	struct blk_fixture f;
+	struct rd_buf bufs[6];
+	uint64_t mem;
+	unsigned int i;
+	unsigned int k;
+
+	blk_open(&f, NULL);
+	mem = rd_alloc(&f.rd, 6 * 1024, 64);
+	f.disk.depth = 1;
+	for (i = 0; i < 6; i++) {
+		bool write = i % 2 == 0;
+
+		bufs[0] = (struct rd_buf){ mem + i * 1024, write ? 528 : 16, false };
+		bufs[1] = (struct rd_buf){ mem + i * 1024 + 529, write ? 1 : 494, true };
+		blk_put(&f, bufs, 1, 0, write ? BLK_T_OUT : BLK_T_IN, i);
+		if (write) {
+			memset(rd_ptr(&f.rd, bufs[0].gpa + 16), (int)i + 1, 512);
+		} else {
+			/* 512 bytes and the status in two pieces. */
+			bufs[2] = (struct rd_buf){ mem + i * 1024 + 17, 513 - 494, true };
+		}
+		memset(f.disk.data + i * 512, (int)i + 100, 512);
+		assert_true(rd_add(&f.rd, bufs, write ? 2 : 3) >= 0);
+	}
+	assert_int_equal(blk_round(&f), 6);
+	assert_true(f.disk.refused > 0);
+	for (i = 0; i < 6; i++) {
+		uint8_t *p = rd_ptr(&f.rd, mem + i * 1024);
+
+		for (k = 0; k < 512; k++) {
+			assert_int_equal(f.disk.data[i * 512 + k], i % 2 == 0 ? i + 1 : i + 100);
+			if (i % 2 == 1) {
+				assert_int_equal(k < 494 ? p[529 + k] : p[17 + k - 494], i + 100);
+			}
+		}
+		assert_int_equal(i % 2 == 0 ? p[529] : p[17 + 18], BLK_S_OK);
+	}
+	assert_int_equal(blk_stats(&f).malformed, 0);
+	blk_close(&f);
+}
+
 /* Nothing is popped while older requests wait, so nobody is overtaken. */
 static void test_waiting_blocks_pop(void **state)
 {
@@ -359,26 +403,32 @@ static void test_waiting_blocks_pop(void **state)
 	blk_close(&f);
 }
 
+/* A discard of n ranges of one sector each. */
+static volatile uint8_t *add_discard(struct blk_fixture *f, unsigned int n, uint8_t sector)
+{
+	uint64_t data = rd_alloc(&f->rd, n * 16, 16);
+	unsigned int i;
+
+	memset(rd_ptr(&f->rd, data), 0, n * 16);
+	for (i = 0; i < n; i++) {
+		uint8_t *p = rd_ptr(&f->rd, data + i * 16);
+
+		p[0] = (uint8_t)(sector + i);
+		p[8] = 1;
+	}
+	return blk_add(f, BLK_T_DISCARD, 0, data, n * 16);
+}
+
 /* Discards of many ranges: more of them than a queue has tables, in a disk that takes few at once. */
 static void test_many_tables(void **state)
 {
 	struct blk_fixture f;
 	volatile uint8_t *status[12];
 	unsigned int i;
-	unsigned int k;
 
 	blk_open(&f, NULL);
 	for (i = 0; i < 12; i++) {
-		uint64_t data = rd_alloc(&f.rd, 20 * 16, 16);
-
-		memset(rd_ptr(&f.rd, data), 0, 20 * 16);
-		for (k = 0; k < 20; k++) {
-			uint8_t *p = rd_ptr(&f.rd, data + k * 16);
-
-			p[0] = (uint8_t)(i * 20 + k); /* sector */
-			p[8] = 1;
-		}
-		status[i] = blk_add(&f, BLK_T_DISCARD, 0, data, 20 * 16);
+		status[i] = add_discard(&f, 20, (uint8_t)(i * 20));
 	}
 	f.disk.depth = 2;
 	f.disk.newest_first = true;
@@ -387,33 +437,58 @@ static void test_many_tables(void **state)
 		assert_int_equal(*status[i], BLK_S_OK);
 	}
 	assert_int_equal(f.disk.log_n, 240);
+	/* All tables came back. */
+	f.disk.depth = 0;
+	f.disk.hold = 10;
+	f.disk.log_n = 0;
+	for (i = 0; i < 5; i++) {
+		add_discard(&f, 2, 0);
+	}
+	blk_turn(&f);
+	assert_int_equal(f.disk.log_n, 4);
+	/* What comes after one that waits for a table waits too. */
+	add_discard(&f, 1, 0);
+	blk_turn(&f);
+	assert_int_equal(f.disk.log_n, 4);
+	f.disk.hold = 0;
+	assert_int_equal(blk_round(&f), 6);
+	blk_close(&f);
+}
+
+/* In one batch: a discard that finds no table, then a write that could go ahead. */
+static void test_nobody_overtakes(void **state)
+{
+	struct blk_fixture f;
+	volatile uint8_t *discards[5];
+	volatile uint8_t *write;
+	unsigned int i;
+
+	blk_open(&f, NULL);
+	for (i = 0; i < 5; i++) {
+		discards[i] = add_discard(&f, 2, (uint8_t)(2 * i));
+	}
+	add_writes(&f, 1, &write);
+	f.disk.hold = 10;
+	blk_turn(&f);
+	assert_int_equal(virtq_inflight(f.vq), 6);
+	assert_int_equal(f.disk.log_n, 4);
+	/* So that a stop can give back both. */
+	f.disk.hold = 0;
+	f.device->ops->queue_drain(f.queue);
+	assert_int_equal(virtq_base(f.vq), 4);
+	assert_int_equal(blk_drain(&f), 4);
+	assert_int_equal(*discards[4] & *write, 0xff);
 	blk_close(&f);
 }
 
 /* ---- stopping ---- */
-
-static unsigned int drain(struct blk_fixture *f)
-{
-	unsigned int turns;
-
-	f->device->ops->queue_drain(f->queue);
-	for (turns = 0; virtq_inflight(f->vq) > 0 && turns < 1000; turns++) {
-		bdev_channels_poll(&f->channels);
-		virtq_commit(f->vq);
-	}
-	virtq_commit(f->vq);
-	assert_int_equal(virtq_inflight(f->vq), 0);
-	return turns;
-}
 
 /* Requests that the disk never took go back to the ring, and the next owner carries them out. */
 static void test_stop_gives_back(void **state)
 {
 	volatile uint8_t *status[10];
 	struct blk_fixture f;
-	uint16_t head;
 	unsigned int i;
-	unsigned int n = 0;
 
 	blk_open(&f, NULL);
 	f.disk.depth = 4;
@@ -422,11 +497,8 @@ static void test_stop_gives_back(void **state)
 	blk_turn(&f);
 	assert_int_equal(virtq_inflight(f.vq), 10);
 	f.disk.hold = 0;
-	drain(&f);
-	while (rd_reap(&f.rd, &head, &f.len)) {
-		n++;
-	}
-	assert_int_equal(n, 4);
+	f.device->ops->queue_drain(f.queue);
+	assert_int_equal(blk_drain(&f), 4);
 	assert_int_equal(virtq_base(f.vq), 4);
 	for (i = 0; i < 10; i++) {
 		assert_int_equal(*status[i], i < 4 ? BLK_S_OK : 0xff); /* no error for the others */
@@ -448,24 +520,16 @@ static void test_stop_finishes_what_was_begun(void **state)
 {
 	struct blk_fixture f;
 	volatile uint8_t *status;
-	uint64_t data;
-	unsigned int k;
-	uint16_t head;
 
 	blk_open(&f, NULL);
-	data = rd_alloc(&f.rd, 64, 16);
-	memset(rd_ptr(&f.rd, data), 0, 64);
-	for (k = 0; k < 4; k++) {
-		((uint8_t *)rd_ptr(&f.rd, data + k * 16))[8] = 1;
-	}
-	status = blk_add(&f, BLK_T_DISCARD, 0, data, 64);
+	status = add_discard(&f, 4, 0);
 	f.disk.hold = 1;
 	blk_turn(&f);
 	f.disk.hold = 0;
-	drain(&f);
+	f.device->ops->queue_drain(f.queue);
+	assert_int_equal(blk_drain(&f), 1);
 	assert_int_equal(*status, BLK_S_OK);
 	assert_int_equal(f.disk.log_n, 4);
-	assert_true(rd_reap(&f.rd, &head, &f.len));
 	blk_close(&f);
 }
 
@@ -474,20 +538,11 @@ static void test_stop_with_a_full_disk(void **state)
 {
 	struct blk_fixture f;
 	volatile uint8_t *status;
-	uint64_t data;
-	unsigned int k;
-	uint16_t head;
 
 	blk_open(&f, NULL);
-	data = rd_alloc(&f.rd, 64, 16);
-	memset(rd_ptr(&f.rd, data), 0, 64);
-	for (k = 0; k < 4; k++) {
-		((uint8_t *)rd_ptr(&f.rd, data + k * 16))[8] = 1;
-	}
-	status = blk_add(&f, BLK_T_DISCARD, 0, data, 64);
+	status = add_discard(&f, 4, 0);
 	f.disk.hold = 1;
 	blk_turn(&f);
-	f.disk.hold = 0;
 	f.device->ops->queue_drain(f.queue);
 	/* As if others filled it in the meantime. */
 	f.disk.outstanding += 10;
@@ -495,10 +550,8 @@ static void test_stop_with_a_full_disk(void **state)
 	f.disk.hold = 10;
 	bdev_channels_poll(&f.channels);
 	f.disk.outstanding -= 10;
-	assert_int_equal(virtq_inflight(f.vq), 0);
-	virtq_commit(f.vq);
+	assert_int_equal(blk_drain(&f), 1);
 	assert_int_equal(*status, BLK_S_IOERR);
-	assert_true(rd_reap(&f.rd, &head, &f.len));
 	blk_close(&f);
 }
 
@@ -577,8 +630,10 @@ int main(void)
 		cmocka_unit_test(test_config_access),
 		cmocka_unit_test(test_cache_modes),
 		cmocka_unit_test(test_disk_full),
+		cmocka_unit_test(test_disk_full_odd_framing),
 		cmocka_unit_test(test_waiting_blocks_pop),
 		cmocka_unit_test(test_many_tables),
+		cmocka_unit_test(test_nobody_overtakes),
 		cmocka_unit_test(test_stop_gives_back),
 		cmocka_unit_test(test_stop_finishes_what_was_begun),
 		cmocka_unit_test(test_stop_with_a_full_disk),

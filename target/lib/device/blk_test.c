@@ -392,6 +392,23 @@ static void test_ranges_4k(void **state)
 	blk_close(&f);
 }
 
+/* Ranges may be as long as the disk says, and not longer. */
+static void test_range_limit(void **state)
+{
+	struct blk_fixture f;
+	uint64_t data;
+
+	blk_open(&f, NULL);
+	f.disk.bdev.info.max_discard = 8192;
+	data = rd_alloc(&f.rd, 16, 16);
+	put_range(&f, data, 8, 16, 0);
+	assert_int_equal(blk_run(&f, BLK_T_DISCARD, 0, data, 16), BLK_S_OK);
+	put_range(&f, data, 8, 17, 0);
+	assert_int_equal(blk_run(&f, BLK_T_DISCARD, 0, data, 16), BLK_S_IOERR);
+	assert_int_equal(blk_run(&f, BLK_T_WRITE_ZEROES, 0, data, 16), BLK_S_IOERR);
+	blk_close(&f);
+}
+
 static void test_ranges_not_offered(void **state)
 {
 	struct blk_fixture f;
@@ -500,6 +517,7 @@ int main(void)
 		cmocka_unit_test(test_get_id),
 		cmocka_unit_test(test_ranges),
 		cmocka_unit_test(test_ranges_4k),
+		cmocka_unit_test(test_range_limit),
 		cmocka_unit_test(test_ranges_not_offered),
 		cmocka_unit_test(test_many_ranges),
 		cmocka_unit_test(test_bad_range_is_found_first),

@@ -235,9 +235,8 @@ int guest_mem_translate(const struct guest_mem *mem, uint64_t gpa, uint64_t len,
 		uint8_t *host;
 
 		/* A hole: nothing at gpa, or the next region does not begin where this one ended.
-		 * gpa cannot wrap: regions end at or below 2^64 - 1. */
-		if (!region || region == end || gpa < region->gpa ||
-		    gpa - region->gpa >= region->size) {
+		 * gpa cannot wrap: regions end below 2^64. */
+		if (!region || region == end || gpa < region->gpa) {
 			r = -EFAULT;
 			break;
 		}

@@ -353,6 +353,25 @@ static void test_memory_end(void **state)
 	fixture_close(&f);
 }
 
+/* Large rings: a chain is bounded by what we can hold, not only by the ring. */
+static void test_chain_of_1025(void **state)
+{
+	static struct rd_buf bufs[VIRTQ_MAX_SEGMENTS + 1];
+	struct virtq_req *req;
+	struct fixture f;
+
+	fixture_open(&f, &(struct rd_options){ .size = 4096 });
+	/* One good one; the others are empty, so that there are not too many pieces. */
+	bufs[VIRTQ_MAX_SEGMENTS - 1] = good(&f.rd);
+	bufs[VIRTQ_MAX_SEGMENTS].write = true;
+	assert_true(rd_add(&f.rd, bufs, VIRTQ_MAX_SEGMENTS) >= 0);
+	assert_int_equal(pop_one(f.vq)->in_n, 1);
+	assert_true(rd_add(&f.rd, bufs, VIRTQ_MAX_SEGMENTS + 1) >= 0);
+	assert_int_equal(virtq_pop(f.vq, &req, 1), 0);
+	assert_non_null(strstr(virtq_broken_reason(f.vq), "too long"));
+	fixture_close(&f);
+}
+
 /* A head may be used again only when its completion has been published. */
 static void test_head_is_busy_until_published(void **state)
 {
@@ -401,6 +420,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_broken),
 		cmocka_unit_test(test_memory_end),
+		cmocka_unit_test(test_chain_of_1025),
 		cmocka_unit_test(test_head_is_busy_until_published),
 		cmocka_unit_test(test_byte_budget),
 	};

@@ -592,8 +592,12 @@ static void test_concurrent_mutation(void **state)
 		assert_int_equal(virtq_new(&config, &vq), 0);
 		for (turn = 0; turn < 1000 && !virtq_is_broken(vq); turn++) {
 			struct virtq_req *reqs[8];
-			unsigned int n = virtq_pop(vq, reqs, 8);
+			unsigned int n;
 
+			/* What a driver would do, between two strikes of the other thread. */
+			*(volatile uint16_t *)rd.avail_idx =
+				htole16((uint16_t)(virtq_base(vq) + 3));
+			n = virtq_pop(vq, reqs, 8);
 			popped += n;
 			while (n > 0) {
 				check_req(reqs[--n], vq);
