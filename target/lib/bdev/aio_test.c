@@ -155,12 +155,34 @@ static void data_survives_the_page_cache(void **state)
 	test_reactor_close(&r);
 }
 
+/* Aligned addresses do not help when the lengths between them are odd. */
+static void odd_lengths_at_even_addresses(void **state)
+{
+	uint8_t *memory = aligned_alloc(4096, 3 * 4096), *back = aligned_alloc(4096, 4096);
+	struct iovec iov[3] = { { memory, 100 }, { memory + 4096, 7 }, { memory + 8192, 3989 } };
+	struct test_reactor r;
+	struct test_io t;
+
+	make_file(SIZE);
+	test_reactor_open(&r, &create(false)->bdev);
+	test_fill(memory, 3 * 4096, 5);
+	test_io_init(&t, BDEV_WRITE, 4096, 4096, iov, 3);
+	assert_int_equal(test_run(&r, &t), 0);
+	assert_int_equal(test_io(&r, BDEV_READ, 4096, back, 4096), 0);
+	assert_memory_equal(back, memory, 100);
+	assert_memory_equal(back + 100, memory + 4096, 7);
+	assert_memory_equal(back + 107, memory + 8192, 3989);
+	test_reactor_close(&r);
+	free(memory);
+	free(back);
+}
+
 /* Elements as the kernel wants them, but too many for one call; some without bytes. */
 static void more_elements_than_the_kernel_takes(void **state)
 {
 	enum {
 		BLOCKS = 3000,
-		HOLES = 1100
+		HOLES = 2100 /* a whole call's worth of them, and more */
 	};
 	struct iovec *iov = calloc(BLOCKS + HOLES, sizeof(*iov));
 	struct test_reactor r;
@@ -377,12 +399,14 @@ static void bad_requests_are_refused(void **state)
 {
 	uint8_t *buf = aligned_alloc(4096, 8192);
 	struct iovec bad = { (void *)8192, 4096 };
+	struct pollfd fd = { .events = POLLIN };
 	struct test_reactor r;
 	struct test_io t;
 	struct stat st;
 
 	make_file(SIZE);
 	test_reactor_open(&r, &create(false)->bdev);
+	fd.fd = bdev_channel_event_fd(r.channel);
 	memset(buf, 0, 8192);
 	assert_int_equal(test_io(&r, BDEV_WRITE, SIZE, buf, 4096), -EINVAL);
 	assert_int_equal(test_io(&r, BDEV_WRITE, SIZE - 4096, buf, 8192), -EINVAL);
@@ -392,6 +416,13 @@ static void bad_requests_are_refused(void **state)
 	assert_int_equal(test_io(&r, BDEV_DISCARD, 4096, NULL, SIZE), -EINVAL);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_size, SIZE);
+	/* Even a refusal is announced to a reactor that wants to sleep before it polls again. */
+	test_io_init(&t, BDEV_READ, SIZE, 4096, NULL, 0);
+	eventfd_drain(fd.fd);
+	assert_int_equal(bdev_submit(r.channel, &t.io), 0);
+	assert_int_equal(poll(&fd, 1, 0), 1);
+	assert_int_equal(bdev_channels_poll(&r.channels), 1);
+	assert_int_equal(t.io.status, -EINVAL);
 	/* A guest's page that has gone: the error of the kernel comes through. */
 	test_io_init(&t, BDEV_READ, 0, 4096, &bad, 1);
 	assert_int_equal(test_run(&r, &t), -EFAULT);
@@ -584,6 +615,7 @@ int main(void)
 		TEST(data_survives_every_framing),
 		TEST(data_survives_without_the_mapped_ring),
 		TEST(data_survives_the_page_cache),
+		TEST(odd_lengths_at_even_addresses),
 		TEST(more_elements_than_the_kernel_takes),
 		TEST(a_full_queue_says_so),
 		TEST(misaligned_requests_wait_for_a_buffer),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -205,17 +206,23 @@ static void messages_travel_between_adaptive_reactors(void **state)
 	ping_pong(REACTOR_ADAPTIVE);
 }
 
-/* A poller whose work is announced by an eventfd, as a kick or a completion is. */
+/*
+ * A poller whose work is announced by an eventfd, and only while it is armed: as kicks are, and the
+ * reason why arm() must look again.
+ */
 struct counter {
 	struct poller poller;
 	int fd;
 	_Atomic unsigned int work; /* given by the test */
+	_Atomic bool notify;
+	_Atomic unsigned int done;
 	unsigned int polls;
 	unsigned int arms;
 	unsigned int disarms;
-	unsigned int remove_at; /* remove itself in this poll */
-	_Atomic uint64_t done;
-	sem_t worked;
+	unsigned int remove_at; /* remove `victim` in this poll */
+	struct counter *victim;
+	bool removed;
+	unsigned int polls_at_removal;
 	struct reactor *reactor;
 	int add_rc;
 };
@@ -227,12 +234,11 @@ static unsigned int counter_poll(struct poller *poller)
 
 	c->polls++;
 	if (c->polls == c->remove_at) {
-		reactor_remove_poller(c->reactor, poller);
+		reactor_remove_poller(c->reactor, &c->victim->poller);
+		c->victim->removed = true;
+		c->victim->polls_at_removal = c->victim->polls;
 	}
-	if (work > 0) {
-		atomic_fetch_add(&c->done, work);
-		sem_post(&c->worked);
-	}
+	atomic_fetch_add(&c->done, work);
 	return work;
 }
 
@@ -241,6 +247,7 @@ static bool counter_arm(struct poller *poller)
 	struct counter *c = (struct counter *)poller;
 
 	c->arms++;
+	atomic_store(&c->notify, true);
 	return atomic_load(&c->work) == 0;
 }
 
@@ -249,6 +256,7 @@ static void counter_disarm(struct poller *poller)
 	struct counter *c = (struct counter *)poller;
 
 	c->disarms++;
+	atomic_store(&c->notify, false);
 	eventfd_drain(c->fd);
 }
 
@@ -271,7 +279,7 @@ static void remove_counter(void *arg)
 	struct counter *c = arg;
 
 	reactor_remove_wake_fd(c->reactor, c->fd);
-	if (c->remove_at == 0) {
+	if (!c->removed) {
 		reactor_remove_poller(c->reactor, &c->poller);
 	}
 }
@@ -283,7 +291,6 @@ static void counter_init(struct counter *c, struct reactor *reactor)
 	c->reactor = reactor;
 	c->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	assert_true(c->fd >= 0);
-	sem_init(&c->worked, 0, 0);
 	call_on(reactor, add_counter, c);
 	assert_int_equal(c->add_rc, 0);
 }
@@ -292,13 +299,36 @@ static void counter_done(struct counter *c)
 {
 	call_on(c->reactor, remove_counter, c);
 	fd_close(&c->fd);
-	sem_destroy(&c->worked);
 }
 
 static void give_work(struct counter *c)
 {
 	atomic_fetch_add(&c->work, 1);
-	eventfd_signal(c->fd);
+	if (atomic_load(&c->notify)) {
+		eventfd_signal(c->fd);
+	}
+}
+
+/* Spins, in order to be there a moment after it happened. */
+static void spin_until(_Atomic unsigned int *counter, unsigned int value)
+{
+	time_t end = time(NULL) + DEADLINE_SECONDS;
+
+	for (unsigned int i = 1; atomic_load(counter) != value; i++) {
+		if (i % 1024 == 0) {
+			sched_yield();
+		}
+		if (i % (1 << 20) == 0 && time(NULL) > end) {
+			fail_msg("stuck at %u of %u", atomic_load(counter), value);
+		}
+	}
+}
+
+/* A little longer each time, so that what follows hits every point of falling asleep. */
+static void linger(unsigned int i)
+{
+	for (volatile unsigned int spin = 0; spin < i % 1000; spin++) {
+	}
 }
 
 static void an_fd_wakes_a_sleeping_reactor(void **state)
@@ -309,8 +339,7 @@ static void an_fd_wakes_a_sleeping_reactor(void **state)
 	for (unsigned int i = 1; i <= 100; i++) {
 		wait_until_asleep(c.reactor, i - 1);
 		give_work(&c);
-		wait_for(&c.worked);
-		assert_int_equal(atomic_load(&c.done), i);
+		spin_until(&c.done, i);
 	}
 	counter_done(&c);
 	assert_true(c.disarms == c.arms);
@@ -318,34 +347,59 @@ static void an_fd_wakes_a_sleeping_reactor(void **state)
 }
 
 /* Work that comes at any moment of falling asleep is found, without help from later events. */
-static void no_wakeup_is_lost(enum reactor_mode mode)
+static void no_work_is_lost(enum reactor_mode mode)
 {
 	struct counter c;
-	uint64_t total = 0;
 
 	counter_init(&c, start(mode));
-	for (unsigned int i = 0; i < 20000; i++) {
-		/* A little longer each time, so that the arming is hit at every point. */
-		for (volatile unsigned int spin = 0; spin < i % 2000; spin++) {
-		}
+	for (unsigned int i = 1; i <= 50000; i++) {
+		linger(i);
 		give_work(&c);
-		wait_for(&c.worked);
-		total++;
+		spin_until(&c.done, i);
 	}
-	assert_int_equal(atomic_load(&c.done), total);
 	counter_done(&c);
 	assert_true(c.disarms == c.arms);
 	reactors_stop();
 }
 
-static void no_wakeup_is_lost_in_event_mode(void **state)
+static void no_work_is_lost_in_event_mode(void **state)
 {
-	no_wakeup_is_lost(REACTOR_EVENT);
+	no_work_is_lost(REACTOR_EVENT);
 }
 
-static void no_wakeup_is_lost_in_adaptive_mode(void **state)
+static void no_work_is_lost_in_adaptive_mode(void **state)
 {
-	no_wakeup_is_lost(REACTOR_ADAPTIVE);
+	no_work_is_lost(REACTOR_ADAPTIVE);
+}
+
+struct note {
+	struct msg msg;
+	_Atomic unsigned int n;
+	unsigned int again; /* times to post itself again */
+	struct reactor *reactor;
+};
+
+static void take_note(struct msg *msg)
+{
+	struct note *note = (struct note *)msg;
+
+	if (note->again > 0) {
+		note->again--;
+		reactor_post(note->reactor, msg);
+	}
+	atomic_fetch_add(&note->n, 1);
+}
+
+static void no_message_is_lost(void **state)
+{
+	struct note note = { .msg.fn = take_note, .reactor = start(REACTOR_EVENT) };
+
+	for (unsigned int i = 1; i <= 50000; i++) {
+		linger(i);
+		reactor_post(note.reactor, &note.msg);
+		spin_until(&note.n, i);
+	}
+	reactors_stop();
 }
 
 static void read_thread_clock(void *arg)
@@ -400,47 +454,60 @@ static void poll_mode_never_sleeps(void **state)
 	reactors_stop();
 }
 
-static void a_poller_removes_itself_while_it_is_called(void **state)
+/* Three pollers; at its next poll, one of them removes the one in the middle. */
+static void remove_while_called(bool itself)
 {
 	struct reactor *reactor = start(REACTOR_POLL);
-	struct counter before, leaving, after;
+	struct counter first, middle, last;
+	struct counter *remover = itself ? &middle : &first;
 
-	/* The last added is called first: one neighbour on each side of the one that leaves. */
-	counter_init(&after, reactor);
-	counter_init(&leaving, reactor);
-	counter_init(&before, reactor);
-	call_on(reactor, remove_counter, &leaving);
-	leaving.remove_at = leaving.polls + 1;
-	call_on(reactor, add_counter, &leaving);
-	for (int i = 0; i < 3; i++) {
-		give_work(&before);
-		wait_for(&before.worked);
-		give_work(&after);
-		wait_for(&after.worked);
+	/* The last added is called first. */
+	counter_init(&last, reactor);
+	counter_init(&middle, reactor);
+	counter_init(&first, reactor);
+	call_on(reactor, remove_counter, remover);
+	remover->victim = &middle;
+	remover->remove_at = remover->polls + 1;
+	if (itself) {
+		call_on(reactor, remove_counter, &first);
+		call_on(reactor, add_counter, &middle);
+		call_on(reactor, add_counter, &first);
+	} else {
+		call_on(reactor, add_counter, &first);
 	}
-	counter_done(&leaving);
-	assert_int_equal(leaving.polls, leaving.remove_at);
-	counter_done(&before);
-	counter_done(&after);
+	for (unsigned int i = 1; i <= 3; i++) {
+		give_work(&first);
+		spin_until(&first.done, i);
+		give_work(&last);
+		spin_until(&last.done, i);
+	}
+	counter_done(&middle);
+	assert_true(middle.removed);
+	assert_int_equal(middle.polls, middle.polls_at_removal);
+	counter_done(&first);
+	counter_done(&last);
 	reactors_stop();
 }
 
-static void bump(struct msg *msg)
+static void a_poller_removes_itself_while_it_is_called(void **state)
 {
-	atomic_fetch_add((_Atomic unsigned int *)(msg + 1), 1);
+	remove_while_called(true);
+}
+
+static void a_poller_removes_its_neighbour_while_it_is_called(void **state)
+{
+	remove_while_called(false);
 }
 
 static void messages_before_stop_are_delivered(void **state)
 {
-	struct {
-		struct msg msg;
-		_Atomic unsigned int n;
-	} note = { .msg.fn = bump };
+	for (unsigned int i = 1; i <= 100; i++) {
+		struct note note = { .msg.fn = take_note, .again = 3 };
 
-	for (unsigned int i = 1; i <= 200; i++) {
-		reactor_post(start(REACTOR_EVENT), &note.msg);
+		note.reactor = start(REACTOR_EVENT);
+		reactor_post(note.reactor, &note.msg);
 		reactors_stop();
-		assert_int_equal(atomic_load(&note.n), i);
+		assert_int_equal(atomic_load(&note.n), 4); /* those it posted itself, too */
 	}
 }
 
@@ -451,11 +518,13 @@ int main(void)
 		cmocka_unit_test(messages_travel_between_sleeping_reactors),
 		cmocka_unit_test(messages_travel_between_adaptive_reactors),
 		cmocka_unit_test(an_fd_wakes_a_sleeping_reactor),
-		cmocka_unit_test(no_wakeup_is_lost_in_event_mode),
-		cmocka_unit_test(no_wakeup_is_lost_in_adaptive_mode),
+		cmocka_unit_test(no_work_is_lost_in_event_mode),
+		cmocka_unit_test(no_work_is_lost_in_adaptive_mode),
+		cmocka_unit_test(no_message_is_lost),
 		cmocka_unit_test(an_idle_reactor_uses_no_processor_time),
 		cmocka_unit_test(poll_mode_never_sleeps),
 		cmocka_unit_test(a_poller_removes_itself_while_it_is_called),
+		cmocka_unit_test(a_poller_removes_its_neighbour_while_it_is_called),
 		cmocka_unit_test(messages_before_stop_are_delivered),
 	};
 
