@@ -42,7 +42,7 @@ lint_sources() {
 }
 lint_format() {
 	c_sources | each $bin/clang-format --dry-run -Werror
-	$bin/ruff format --check --quiet . || { echo "these need 'make format':"; $bin/ruff format --check .; return 1; }
+	$bin/ruff format --check .
 }
 lint_build() {
 	local flavour
@@ -101,6 +101,9 @@ for step in "$@"; do
 	else
 		printf 'lint: %-8s FAILED\n%s\n' "$step" "$output"
 		failed+=("$step")
+		if [ "$step" = format ]; then
+			echo "lint: 'make format' lays the sources out"
+		fi
 	fi
 done
 

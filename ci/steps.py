@@ -69,7 +69,10 @@ def run(step: Step, environment: dict[str, str]) -> Outcome:
         report.unlink(missing_ok=True)
     start = time.monotonic()
     status = subprocess.run(
-        ["make", "--no-print-directory", step.name], env=environment, stdin=subprocess.DEVNULL, check=False
+        ["make", "--no-print-directory", step.name],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        check=False,
     ).returncode
     seconds = time.monotonic() - start
     # A runner that was not reached leaves no report, which is no failure of its own.
