@@ -15,7 +15,7 @@ from vhostlab.scenario import GuestContext, guest_scenario
 PERCENTILES = (50.0, 90.0, 99.0, 99.9, 99.99)
 
 
-@guest_scenario("perf", deadline_s=1800.0)
+@guest_scenario("perf", deadline_s=1800.0, measures=True)
 async def perf(ctx: GuestContext) -> None:
     """Every cell of the matrix runs without an error and is measured.
 
@@ -93,7 +93,6 @@ async def _measure(
             params=cell.params,
             metrics=tuple(metrics),
             fio_file=fio_file,
-            replay=f"vhostlab vmtest --target {ctx.target.name} --scenario perf "
-            f"--matrix {plan.name} --cell {cell.id}",
+            replay=f"{ctx.replay} --cell {cell.id}",
         )
     )

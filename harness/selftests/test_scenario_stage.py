@@ -12,12 +12,15 @@ import pytest
 from vhostlab import images
 from vhostlab import target as targets
 from vhostlab.errors import HarnessError, MilestoneTimeout, Unavailable
+from vhostlab.paths import source_dir
 from vhostlab.process import Process
 from vhostlab.results import Better, Fragment, ScenarioResult, Status, read
 from vhostlab.scenario import CheckFailed, HostContext, Options, Scenario
 from vhostlab.scenario import stage as stages
 from vhostlab.scenario.context import Bench
 from vhostlab.scenario.progress import Follower, Progress
+
+OPTIONS = Options(matrix=source_dir() / "fio-jobs" / "matrix" / "smoke.toml")
 
 Body = Callable[[HostContext], Awaitable[None]]
 
@@ -41,7 +44,7 @@ async def nothing(ctx: HostContext) -> None:
 
 def judged(tmp_path: Path, body: Body, **changes: Any) -> ScenarioResult:
     one = scenario(body, **changes)
-    stage = stages.Stage("st", tmp_path, targets.get("vhostlab"), Progress(tmp_path))
+    stage = stages.Stage("st", tmp_path, targets.get("vhostlab"), Progress(tmp_path), OPTIONS)
     # what these bodies do needs no bench
     asyncio.run(stages.judge(one, HostContext(cast(Bench, None), one.name), stage))
     kept = read(Fragment, tmp_path / "stages" / "st.json")
@@ -135,6 +138,13 @@ def test_a_time_out_carries_the_command_that_repeats_the_scenario(tmp_path: Path
     assert done.error is not None and "vmtest --target vhostlab --scenario abc" in done.error
 
 
+def test_what_measures_is_repeated_with_its_matrix(tmp_path: Path) -> None:
+    done = judged(tmp_path, nothing, name="perf", measures=True)
+    assert done.replay == "vhostlab vmtest --target vhostlab --scenario perf --matrix smoke"
+    assert "--matrix" not in judged(tmp_path, nothing).replay
+    assert Options(tmp_path / "my.toml").matrix_name() == str(tmp_path / "my.toml")
+
+
 def carry_out(tmp_path: Path, scenarios: Sequence[Scenario], target: str) -> Fragment:
     return asyncio.run(
         stages.run(
@@ -175,7 +185,7 @@ def test_without_an_image_everything_is_unavailable(tmp_path: Path, no_image: No
 
 def shared(tmp_path: Path, boots: Callable[[list[Scenario], stages.Stage], None]) -> Fragment:
     """Runs three scenarios that share a guest, where booting and running is ``boots``."""
-    stage = stages.Stage("st", tmp_path, targets.get("vhostlab"), Progress(tmp_path))
+    stage = stages.Stage("st", tmp_path, targets.get("vhostlab"), Progress(tmp_path), OPTIONS)
     bench = Bench(
         target=targets.get("vhostlab"),
         image=cast(images.Image, None),

@@ -16,6 +16,7 @@ import dataclasses
 import enum
 import hashlib
 import json
+import shlex
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -299,9 +300,10 @@ def _lost(plan: Plan, stage: PlannedStage, done: set[str]) -> list[ScenarioResul
     ]
 
 
-def replay_scenario(name: str, target: str) -> str:
+def replay_scenario(name: str, target: str, matrix: str = "") -> str:
     """The command that runs one scenario again."""
-    return f"vhostlab vmtest --target {target} --scenario {name}"
+    words = f"vhostlab vmtest --target {target} --scenario {name}"
+    return f"{words} --matrix {shlex.quote(matrix)}" if matrix else words
 
 
 def merge(plan: Plan, fragments: Mapping[str, Fragment], seconds: float) -> Result:

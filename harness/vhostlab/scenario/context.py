@@ -19,6 +19,7 @@ from vhostlab.errors import HarnessError
 from vhostlab.guest import Guest
 from vhostlab.guestdisk import GuestDisk
 from vhostlab.images import Image
+from vhostlab.paths import source_dir
 from vhostlab.qemu import Vm
 from vhostlab.results import Better, CellResult, Check, Metric
 from vhostlab.scenario.layout import boot
@@ -42,6 +43,11 @@ class Options:
     cells: tuple[str, ...] = ()
     #: Look at one disk of each device type where all would be looked at.
     brief: bool = False
+
+    def matrix_name(self) -> str:
+        """How a person asks for the matrix: by name when it is one of the project's."""
+        ours = source_dir() / "fio-jobs" / "matrix" / self.matrix.name
+        return self.matrix.stem if self.matrix == ours else str(self.matrix)
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,8 @@ class Context:
         self.bench = bench
         self.scenario = scenario
         self.record = Record()
+        #: The command that runs this scenario again.
+        self.replay = ""
 
     def check(self, name: str, passed: bool, detail: str = "") -> bool:
         """Record a statement; return whether it holds."""

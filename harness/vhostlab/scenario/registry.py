@@ -39,6 +39,8 @@ class Scenario:
     deadline_s: float
     #: Part of a kernel message that this scenario provokes on purpose.
     kernel_messages: str
+    #: It measures the cells of the matrix, which then is part of what it is.
+    measures: bool = False
     in_guest: GuestBody | None = None
     on_host: HostBody | None = None
 
@@ -119,6 +121,7 @@ def guest_scenario(
     devices: Iterable[Literal["blk", "scsi"]] = (),
     deadline_s: float = DEFAULT_DEADLINE_S,
     kernel_messages: str = "",
+    measures: bool = False,
 ) -> Callable[[GuestBody], GuestBody]:
     """A scenario in the shared guest, which has every disk of the standard layout."""
 
@@ -131,6 +134,7 @@ def guest_scenario(
                 targets=frozenset(),
                 deadline_s=deadline_s,
                 kernel_messages=kernel_messages,
+                measures=measures,
                 in_guest=body,
             )
         )

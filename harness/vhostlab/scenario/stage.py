@@ -102,9 +102,17 @@ def counters(stage: str, stats: Mapping[str, Any] | None) -> tuple[QueueCounters
 class Stage:
     """One stage of a run, and what it has found out so far."""
 
-    def __init__(self, name: str, run_dir: Path, target: type[Target], progress: Progress) -> None:
+    def __init__(
+        self,
+        name: str,
+        run_dir: Path,
+        target: type[Target],
+        progress: Progress,
+        options: Options,
+    ) -> None:
         self.name = name
         self.target = target
+        self.options = options
         self.fragment = Fragment(stage=name)
         self._run_dir = run_dir
         self.progress = progress
@@ -115,6 +123,11 @@ class Stage:
         files = sorted(str(p.relative_to(self._run_dir)) for p in logs if p.is_file())
         self.fragment = dataclasses.replace(self.fragment, logs=tuple(files), **changes)
         write(self.fragment, self._run_dir / "stages" / f"{self.name}.json")
+
+    def replay(self, scenario: Scenario) -> str:
+        """The command that runs a scenario again."""
+        matrix = self.options.matrix_name() if scenario.measures else ""
+        return replay_scenario(scenario.name, self.target.name, matrix)
 
     def ended(
         self,
@@ -131,7 +144,7 @@ class Stage:
             stage=self.name,
             status=status,
             seconds=round(seconds, 3),
-            replay=replay_scenario(scenario.name, self.target.name),
+            replay=self.replay(scenario),
             skip_reason=reason if status is Status.SKIP else None,
             error=reason if status not in (Status.PASS, Status.SKIP) else None,
             checks=tuple(record.checks),
@@ -233,7 +246,8 @@ def _verdict(record: Record) -> tuple[Status, str | None]:
 async def judge(scenario: Scenario, ctx: GuestContext | HostContext, stage: Stage) -> Status:
     """Run one scenario and record how it ended."""
     stage.progress.emit("started", scenario=scenario.name, summary=scenario.summary)
-    REPLAY.set(replay_scenario(scenario.name, stage.target.name))
+    ctx.replay = stage.replay(scenario)
+    REPLAY.set(ctx.replay)
     began = time.monotonic()
     reason: str | None
     try:
@@ -317,7 +331,7 @@ async def run(
 ) -> Fragment:
     """Carry out a stage and return its fragment, which is also in the run's directory."""
     target = targets.get(target_name)
-    stage = Stage(name, run_dir, target, progress)
+    stage = Stage(name, run_dir, target, progress, options)
     stage.update()
     wanted = []
     for scenario in scenarios:
@@ -328,7 +342,7 @@ async def run(
     if not wanted:
         return stage.fragment
     try:
-        await _run_wanted(wanted, stage, options, run_dir, progress)
+        await _run_wanted(wanted, stage, run_dir, progress)
     except HarnessError as error:
         status = Status.UNAVAILABLE if isinstance(error, Unavailable) else Status.ERROR
         done = {s.name for s in stage.fragment.scenarios}
@@ -339,7 +353,7 @@ async def run(
 
 
 async def _run_wanted(
-    wanted: Sequence[Scenario], stage: Stage, options: Options, run_dir: Path, progress: Progress
+    wanted: Sequence[Scenario], stage: Stage, run_dir: Path, progress: Progress
 ) -> None:
     image = await images.build()
     accel = await host.accelerator(image)
@@ -352,7 +366,7 @@ async def _run_wanted(
             target=stage.target,
             image=image,
             accel=accel,
-            options=options,
+            options=stage.options,
             run_dir=run_dir,
             stage=stage.name,
             scratch=Path(scratch),
