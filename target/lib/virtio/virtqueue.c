@@ -337,12 +337,12 @@ bool virtq_arm(struct virtq *vq)
 	if (virtq_is_broken(vq)) {
 		return true;
 	}
-	vq->polled = false;
-	if (!split_arm(vq)) {
-		/* Requests that wait for a slot can only go on after a completion, which wakes us. */
-		return vq->starved;
+	if (vq->kick_fd < 0) {
+		return false; /* kicks would go nowhere: the ring can only be polled */
 	}
-	return vq->kick_fd >= 0;
+	vq->polled = false;
+	/* Requests that wait for a slot can only go on after a completion, which wakes us. */
+	return split_arm(vq) || vq->starved;
 }
 
 /*
