@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/checked.h"
-#include "base/fd.h"
+#include "base/notify.h"
 #include "env/env.h"
 #include "virtio/ring.h"
 
@@ -317,7 +317,7 @@ unsigned int virtq_commit(struct virtq *vq)
 	call = split_publish(vq);
 	staged_clear(vq);
 	if (call && vq->call_fd >= 0) {
-		eventfd_signal(vq->call_fd);
+		notify_eventfd(vq->call_fd);
 		virtq_count(&vq->stats.calls, 1);
 	} else {
 		virtq_count(&vq->stats.suppressed_calls, 1);
@@ -382,7 +382,7 @@ void virtq_set_call_fd(struct virtq *vq, int call_fd)
 {
 	vq->call_fd = call_fd;
 	if (call_fd >= 0) {
-		eventfd_signal(call_fd);
+		notify_eventfd(call_fd);
 	}
 }
 
@@ -396,7 +396,7 @@ void virtq_break(struct virtq *vq, const char *reason)
 	__atomic_store_n(&vq->broken, reason, __ATOMIC_RELAXED);
 	virtq_count(&vq->stats.malformed, 1);
 	if (vq->err_fd >= 0) {
-		eventfd_signal(vq->err_fd);
+		notify_eventfd(vq->err_fd);
 	}
 }
 

@@ -160,6 +160,20 @@ def test_call_that_nobody_takes(ready: FrontEnd, ring: SplitRing) -> None:
     os.close(full)
 
 
+def test_call_that_would_block(ready: FrontEnd, ring: SplitRing, bystander: Blk) -> None:
+    """A front-end makes its eventfd blocking again and fills it: only it has the damage."""
+    Blk(ring).write(0, PATTERN)
+    os.eventfd_write(ring.call_fd, 2**64 - 2)
+    os.set_blocking(ring.call_fd, True)
+    disk = Blk(ring)
+    for sector in range(10):
+        disk.submit(BLK_T_OUT, sector, 512, True)
+        until("the request is done", lambda: ring.used_count() > 0)
+        ring.used_idx += 1
+        assert bystander.flush() == 0
+    os.set_blocking(ring.call_fd, False)
+
+
 def test_without_call(ready: FrontEnd, ring: SplitRing) -> None:
     assert ready.acknowledged(u64(Request.SET_VRING_CALL, wire.NO_FD)) == 0
     Blk(ring).submit(BLK_T_OUT, 0, 512, True)
