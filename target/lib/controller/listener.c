@@ -17,6 +17,8 @@
 
 /* One front-end is served at a time; a few more may wait for a busy one to go. */
 #define BACKLOG 16
+/* How long to wait for descriptors or memory to become free. */
+#define RETRY_MS 100
 
 int listener_path(const char *dir, const char *name, char **ret_path, const char **ret_why)
 {
@@ -151,6 +153,11 @@ static int take_over(struct listener *listener, int fd, const char *name, const 
 	return fd_set_nonblock(fd);
 }
 
+static void accept_again(void *arg)
+{
+	listener_pause(arg, false);
+}
+
 static void connection_waits(void *arg, uint32_t events)
 {
 	struct listener *listener = arg;
@@ -169,6 +176,9 @@ int listener_open(struct listener *listener, struct loop *loop, const char *path
 	if (r == 0) {
 		r = loop_watch(loop, listener->fd, EPOLLIN, connection_waits, listener,
 			       &listener->watch);
+		if (r == 0) {
+			r = loop_timer_new(loop, accept_again, listener, &listener->retry);
+		}
 		if (r < 0) {
 			*ret_why = why("cannot watch %s: %s", path, strerror(-r));
 		}
@@ -182,8 +192,14 @@ int listener_open(struct listener *listener, struct loop *loop, const char *path
 int listener_accept(struct listener *listener)
 {
 	int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int r = fd < 0 ? -errno : fd;
 
-	return fd < 0 ? -errno : fd;
+	if (r == -EMFILE || r == -ENFILE || r == -ENOBUFS || r == -ENOMEM) {
+		/* The connection stays in the backlog and would be reported again at once. */
+		listener_pause(listener, true);
+		loop_timer_set(listener->retry, RETRY_MS);
+	}
+	return r;
 }
 
 void listener_pause(struct listener *listener, bool paused)
@@ -199,6 +215,8 @@ void listener_close(struct listener *listener)
 
 	loop_unwatch(listener->watch);
 	listener->watch = NULL;
+	loop_timer_free(listener->retry);
+	listener->retry = NULL;
 	if (listener->path != NULL) {
 		if (lstat(listener->path, &st) == 0 && st.st_dev == listener->dev &&
 		    st.st_ino == listener->ino) {

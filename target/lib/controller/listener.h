@@ -16,6 +16,7 @@ struct listener {
 	char *path; /* NULL: the socket was handed in, its file is not ours */
 	int fd;
 	struct loop_watch *watch;
+	struct loop_timer *retry;
 	dev_t dev; /* identity of our socket file: somebody else's is not unlinked */
 	ino_t ino;
 	void (*ready)(void *arg);
@@ -28,14 +29,16 @@ struct listener {
 int listener_path(const char *dir, const char *name, char **ret_path, const char **ret_why);
 
 /*
- * Binds and listens at path; its file has the mode at all times. A socket file that nobody listens on is replaced;
- * -EADDRINUSE: a process listens there; -EEXIST: it is not a socket; or errno of the system call.
+ * Binds and listens at path; its file has the mode at all times. A socket file that nobody listens on
+ * is replaced; -EADDRINUSE: a process listens there; -EEXIST: it is not a socket; or errno of the
+ * system call.
  * ready() is called whenever a connection waits. fd >= 0: a listening socket to take over (path then
  * only names it). On failure nothing is left behind and fd is closed.
  */
 int listener_open(struct listener *listener, struct loop *loop, const char *path, int fd,
 		  mode_t mode, void (*ready)(void *arg), void *arg, const char **ret_why);
-/* The waiting connection as a non-blocking fd, or a negative errno (-EAGAIN: none). */
+/* The waiting connection as a non-blocking fd, or a negative errno (-EAGAIN: none). When descriptors or
+ * memory have run out, ready() comes again after a while. */
 int listener_accept(struct listener *listener);
 /* While paused, connections wait in the backlog. */
 void listener_pause(struct listener *listener, bool paused);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -140,6 +141,37 @@ static void paused_leaves_connections_waiting(void **state)
 	close(client);
 }
 
+/* Without free descriptors a connection waits, and does not keep the loop busy. */
+static void waits_for_descriptors(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit limit;
+	struct rlimit none;
+	int client;
+	int fd;
+
+	assert_int_equal(open_here(f), 0);
+	client = connect_to(f->path);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = limit;
+	none.rlim_cur = 3;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(loop_run_once(f->loop, 1000), 0);
+	assert_int_equal(f->ready, 1);
+	fd = listener_accept(&f->listener);
+	assert_int_equal(loop_run_once(f->loop, 0), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(fd, -EMFILE);
+	assert_int_equal(f->ready, 1);
+	while (f->ready == 1) {
+		assert_int_equal(loop_run_once(f->loop, 1000), 0);
+	}
+	fd = listener_accept(&f->listener);
+	assert_true(fd >= 0);
+	close(fd);
+	close(client);
+}
+
 static void stale_socket_is_replaced(void **state)
 {
 	struct fixture *f = *state;
@@ -242,6 +274,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(paths_are_joined, setup, teardown),
 		cmocka_unit_test_setup_teardown(listens_with_mode_0660, setup, teardown),
 		cmocka_unit_test_setup_teardown(paused_leaves_connections_waiting, setup, teardown),
+		cmocka_unit_test_setup_teardown(waits_for_descriptors, setup, teardown),
 		cmocka_unit_test_setup_teardown(stale_socket_is_replaced, setup, teardown),
 		cmocka_unit_test_setup_teardown(live_socket_is_left_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(other_files_are_left_alone, setup, teardown),

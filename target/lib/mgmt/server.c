@@ -23,8 +23,6 @@
 #define MAX_PENDING_BYTES (256u << 10)
 /* People and scripts; when there are more, the one that was silent longest has to go. */
 #define MAX_CLIENTS 32
-/* How long to leave connections alone that cannot be accepted. */
-#define RETRY_MS    100
 #define SOCKET_MODE 0600 /* whoever may connect may do everything */
 
 struct buffer {
@@ -51,7 +49,6 @@ struct mgmt {
 	void (*shutdown)(void *arg);
 	void *arg;
 	struct listener listener;
-	struct loop_timer *retry;
 	unsigned int client_n;
 	TAILQ_HEAD(client_list, client) clients; /* the one that spoke last is last */
 };
@@ -239,13 +236,6 @@ static void client_ready(void *arg, uint32_t events)
 	}
 }
 
-static void accept_again(void *arg)
-{
-	struct mgmt *mgmt = arg;
-
-	listener_pause(&mgmt->listener, false);
-}
-
 static void client_waits(void *arg)
 {
 	struct mgmt *mgmt = arg;
@@ -253,11 +243,6 @@ static void client_waits(void *arg)
 	int fd = listener_accept(&mgmt->listener);
 
 	if (fd < 0) {
-		/* Out of descriptors, most likely: the connection would be reported again at once. */
-		if (fd != -EAGAIN) {
-			listener_pause(&mgmt->listener, true);
-			loop_timer_set(mgmt->retry, RETRY_MS);
-		}
 		return;
 	}
 	client = calloc(1, sizeof(*client));
@@ -294,11 +279,6 @@ int mgmt_new(const struct mgmt_options *opts, struct mgmt **ret_mgmt, const char
 	mgmt->rpc.target = opts->target;
 	mgmt->shutdown = opts->shutdown;
 	mgmt->arg = opts->arg;
-	r = loop_timer_new(opts->loop, accept_again, mgmt, &mgmt->retry);
-	if (r < 0) {
-		*ret_why = why("management: %s", strerror(-r));
-		return r;
-	}
 	r = listener_path(NULL, opts->path, &path, ret_why);
 	if (r == 0) {
 		r = listener_open(&mgmt->listener, opts->loop, path, -1, SOCKET_MODE, client_waits,
@@ -323,6 +303,5 @@ void mgmt_free(struct mgmt *mgmt)
 		client_free(client);
 	}
 	listener_close(&mgmt->listener);
-	loop_timer_free(mgmt->retry);
 	free(mgmt);
 }
