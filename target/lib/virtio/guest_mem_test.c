@@ -18,6 +18,10 @@
 #include "virtio/guest_mem.h"
 #include "virtio/mem_fault.h"
 
+#ifndef MFD_HUGE_2MB
+#define MFD_HUGE_2MB (21u << 26)
+#endif
+
 #define PAGE UINT64_C(4096)
 #define GPA  UINT64_C(0x100000)
 #define UVA  UINT64_C(0x7f0000000000)
@@ -304,6 +308,42 @@ static void test_references(void **state)
 	guest_mem_unref(NULL);
 }
 
+/*
+ * Hugepages are mapped and given back as whole pages, wherever in one a region begins. When there are none
+ * free, the first touch is a SIGBUS, which a queue must survive too.
+ */
+static void test_hugepages(void **state)
+{
+	const uint64_t huge = 2 << 20;
+	int fd = memfd_create("guest_mem_test", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+	struct guest_mem_region r = { .gpa = GPA, .size = 2 * PAGE, .uva = UVA, .fd = fd };
+	struct guest_mem *mem;
+	struct iovec iov;
+	unsigned int n = 0;
+	void *page;
+
+	if (fd < 0) {
+		print_message("skipped: no hugepages of 2 MiB in this kernel: %s\n",
+			      strerror(errno));
+		skip();
+	}
+	assert_int_equal(ftruncate(fd, (off_t)(2 * huge)), 0);
+	r.fd_offset = huge - PAGE; /* over the border of two hugepages */
+	assert_int_equal(guest_mem_install_sigbus_handler(), 0);
+	assert_int_equal(guest_mem_new(&r, 1, &mem), 0);
+	assert_int_equal(guest_mem_translate(mem, GPA, 2 * PAGE, &iov, 1, &n), 0);
+	assert_int_equal((uintptr_t)iov.iov_base % huge, huge - PAGE);
+	memset(iov.iov_base, 7, iov.iov_len);
+	assert_int_equal(((uint8_t *)iov.iov_base)[2 * PAGE - 1], 7);
+	page = (uint8_t *)iov.iov_base - (huge - PAGE);
+	assert_int_equal(msync(page, PAGE, MS_ASYNC), 0);
+	guest_mem_unref(mem);
+	/* Nothing of it is mapped any more. */
+	assert_int_equal(msync(page, PAGE, MS_ASYNC), -1);
+	assert_int_equal(msync((uint8_t *)page + 2 * huge - PAGE, PAGE, MS_ASYNC), -1);
+	close(fd);
+}
+
 /* ---- SIGBUS ---- */
 
 static void test_file_cut_short(void **state)
@@ -388,15 +428,11 @@ static void test_fault_table_is_bounded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_layouts),
-		cmocka_unit_test(test_region_limit),
-		cmocka_unit_test(test_translate),
-		cmocka_unit_test(test_translate_appends),
-		cmocka_unit_test(test_ring_ptr),
-		cmocka_unit_test(test_references),
-		cmocka_unit_test(test_file_cut_short),
-		cmocka_unit_test(test_other_sigbus),
-		cmocka_unit_test(test_fault_table_is_bounded),
+		cmocka_unit_test(test_layouts),	     cmocka_unit_test(test_region_limit),
+		cmocka_unit_test(test_translate),    cmocka_unit_test(test_translate_appends),
+		cmocka_unit_test(test_ring_ptr),     cmocka_unit_test(test_references),
+		cmocka_unit_test(test_hugepages),    cmocka_unit_test(test_file_cut_short),
+		cmocka_unit_test(test_other_sigbus), cmocka_unit_test(test_fault_table_is_bounded),
 	};
 
 	return cmocka_run_group_tests_name("virtio.guest_mem", tests, NULL, NULL);
