@@ -3,7 +3,7 @@
  * Concepts: the machine underneath: cores, memory that devices may reach, and ticks. Two
  * implementations: dpdk.c (the daemon; the only place that includes rte_*.h) and posix.c (unit
  * tests, fuzzers, valgrind). Threads: env_init, env_done and the core functions belong to the main
- * thread; memory and ticks may be used by any.
+ * thread; between the two, memory and ticks may be used by any.
  */
 #ifndef VHT_ENV_ENV_H
 #define VHT_ENV_ENV_H
