@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* How a load comes to be and ends. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "load_private.h"
+#include "vhost_frontend/frontend_raw.h"
+
+/* Rings, frames and the rounding of each allocation. */
+#define MEMORY_SLACK (1u << 20)
+#define PER_SLOT     1024
+#define PAGE	     4096u
+/* Header, data, status. */
+#define SEGMENTS 3
+
+static unsigned int power_of_two(unsigned int n)
+{
+	unsigned int p = 2;
+
+	while (p < n) {
+		p *= 2;
+	}
+	return p;
+}
+
+static int set_up_lane(struct load *load, struct load_lane *lane)
+{
+	const struct load_config *config = &load->config;
+	struct vfe_blk_frame *frames = vfe_blk_frames(load->memory, config->depth);
+	size_t stride = (config->block + PAGE - 1) / PAGE * PAGE;
+	uint8_t *data = vfe_memory_alloc(load->memory, stride * config->depth, PAGE);
+	uint64_t gpa;
+	unsigned int i;
+
+	lane->slots = calloc(config->depth, sizeof(*lane->slots));
+	lane->idle = calloc(config->depth, sizeof(struct load_slot *));
+	if (frames == NULL || data == NULL || lane->slots == NULL || lane->idle == NULL) {
+		return -ENOMEM;
+	}
+	gpa = vfe_memory_gpa(load->memory, data);
+	for (i = 0; i < config->depth; i++) {
+		lane->slots[i].blk = &frames[i];
+		lane->slots[i].data = gpa + i * stride;
+		lane->idle[i] = &lane->slots[i];
+	}
+	lane->idle_n = config->depth;
+	return 0;
+}
+
+static int set_up_queue(struct load *load, unsigned int index)
+{
+	const struct load_config *config = &load->config;
+	struct vfe_queue_options options = {
+		.size = config->queue_size,
+		.segments = SEGMENTS,
+		.indirect = config->indirect,
+	};
+	int r;
+
+	if (options.size == 0) {
+		options.size = power_of_two(config->depth * (config->indirect ? 1 : SEGMENTS));
+	}
+	r = vfe_queue_new(load->session, index, &options, &load->queues[index]);
+	if (r < 0) {
+		return r;
+	}
+	load->lanes[index].queue = load->queues[index];
+	if (vfe_queue_room(load->queues[index], SEGMENTS) < config->depth) {
+		load->why = "the queue is too small for the depth";
+		return -EINVAL;
+	}
+	return set_up_lane(load, &load->lanes[index]);
+}
+
+static int set_up_lanes(struct load *load, bool start)
+{
+	unsigned int n = load->config.queues;
+	unsigned int i;
+	int r;
+
+	load->queues = calloc(n, sizeof(struct vfe_queue *));
+	load->lanes = calloc(n, sizeof(*load->lanes));
+	if (load->queues == NULL || load->lanes == NULL) {
+		return -ENOMEM;
+	}
+	for (i = 0; i < n; i++) {
+		load->lane_n = i + 1;
+		r = set_up_queue(load, i);
+		if (r < 0) {
+			return r;
+		}
+		if (!start) {
+			vfe_raw_queue_ready(load->queues[i]);
+			continue;
+		}
+		r = vfe_queue_start(load->queues[i]);
+		if (r < 0) {
+			return r;
+		}
+	}
+	return 0;
+}
+
+static int learn_disk(struct load *load)
+{
+	struct vfe_blk_info info;
+	int r = vfe_blk_info(load->session, &info);
+
+	if (r < 0) {
+		return r;
+	}
+	load->capacity = info.capacity;
+	if (load->config.block % info.block_size != 0) {
+		load->why = "the block size is not a multiple of the disk's";
+		return -EINVAL;
+	}
+	if (load->config.read_percent < 100 && info.read_only) {
+		load->why = "the disk is read-only";
+		return -EROFS;
+	}
+	if (load->config.block > info.size_max) {
+		load->why = "the block size is above the disk's size_max";
+		return -EINVAL;
+	}
+	if (load->config.queues > info.queues) {
+		load->why = "the disk has fewer queues";
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int use_span(struct load *load)
+{
+	uint64_t span = load->config.span;
+
+	span = span == 0 || span > load->capacity ? load->capacity : span;
+	load->blocks = span / load->config.block;
+	if (load->blocks == 0) {
+		load->why = "the disk is smaller than one block";
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int share_memory(struct load *load)
+{
+	const struct load_config *config = &load->config;
+	size_t per_slot = (config->block + PAGE - 1) / PAGE * PAGE + PER_SLOT;
+	const struct vfe_memory_options options = {
+		.size = per_slot * config->depth * config->queues +
+			(size_t)MEMORY_SLACK * config->queues,
+		.huge_page = config->huge_page,
+	};
+	int r = vfe_memory_new(&options, &load->memory);
+
+	if (r < 0) {
+		load->why = config->huge_page != 0 ? "no huge pages for the shared memory" :
+						     "no shared memory";
+	}
+	return r;
+}
+
+static int open_steps(struct load *load, const char *path)
+{
+	const struct load_config *config = &load->config;
+	const struct vfe_wish wish = {
+		.device = config->scsi ? VFE_SCSI : VFE_BLK,
+		.without = config->no_event_idx ? VFE_F_EVENT_IDX : 0,
+		.packed = config->packed,
+	};
+	int r = share_memory(load);
+
+	if (r == 0) {
+		r = vfe_connect(path, config->timeout_ms, &load->session);
+		load->why = r < 0 ? "cannot connect" : load->why;
+	}
+	if (r == 0) {
+		r = vfe_negotiate(load->session, &wish);
+	}
+	if (r == 0) {
+		r = learn_disk(load);
+	}
+	if (r == 0) {
+		r = use_span(load);
+	}
+	if (r == 0) {
+		r = vfe_share(load->session, load->memory);
+	}
+	return r == 0 ? set_up_lanes(load, true) : r;
+}
+
+static struct load *load_new(const struct load_config *config)
+{
+	struct load *load = calloc(1, sizeof(*load));
+
+	if (load != NULL) {
+		load->config = *config;
+		load->random = config->seed;
+		load->block_sectors = config->block / VFE_SECTOR;
+		if (load->config.batch > LOAD_BATCH_MAX) {
+			load->config.batch = LOAD_BATCH_MAX;
+		}
+	}
+	return load;
+}
+
+int load_open(const struct load_config *config, const char *path, struct load **ret_load,
+	      char *ret_why, size_t why_len)
+{
+	struct load *load = load_new(config);
+	int r;
+
+	if (load == NULL) {
+		return -ENOMEM;
+	}
+	r = open_steps(load, path);
+	if (r < 0) {
+		snprintf(ret_why, why_len, "%s", load_why(load));
+		load_close(load);
+		return r;
+	}
+	*ret_load = load;
+	return 0;
+}
+
+int load_open_mirror(const struct load_config *config, struct load **ret_load)
+{
+	struct load *load = load_new(config);
+	uint64_t features = VFE_F_VERSION_1 | VFE_F_INDIRECT_DESC | VFE_F_EVENT_IDX;
+	int r;
+
+	if (load == NULL) {
+		return -ENOMEM;
+	}
+	load->capacity = 1ull << 30;
+	r = use_span(load);
+	if (r == 0) {
+		r = share_memory(load);
+	}
+	if (r == 0) {
+		r = vfe_raw_session_new(features, load->memory, &load->session);
+	}
+	if (r == 0) {
+		r = set_up_lanes(load, false);
+	}
+	if (r < 0) {
+		load_close(load);
+		return r;
+	}
+	*ret_load = load;
+	return 0;
+}
+
+const char *load_why(const struct load *load)
+{
+	if (load->why != NULL) {
+		return load->why;
+	}
+	return load->session != NULL ? vfe_why(load->session) : "";
+}
+
+uint64_t load_capacity(const struct load *load)
+{
+	return load->capacity;
+}
+
+pid_t load_peer(const struct load *load)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(vfe_socket(load->session), SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0) {
+		return 0;
+	}
+	return peer.pid;
+}
+
+bool load_is_packed(const struct load *load)
+{
+	return (vfe_features(load->session) & VFE_F_RING_PACKED) != 0;
+}
+
+bool load_has_event_idx(const struct load *load)
+{
+	return (vfe_features(load->session) & VFE_F_EVENT_IDX) != 0;
+}
+
+void load_close(struct load *load)
+{
+	unsigned int i;
+
+	if (load == NULL) {
+		return;
+	}
+	for (i = 0; i < load->lane_n; i++) {
+		if (load->queues[i] != NULL && vfe_socket(load->session) >= 0) {
+			(void)vfe_queue_stop(load->queues[i]);
+		}
+		vfe_queue_free(load->queues[i]);
+		free(load->lanes[i].slots);
+		free(load->lanes[i].idle);
+	}
+	free(load->queues);
+	free(load->lanes);
+	vfe_close(load->session);
+	vfe_memory_free(load->memory);
+	free(load);
+}

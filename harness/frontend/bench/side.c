@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "side.h"
+
+#include <stdio.h>
+#include <string.h>
+
+int side_open(struct side *side, const struct target *target)
+{
+	char why[1024] = "";
+	int r;
+
+	*side = (struct side){ .target = target };
+	if (target->spawned) {
+		r = spawn_start(&target->spawn, target->name, &side->spawned, why, sizeof(why));
+		if (r < 0) {
+			fprintf(stderr, "vhost-bench: %s: %s\n", target->name, why);
+			return r;
+		}
+	}
+	r = load_open(&target->load,
+		      side->spawned != NULL ? spawn_socket(side->spawned) : target->name,
+		      &side->load, why, sizeof(why));
+	if (r < 0) {
+		fprintf(stderr, "vhost-bench: %s: %s (%s)\n", target->name, why, strerror(-r));
+		(void)side_close(side);
+		return r;
+	}
+	side->pid = side->spawned != NULL ? spawn_pid(side->spawned) : load_peer(side->load);
+	return 0;
+}
+
+int side_run(struct side *side, double seconds, struct histogram *latency,
+	     struct load_result *ret_result)
+{
+	int r = load_run(side->load, (uint64_t)(seconds * 1e9), latency, ret_result);
+
+	if (r < 0) {
+		fprintf(stderr, "vhost-bench: %s: %s (%s)\n", side->target->name,
+			load_why(side->load), strerror(-r));
+	}
+	return r;
+}
+
+int side_close(struct side *side)
+{
+	int r;
+
+	load_close(side->load);
+	side->load = NULL;
+	r = spawn_stop(side->spawned);
+	side->spawned = NULL;
+	if (r < 0) {
+		fprintf(stderr, "vhost-bench: %s: the target did not end well\n",
+			side->target->name);
+	}
+	return r;
+}
