@@ -84,10 +84,12 @@ struct bdev_ops {
 	int (*submit)(struct bdev_channel *channel, struct bdev_io *io);
 	/* Ring the bell for everything submitted in this round. NULL: nothing to do. */
 	void (*commit)(struct bdev_channel *channel);
-	/* Completes what is ready, calls io->done for each, returns how many. */
+	/* Completes what is ready, calls io->done for each, returns how many. One call takes a bounded
+	 * time, whatever was submitted: other disks share the reactor. Returns at least 1 when it has
+	 * done a part of its work and goes on in the next call. */
 	unsigned int (*poll)(struct bdev_channel *channel);
-	/* An fd that is readable when poll has something to complete; -1 when poll always completes
-	 * everything that was submitted. NULL: -1. The reactor drains it (eventfd). */
+	/* An fd that is readable when poll has something to complete; -1 when poll never waits for
+	 * anything but its next call. NULL: -1. The reactor drains it (eventfd). */
 	int (*event_fd)(struct bdev_channel *channel);
 };
 
@@ -166,9 +168,10 @@ struct bdev_channels {
 int bdev_channels_get(struct bdev_channels *channels, struct bdev *bdev,
 		      struct bdev_channel **ret_channel);
 void bdev_channels_put(struct bdev_channels *channels, struct bdev_channel *channel);
-/* commit, then poll, every channel. Returns the number of completions. */
+/* commit, then poll, every channel. Returns the number of completions, or 1 if there were none but
+ * some channel goes on in the next call: 0 means that there is nothing to do before an event. */
 unsigned int bdev_channels_poll(struct bdev_channels *channels);
-/* The fd to sleep on, or -1 when the channel never completes later than in the next poll. */
+/* The fd to sleep on, or -1 when the channel waits for nothing but its next poll. */
 int bdev_channel_event_fd(struct bdev_channel *channel);
 
 /* ---- the data path: on the channel's reactor ---- */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The malloc bdev: a ramdisk. A request is one copy, made when the channel is polled. */
+/*
+ * The malloc bdev: a ramdisk. A request is a copy, made when the channel is polled, a bounded part of it
+ * in each poll: other guests' disks share the reactor.
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,11 +16,19 @@
 #include "bdev/driver.h"
 #include "env/env.h"
 
-/*
- * Discard and write-zeroes run on the reactor, between the requests of other guests: this is about
- * three milliseconds of memset.
- */
 #define MAX_DISCARD (UINT64_C(16) << 20)
+/*
+ * What one poll does at most, in bytes: some 0.2 ms of copying. A guest can have thousands of requests
+ * of 64 MiB under way, and whoever shares its reactor would wait seconds for all of them. Requests and
+ * their iovecs cost time, too, so each counts as some bytes more; pages that are given back cost less
+ * than what they hold.
+ */
+#define POLL_BYTES	 (UINT64_C(1) << 20)
+#define REQUEST_BYTES	 512
+#define IOVEC_BYTES	 64
+#define RELEASE_DISCOUNT 16
+/* The tail of what a poll may do is not worth a smaller copy than this. */
+#define MIN_COPY UINT64_C(4096)
 /* Below this, clearing is cheaper than a system call and the page faults that follow it. */
 #define MIN_RELEASE ((size_t)64 << 10)
 
@@ -49,10 +60,21 @@ static void malloc_channel_close(struct bdev_channel *channel)
 	free(channel);
 }
 
+/* How far a request has come; lives in bdev_io.driver. */
+struct malloc_progress {
+	uint64_t done; /* bytes */
+};
+
+static struct malloc_progress *progress_of(struct bdev_io *io)
+{
+	return (struct malloc_progress *)(void *)io->driver;
+}
+
 static int malloc_submit(struct bdev_channel *base, struct bdev_io *io)
 {
 	struct malloc_channel *channel = (struct malloc_channel *)base;
 
+	progress_of(io)->done = 0;
 	STAILQ_INSERT_TAIL(&channel->submitted, io, link);
 	return 0;
 }
@@ -75,36 +97,62 @@ static void release(const struct malloc_bdev *m, uint8_t *start, size_t len)
 	memset(start + head + pages, 0, len - head - pages);
 }
 
-static int carry_out(const struct malloc_bdev *m, const struct bdev_io *io)
+static void spend(uint64_t *budget, uint64_t bytes)
 {
-	int rc = bdev_check_io(&m->bdev, io);
-	uint8_t *start;
+	*budget -= bytes < *budget ? bytes : *budget;
+}
 
-	if (rc != 0 || io->op == BDEV_FLUSH) {
-		return rc; /* memory is as stable as it will ever be */
-	}
-	start = m->memory + io->offset;
+static bool is_release(const struct bdev_io *io)
+{
+	return io->op == BDEV_DISCARD ||
+	       (io->op == BDEV_WRITE_ZEROES && (io->flags & BDEV_IO_MAY_UNMAP) != 0);
+}
+
+/* The next `len` bytes of a request that was checked. */
+static void copy_piece(const struct malloc_bdev *m, const struct bdev_io *io, uint64_t done,
+		       uint64_t len)
+{
+	uint8_t *start = m->memory + io->offset + done;
+
 	switch (io->op) {
 	case BDEV_READ:
-		iov_scatter(io->iov, io->iov_n, 0, start, io->len);
+		iov_scatter(io->iov, io->iov_n, done, start, len);
 		break;
 	case BDEV_WRITE:
-		iov_gather(io->iov, io->iov_n, 0, start, io->len);
+		iov_gather(io->iov, io->iov_n, done, start, len);
 		break;
-	case BDEV_DISCARD:
-		release(m, start, io->len);
-		break;
-	case BDEV_WRITE_ZEROES:
-		if ((io->flags & BDEV_IO_MAY_UNMAP) != 0) {
-			release(m, start, io->len);
-		} else {
-			memset(start, 0, io->len);
-		}
-		break;
-	case BDEV_FLUSH:
+	default: /* BDEV_WRITE_ZEROES */
+		memset(start, 0, len);
 		break;
 	}
-	return 0;
+}
+
+/* Goes on with a request as far as *budget lasts. False: something is left of it. */
+static bool carry_out(const struct malloc_bdev *m, struct bdev_io *io, uint64_t *budget)
+{
+	struct malloc_progress *progress = progress_of(io);
+	uint64_t len = *budget > MIN_COPY ? *budget : MIN_COPY;
+
+	spend(budget, REQUEST_BYTES);
+	if (progress->done == 0) {
+		io->status = bdev_check_io(&m->bdev, io);
+		/* Memory is as stable as it will ever be: there is nothing to flush. */
+		if (io->status != 0 || io->op == BDEV_FLUSH) {
+			return true;
+		}
+	}
+	if (is_release(io)) {
+		release(m, m->memory + io->offset, io->len);
+		spend(budget, io->len / RELEASE_DISCOUNT);
+		return true;
+	}
+	if (len > io->len - progress->done) {
+		len = io->len - progress->done;
+	}
+	copy_piece(m, io, progress->done, len);
+	progress->done += len;
+	spend(budget, len + (uint64_t)io->iov_n * IOVEC_BYTES);
+	return progress->done == io->len;
 }
 
 static unsigned int malloc_poll(struct bdev_channel *base)
@@ -112,17 +160,28 @@ static unsigned int malloc_poll(struct bdev_channel *base)
 	const struct malloc_bdev *m = (const struct malloc_bdev *)base->bdev;
 	struct malloc_channel *channel = (struct malloc_channel *)base;
 	struct bdev_io_list batch = STAILQ_HEAD_INITIALIZER(batch);
+	uint64_t budget = POLL_BYTES;
 	unsigned int completed = 0;
 	struct bdev_io *io;
 
 	/* What done() submits belongs to the next round. */
 	STAILQ_CONCAT(&batch, &channel->submitted);
-	while ((io = STAILQ_FIRST(&batch)) != NULL) {
+	while (budget > 0 && (io = STAILQ_FIRST(&batch)) != NULL) {
+		if (!carry_out(m, io, &budget)) {
+			break;
+		}
 		STAILQ_REMOVE_HEAD(&batch, link);
-		bdev_complete(io, carry_out(m, io));
+		bdev_complete(io, io->status);
 		completed++;
 	}
-	return completed;
+	if (STAILQ_EMPTY(&batch)) {
+		return completed;
+	}
+	/* The rest comes first in the next round. There is no event that would wake the reactor for it,
+	 * so it must not look as if nothing had been done. */
+	STAILQ_CONCAT(&batch, &channel->submitted);
+	STAILQ_CONCAT(&channel->submitted, &batch);
+	return completed > 0 ? completed : 1;
 }
 
 static void malloc_close(struct bdev *bdev)

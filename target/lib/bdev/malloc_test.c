@@ -160,6 +160,149 @@ static void requests_outside_the_disk_touch_nothing(void **state)
 	test_reactor_close(&r);
 }
 
+/* ---- other disks share the reactor: what one poll may do is bounded ---- */
+
+static unsigned int test_completed(const struct test_io *io, unsigned int n)
+{
+	unsigned int completed = 0;
+
+	for (unsigned int i = 0; i < n; i++) {
+		completed += io[i].completions;
+	}
+	return completed;
+}
+
+#define LONG_REQUESTS 64
+/* Far above what a poll does, far below what it is asked for. */
+#define ONE_POLL (SIZE / 2)
+
+static void a_poll_copies_a_bounded_amount(void **state)
+{
+	static struct test_io io[LONG_REQUESTS];
+	uint8_t *buf = malloc(SIZE);
+	struct iovec iov = { buf, SIZE };
+	struct test_reactor r;
+	unsigned int polls = 0;
+	uint64_t copied = 0;
+
+	test_reactor_open(&r, create(512));
+	memset(buf, 0xff, SIZE);
+	for (unsigned int i = 0; i < LONG_REQUESTS; i++) {
+		test_io_init(&io[i], BDEV_READ, 0, SIZE, &iov, 1);
+		assert_int_equal(bdev_submit(r.channel, &io[i].io), 0);
+	}
+	/* Not zero, or the reactor would believe that there is nothing to do. */
+	assert_true(bdev_channels_poll(&r.channels) > 0);
+	while (copied < SIZE && buf[copied] == 0) {
+		copied++;
+	}
+	assert_in_range(copied, 1, ONE_POLL);
+	assert_int_equal(io[0].completions, 0);
+	for (polls = 1; io[LONG_REQUESTS - 1].completions == 0; polls++) {
+		assert_true(bdev_channels_poll(&r.channels) > 0);
+	}
+	assert_true(polls > LONG_REQUESTS * SIZE / ONE_POLL);
+	for (unsigned int i = 0; i < LONG_REQUESTS; i++) {
+		assert_int_equal(io[i].completions, 1);
+		assert_int_equal(io[i].io.status, 0);
+	}
+	assert_int_equal(bdev_channels_poll(&r.channels), 0);
+	test_reactor_close(&r);
+	free(buf);
+}
+
+static void a_poll_clears_a_bounded_amount(void **state)
+{
+	static const struct {
+		enum bdev_op op;
+		uint32_t flags;
+	} kinds[] = {
+		{ BDEV_DISCARD, 0 },
+		{ BDEV_WRITE_ZEROES, 0 },
+		{ BDEV_WRITE_ZEROES, BDEV_IO_MAY_UNMAP },
+	};
+	struct test_reactor r;
+
+	test_reactor_open(&r, create(512));
+	for (unsigned int k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+		static struct test_io io[LONG_REQUESTS];
+
+		for (unsigned int i = 0; i < LONG_REQUESTS; i++) {
+			test_io_init(&io[i], kinds[k].op, 0, SIZE, NULL, 0);
+			io[i].io.flags = kinds[k].flags;
+			assert_int_equal(bdev_submit(r.channel, &io[i].io), 0);
+		}
+		assert_true(bdev_channels_poll(&r.channels) > 0);
+		assert_int_equal(io[LONG_REQUESTS / 2].completions, 0);
+		test_wait(&r, LONG_REQUESTS - test_completed(io, LONG_REQUESTS));
+	}
+	test_reactor_close(&r);
+}
+
+/* Many small requests of many small pieces take time as well, though they have few bytes. */
+static void a_poll_completes_a_bounded_number(void **state)
+{
+	const unsigned int n = 16384;
+	struct test_io *io = calloc(n, sizeof(*io));
+	struct iovec iov[512];
+	uint8_t buf[512];
+	struct test_reactor r;
+
+	test_reactor_open(&r, create(512));
+	assert_int_equal(test_cut(buf, sizeof(buf), (size_t[]){ 1 }, 1, iov, 512), 512);
+	for (unsigned int i = 0; i < n; i++) {
+		test_io_init(&io[i], BDEV_READ, 0, 512, iov, 512);
+		assert_int_equal(bdev_submit(r.channel, &io[i].io), 0);
+	}
+	assert_in_range(bdev_channels_poll(&r.channels), 1, 1000);
+	for (unsigned int i = 1; i < n; i++) {
+		assert_true(io[i].completions <= io[i - 1].completions); /* in order */
+	}
+	test_wait(&r, n - test_completed(io, n));
+	for (unsigned int i = 0; i < n; i++) {
+		test_io_init(&io[i], BDEV_FLUSH, 0, 0, NULL, 0);
+		assert_int_equal(bdev_submit(r.channel, &io[i].io), 0);
+	}
+	assert_in_range(bdev_channels_poll(&r.channels), 1, n / 2);
+	test_wait(&r, n - test_completed(io, n));
+	test_reactor_close(&r);
+	free(io);
+}
+
+static struct test_io later;
+static struct test_reactor *later_reactor;
+
+static void submit_later(struct bdev_io *io)
+{
+	test_io_done(io);
+	assert_int_equal(bdev_submit(later_reactor->channel, &later.io), 0);
+}
+
+/* What done() submits does not overtake what did not fit into this poll. */
+static void nobody_overtakes_a_long_request(void **state)
+{
+	uint8_t small[512] = { 0 };
+	struct iovec small_iov = { small, 512 };
+	uint8_t *buf = calloc(1, SIZE);
+	struct iovec iov = { buf, SIZE };
+	struct test_io first, second;
+	struct test_reactor r;
+
+	test_reactor_open(&r, create(512));
+	later_reactor = &r;
+	memset(buf, 1, SIZE);
+	test_io_init(&first, BDEV_FLUSH, 0, 0, NULL, 0);
+	first.io.done = submit_later;
+	test_io_init(&second, BDEV_WRITE, 0, SIZE, &iov, 1);
+	test_io_init(&later, BDEV_READ, SIZE - 512, 512, &small_iov, 1);
+	assert_int_equal(bdev_submit(r.channel, &first.io), 0);
+	assert_int_equal(bdev_submit(r.channel, &second.io), 0);
+	test_wait(&r, 3);
+	assert_int_equal(small[0] & small[511], 1);
+	test_reactor_close(&r);
+	free(buf);
+}
+
 /* Two reactors, one disk, each in its own half. */
 struct half {
 	struct bdev *bdev;
@@ -220,6 +363,10 @@ int main(void)
 		cmocka_unit_test_teardown(a_new_disk_is_zero, delete_all),
 		cmocka_unit_test_teardown(cleared_ranges_read_as_zeroes, delete_all),
 		cmocka_unit_test_teardown(requests_outside_the_disk_touch_nothing, delete_all),
+		cmocka_unit_test_teardown(a_poll_copies_a_bounded_amount, delete_all),
+		cmocka_unit_test_teardown(a_poll_clears_a_bounded_amount, delete_all),
+		cmocka_unit_test_teardown(a_poll_completes_a_bounded_number, delete_all),
+		cmocka_unit_test_teardown(nobody_overtakes_a_long_request, delete_all),
 		cmocka_unit_test_teardown(two_reactors_share_a_disk, delete_all),
 	};
 
