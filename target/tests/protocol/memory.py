@@ -162,6 +162,14 @@ class SplitRing:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self.call_fd)
 
+    def fill_calls(self) -> None:
+        """Leaves no room for a call; one of before may still come while this is at work."""
+        while True:
+            self.forget_calls()
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_write(self.call_fd, 2**64 - 2)
+                return
+
     def wait_error(self, deadline_s: float = DEADLINE_S) -> None:
         """The daemon says that the ring is broken."""
         ready, _, _ = select.select([self.err_fd], [], [], deadline_s)

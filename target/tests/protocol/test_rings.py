@@ -163,7 +163,7 @@ def test_call_that_nobody_takes(ready: FrontEnd, ring: SplitRing) -> None:
 def test_call_that_would_block(ready: FrontEnd, ring: SplitRing, bystander: Blk) -> None:
     """A front-end makes its eventfd blocking again and fills it: only it has the damage."""
     Blk(ring).write(0, PATTERN)
-    os.eventfd_write(ring.call_fd, 2**64 - 2)
+    ring.fill_calls()
     os.set_blocking(ring.call_fd, True)
     disk = Blk(ring)
     for sector in range(10):
