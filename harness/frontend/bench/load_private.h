@@ -5,12 +5,14 @@
 
 #include "load.h"
 #include "vhost_frontend/blk.h"
+#include "vhost_frontend/scsi.h"
 
 #define LOAD_BATCH_MAX 256
 
 struct load_slot {
 	union {
 		struct vfe_blk_frame *blk;
+		struct vfe_scsi_frame *scsi;
 	};
 	uint64_t data; /* guest address */
 	uint64_t start;
@@ -28,14 +30,17 @@ struct load {
 	struct load_config config;
 	struct vfe_memory *memory;
 	struct vfe_session *session;
-	struct vfe_queue **queues;
+	struct vfe_queue **queues; /* those of the lanes */
+	struct vfe_queue *control; /* scsi */
+	struct vfe_queue *events;
 	struct load_lane *lanes;
 	unsigned int lane_n;
 	uint64_t random;
-	uint64_t position; /* sequential: the next block */
-	uint64_t blocks;   /* that may be used */
-	uint64_t capacity; /* bytes */
-	uint32_t block_sectors;
+	uint64_t position;    /* sequential: the next block */
+	uint64_t blocks;      /* that may be used */
+	uint64_t capacity;    /* bytes */
+	uint32_t block_units; /* what the device counts in: sectors, or its logical blocks */
+	struct vfe_scsi_address address;
 	const char *why;
 };
 

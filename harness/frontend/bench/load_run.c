@@ -47,17 +47,39 @@ static bool next_is_read(struct load *load)
 	return percent == 100 || (percent > 0 && random_below(&load->random, 100) < percent);
 }
 
+static int add_scsi(struct load *load, struct load_lane *lane, struct load_slot *slot, bool in,
+		    uint64_t lba, const struct vfe_seg *data)
+{
+	uint8_t cdb[VFE_CDB_MAX];
+	uint32_t blocks = load->block_units;
+	size_t len;
+
+	/* As the Linux driver chooses. */
+	if (lba + blocks <= UINT32_MAX && blocks <= UINT16_MAX) {
+		len = in ? vfe_cdb_read10(cdb, (uint32_t)lba, (uint16_t)blocks) :
+			   vfe_cdb_write10(cdb, (uint32_t)lba, (uint16_t)blocks);
+	} else {
+		len = in ? vfe_cdb_read16(cdb, lba, blocks) : vfe_cdb_write16(cdb, lba, blocks);
+	}
+	return vfe_scsi_add(lane->queue, slot->scsi, load->address, cdb, len, in, data, 1, slot);
+}
+
 static int add(struct load *load, struct load_lane *lane, struct load_slot *slot)
 {
 	const struct vfe_seg data = { slot->data, load->config.block };
+	bool in = next_is_read(load);
+	uint64_t at = next_block(load) * load->block_units;
 
-	return vfe_blk_add(lane->queue, slot->blk, next_is_read(load) ? VFE_BLK_IN : VFE_BLK_OUT,
-			   next_block(load) * load->block_sectors, &data, 1, slot);
+	if (load->config.scsi) {
+		return add_scsi(load, lane, slot, in, at, &data);
+	}
+	return vfe_blk_add(lane->queue, slot->blk, in ? VFE_BLK_IN : VFE_BLK_OUT, at, &data, 1,
+			   slot);
 }
 
-static inline bool failed(const struct load_slot *slot)
+static inline bool failed(const struct load *load, const struct load_slot *slot)
 {
-	return vfe_blk_result(slot->blk) != 0;
+	return (load->config.scsi ? vfe_scsi_result(slot->scsi) : vfe_blk_result(slot->blk)) != 0;
 }
 
 /* Takes up to a batch from one lane into its idle slots; returns how many, or an error. busy_at is the time. */
@@ -75,7 +97,7 @@ static int reap(struct run *run, struct load_lane *lane)
 	for (i = 0; i < n; i++) {
 		struct load_slot *slot = done[i].cookie;
 
-		run->errors += failed(slot);
+		run->errors += failed(run->load, slot);
 		if (run->latency != NULL) {
 			uint64_t ticks = now > slot->start ? now - slot->start : 0;
 

@@ -13,7 +13,8 @@
 #define PER_SLOT     1024
 #define PAGE	     4096u
 /* Header, data, status. */
-#define SEGMENTS 3
+#define SEGMENTS	3
+#define SIDE_QUEUE_SIZE 8
 
 static unsigned int power_of_two(unsigned int n)
 {
@@ -28,20 +29,31 @@ static unsigned int power_of_two(unsigned int n)
 static int set_up_lane(struct load *load, struct load_lane *lane)
 {
 	const struct load_config *config = &load->config;
-	struct vfe_blk_frame *frames = vfe_blk_frames(load->memory, config->depth);
+	struct vfe_blk_frame *blk = NULL;
+	struct vfe_scsi_frame *scsi = NULL;
 	size_t stride = (config->block + PAGE - 1) / PAGE * PAGE;
 	uint8_t *data = vfe_memory_alloc(load->memory, stride * config->depth, PAGE);
 	uint64_t gpa;
 	unsigned int i;
 
+	if (config->scsi) {
+		scsi = vfe_scsi_frames(load->memory, config->depth);
+	} else {
+		blk = vfe_blk_frames(load->memory, config->depth);
+	}
 	lane->slots = calloc(config->depth, sizeof(*lane->slots));
 	lane->idle = calloc(config->depth, sizeof(struct load_slot *));
-	if (frames == NULL || data == NULL || lane->slots == NULL || lane->idle == NULL) {
+	if ((blk == NULL && scsi == NULL) || data == NULL || lane->slots == NULL ||
+	    lane->idle == NULL) {
 		return -ENOMEM;
 	}
 	gpa = vfe_memory_gpa(load->memory, data);
 	for (i = 0; i < config->depth; i++) {
-		lane->slots[i].blk = &frames[i];
+		if (config->scsi) {
+			lane->slots[i].scsi = &scsi[i];
+		} else {
+			lane->slots[i].blk = &blk[i];
+		}
 		lane->slots[i].data = gpa + i * stride;
 		lane->idle[i] = &lane->slots[i];
 	}
@@ -62,7 +74,8 @@ static int set_up_queue(struct load *load, unsigned int index)
 	if (options.size == 0) {
 		options.size = power_of_two(config->depth * (config->indirect ? 1 : SEGMENTS));
 	}
-	r = vfe_queue_new(load->session, index, &options, &load->queues[index]);
+	r = vfe_queue_new(load->session, index + (config->scsi ? VFE_SCSI_REQUESTS : 0), &options,
+			  &load->queues[index]);
 	if (r < 0) {
 		return r;
 	}
@@ -103,7 +116,20 @@ static int set_up_lanes(struct load *load, bool start)
 	return 0;
 }
 
-static int learn_disk(struct load *load)
+static int fit(struct load *load, uint32_t block_size, unsigned int queues)
+{
+	if (load->config.block % block_size != 0) {
+		load->why = "the block size is not a multiple of the disk's";
+		return -EINVAL;
+	}
+	if (load->config.queues > queues) {
+		load->why = "the disk has fewer queues";
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int learn_blk(struct load *load)
 {
 	struct vfe_blk_info info;
 	int r = vfe_blk_info(load->session, &info);
@@ -112,10 +138,7 @@ static int learn_disk(struct load *load)
 		return r;
 	}
 	load->capacity = info.capacity;
-	if (load->config.block % info.block_size != 0) {
-		load->why = "the block size is not a multiple of the disk's";
-		return -EINVAL;
-	}
+	load->block_units = load->config.block / VFE_SECTOR;
 	if (load->config.read_percent < 100 && info.read_only) {
 		load->why = "the disk is read-only";
 		return -EROFS;
@@ -124,11 +147,41 @@ static int learn_disk(struct load *load)
 		load->why = "the block size is above the disk's size_max";
 		return -EINVAL;
 	}
-	if (load->config.queues > info.queues) {
-		load->why = "the disk has fewer queues";
-		return -EINVAL;
+	return fit(load, info.block_size, info.queues);
+}
+
+/* Some back-ends serve no queue before all of them are there. */
+static int start_scsi_side_queues(struct load *load)
+{
+	const struct vfe_queue_options options = { .size = SIDE_QUEUE_SIZE, .segments = 2 };
+	int r = vfe_queue_new(load->session, VFE_SCSI_CONTROL, &options, &load->control);
+
+	if (r == 0) {
+		r = vfe_queue_new(load->session, VFE_SCSI_EVENTS, &options, &load->events);
 	}
-	return 0;
+	if (r == 0) {
+		r = vfe_queue_start(load->control);
+	}
+	return r == 0 ? vfe_queue_start(load->events) : r;
+}
+
+static int learn_scsi(struct load *load)
+{
+	struct vfe_scsi_info info;
+	uint64_t blocks;
+	uint32_t block_size;
+	int r = vfe_scsi_info(load->session, &info);
+
+	if (r == 0) {
+		r = vfe_scsi_capacity(load->queues[0], load->lanes[0].slots[0].scsi, load->address,
+				      (int)load->config.timeout_ms, &blocks, &block_size);
+	}
+	if (r < 0) {
+		return r;
+	}
+	load->capacity = blocks * block_size;
+	load->block_units = load->config.block / block_size;
+	return fit(load, block_size, info.queues);
 }
 
 static int use_span(struct load *load)
@@ -179,16 +232,22 @@ static int open_steps(struct load *load, const char *path)
 	if (r == 0) {
 		r = vfe_negotiate(load->session, &wish);
 	}
-	if (r == 0) {
-		r = learn_disk(load);
-	}
-	if (r == 0) {
-		r = use_span(load);
+	if (r == 0 && !config->scsi) {
+		r = learn_blk(load);
 	}
 	if (r == 0) {
 		r = vfe_share(load->session, load->memory);
 	}
-	return r == 0 ? set_up_lanes(load, true) : r;
+	if (r == 0 && config->scsi) {
+		r = start_scsi_side_queues(load);
+	}
+	if (r == 0) {
+		r = set_up_lanes(load, true);
+	}
+	if (r == 0 && config->scsi) {
+		r = learn_scsi(load);
+	}
+	return r == 0 ? use_span(load) : r;
 }
 
 static struct load *load_new(const struct load_config *config)
@@ -198,7 +257,8 @@ static struct load *load_new(const struct load_config *config)
 	if (load != NULL) {
 		load->config = *config;
 		load->random = config->seed;
-		load->block_sectors = config->block / VFE_SECTOR;
+		load->block_units = config->block / VFE_SECTOR;
+		load->address.target = (uint8_t)config->target;
 		if (load->config.batch > LOAD_BATCH_MAX) {
 			load->config.batch = LOAD_BATCH_MAX;
 		}
@@ -287,6 +347,14 @@ bool load_has_event_idx(const struct load *load)
 	return (vfe_features(load->session) & VFE_F_EVENT_IDX) != 0;
 }
 
+static void end_queue(struct load *load, struct vfe_queue *queue)
+{
+	if (queue != NULL && vfe_socket(load->session) >= 0) {
+		(void)vfe_queue_stop(queue);
+	}
+	vfe_queue_free(queue);
+}
+
 void load_close(struct load *load)
 {
 	unsigned int i;
@@ -295,13 +363,12 @@ void load_close(struct load *load)
 		return;
 	}
 	for (i = 0; i < load->lane_n; i++) {
-		if (load->queues[i] != NULL && vfe_socket(load->session) >= 0) {
-			(void)vfe_queue_stop(load->queues[i]);
-		}
-		vfe_queue_free(load->queues[i]);
+		end_queue(load, load->queues[i]);
 		free(load->lanes[i].slots);
 		free(load->lanes[i].idle);
 	}
+	end_queue(load, load->control);
+	end_queue(load, load->events);
 	free(load->queues);
 	free(load->lanes);
 	vfe_close(load->session);

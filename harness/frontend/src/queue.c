@@ -277,6 +277,24 @@ int vfe_queue_wait(struct vfe_queue *queue, int timeout_ms)
 	return vfe_queues_wait(&queue, 1, timeout_ms);
 }
 
+int vfe_queue_finish(struct vfe_queue *queue, int timeout_ms, struct vfe_done *ret_done)
+{
+	int n;
+	int r;
+
+	vfe_queue_publish(queue);
+	for (;;) {
+		n = vfe_queue_reap(queue, ret_done, 1);
+		if (n != 0) {
+			return n < 0 ? n : 0;
+		}
+		r = vfe_queue_wait(queue, timeout_ms);
+		if (r < 0) {
+			return r;
+		}
+	}
+}
+
 unsigned int vfe_queue_inflight(const struct vfe_queue *queue)
 {
 	return queue->inflight;

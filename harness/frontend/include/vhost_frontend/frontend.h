@@ -210,6 +210,8 @@ int vfe_queue_reap(struct vfe_queue *queue, struct vfe_done *done, unsigned int 
 int vfe_queue_wait(struct vfe_queue *queue, int timeout_ms);
 /* The same for several queues of one session. */
 int vfe_queues_wait(struct vfe_queue *const *queues, unsigned int n, int timeout_ms);
+/* For setting up, with nothing else in flight: publishes, and sleeps until one request has come back. */
+int vfe_queue_finish(struct vfe_queue *queue, int timeout_ms, struct vfe_done *ret_done);
 /* Sends a kick no matter whether the device wants one. */
 void vfe_queue_kick(struct vfe_queue *queue);
 unsigned int vfe_queue_inflight(const struct vfe_queue *queue);

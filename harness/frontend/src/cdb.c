@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Command descriptor blocks: SPC-4 and SBC-3. All fields are big-endian. */
+#include <string.h>
+
+#include "vhost_frontend/scsi.h"
+
+enum {
+	OP_TEST_UNIT_READY = 0x00,
+	OP_INQUIRY = 0x12,
+	OP_MODE_SENSE_6 = 0x1a,
+	OP_READ_CAPACITY_10 = 0x25,
+	OP_READ_10 = 0x28,
+	OP_WRITE_10 = 0x2a,
+	OP_SYNCHRONIZE_CACHE_10 = 0x35,
+	OP_UNMAP = 0x42,
+	OP_READ_16 = 0x88,
+	OP_WRITE_16 = 0x8a,
+	OP_WRITE_SAME_16 = 0x93,
+	OP_SERVICE_ACTION_IN_16 = 0x9e,
+	OP_REPORT_LUNS = 0xa0,
+};
+
+#define ACTION_READ_CAPACITY_16 0x10
+#define WRITE_SAME_UNMAP	0x08
+#define INQUIRY_EVPD		0x01
+
+static void put(uint8_t *p, uint64_t value, unsigned int bytes)
+{
+	while (bytes-- > 0) {
+		p[bytes] = (uint8_t)value;
+		value >>= 8;
+	}
+}
+
+static size_t begin(uint8_t *cdb, uint8_t opcode, size_t len)
+{
+	memset(cdb, 0, VFE_CDB_MAX);
+	cdb[0] = opcode;
+	return len;
+}
+
+static size_t ten(uint8_t *cdb, uint8_t opcode, uint32_t lba, uint16_t blocks)
+{
+	size_t len = begin(cdb, opcode, 10);
+
+	put(cdb + 2, lba, 4);
+	put(cdb + 7, blocks, 2);
+	return len;
+}
+
+static size_t sixteen(uint8_t *cdb, uint8_t opcode, uint64_t lba, uint32_t blocks)
+{
+	size_t len = begin(cdb, opcode, 16);
+
+	put(cdb + 2, lba, 8);
+	put(cdb + 10, blocks, 4);
+	return len;
+}
+
+size_t vfe_cdb_test_unit_ready(uint8_t *cdb)
+{
+	return begin(cdb, OP_TEST_UNIT_READY, 6);
+}
+
+size_t vfe_cdb_inquiry(uint8_t *cdb, bool vpd, uint8_t page, uint16_t allocation)
+{
+	size_t len = begin(cdb, OP_INQUIRY, 6);
+
+	cdb[1] = vpd ? INQUIRY_EVPD : 0;
+	cdb[2] = page;
+	put(cdb + 3, allocation, 2);
+	return len;
+}
+
+size_t vfe_cdb_report_luns(uint8_t *cdb, uint32_t allocation)
+{
+	size_t len = begin(cdb, OP_REPORT_LUNS, 12);
+
+	put(cdb + 6, allocation, 4);
+	return len;
+}
+
+size_t vfe_cdb_read_capacity10(uint8_t *cdb)
+{
+	return begin(cdb, OP_READ_CAPACITY_10, 10);
+}
+
+size_t vfe_cdb_read_capacity16(uint8_t *cdb, uint32_t allocation)
+{
+	size_t len = begin(cdb, OP_SERVICE_ACTION_IN_16, 16);
+
+	cdb[1] = ACTION_READ_CAPACITY_16;
+	put(cdb + 10, allocation, 4);
+	return len;
+}
+
+size_t vfe_cdb_mode_sense6(uint8_t *cdb, uint8_t page, uint8_t allocation)
+{
+	size_t len = begin(cdb, OP_MODE_SENSE_6, 6);
+
+	cdb[2] = page;
+	cdb[4] = allocation;
+	return len;
+}
+
+size_t vfe_cdb_read10(uint8_t *cdb, uint32_t lba, uint16_t blocks)
+{
+	return ten(cdb, OP_READ_10, lba, blocks);
+}
+
+size_t vfe_cdb_write10(uint8_t *cdb, uint32_t lba, uint16_t blocks)
+{
+	return ten(cdb, OP_WRITE_10, lba, blocks);
+}
+
+size_t vfe_cdb_read16(uint8_t *cdb, uint64_t lba, uint32_t blocks)
+{
+	return sixteen(cdb, OP_READ_16, lba, blocks);
+}
+
+size_t vfe_cdb_write16(uint8_t *cdb, uint64_t lba, uint32_t blocks)
+{
+	return sixteen(cdb, OP_WRITE_16, lba, blocks);
+}
+
+size_t vfe_cdb_sync_cache10(uint8_t *cdb, uint32_t lba, uint16_t blocks)
+{
+	return ten(cdb, OP_SYNCHRONIZE_CACHE_10, lba, blocks);
+}
+
+size_t vfe_cdb_unmap(uint8_t *cdb, uint16_t list_len)
+{
+	size_t len = begin(cdb, OP_UNMAP, 10);
+
+	put(cdb + 7, list_len, 2);
+	return len;
+}
+
+size_t vfe_cdb_write_same16(uint8_t *cdb, uint64_t lba, uint32_t blocks, bool unmap)
+{
+	size_t len = sixteen(cdb, OP_WRITE_SAME_16, lba, blocks);
+
+	cdb[1] = unmap ? WRITE_SAME_UNMAP : 0;
+	return len;
+}
