@@ -59,7 +59,7 @@ lint_tidy() {
 	local found status=0
 	ci/build.sh asan
 	ci/build.sh fuzz
-	found=$(find target/lib target/app target/tests -name '*.c' ! -path '*/env/dpdk*' -print0 | tidy asan) || status=1
+	found=$(find target/lib target/app target/tests harness -name '*.c' ! -path '*/env/dpdk*' -print0 | tidy asan) || status=1
 	found+=$'\n'$(find target/fuzz -name '*.c' -print0 | tidy fuzz) || status=1
 	[ $status -eq 0 ] || grep -vE '(warnings?|errors?) generated|^Error while processing' <<<"$found"
 	return $status
