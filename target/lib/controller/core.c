@@ -1,22 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "controller/core.h"
+/* Queues come to a core and leave it: messages there and back. */
+#include "controller/core_private.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/fd.h"
-#include "bdev/bdev.h"
+#include "env/env.h"
 
-struct core {
-	struct poller poller;
-	struct reactor *reactor;
-	struct loop *loop;
-	struct msg attach;
-	struct bdev_channels channels;
-	LIST_HEAD(, core_queue) queues;
-};
-
-#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+/* The time that one device's queues may pop and submit in a round, before others have their turn. */
+#define TURN_US 200
 
 static void answer_on_loop(struct msg *msg)
 {
@@ -25,7 +17,7 @@ static void answer_on_loop(struct msg *msg)
 	queue->done(queue, queue->result);
 }
 
-static void answer(struct core_queue *queue, int result)
+void core_answer(struct core_queue *queue, int result)
 {
 	queue->result = result;
 	queue->answer.fn = answer_on_loop;
@@ -39,7 +31,7 @@ static void broken_on_loop(struct msg *msg)
 	queue->broken(queue);
 }
 
-static void unwatch_kick(struct core_queue *queue)
+void core_unwatch_kick(struct core_queue *queue)
 {
 	if (queue->kick_watched) {
 		reactor_remove_wake_fd(queue->core->reactor, virtq_kick_fd(queue->vq));
@@ -48,100 +40,13 @@ static void unwatch_kick(struct core_queue *queue)
 }
 
 /* A broken ring is no longer listened to: its driver cannot wake us for nothing. */
-static void note_broken(struct core_queue *queue)
+void core_note_broken(struct core_queue *queue)
 {
 	queue->broken_seen = true;
-	unwatch_kick(queue);
+	core_unwatch_kick(queue);
 	queue->broken_note.fn = broken_on_loop;
 	loop_post(queue->core->loop, &queue->broken_note);
 }
-
-static void finish_stop(struct core_queue *queue)
-{
-	if (queue->abandon) {
-		virtq_abandon(queue->vq);
-	}
-	unwatch_kick(queue);
-	LIST_REMOVE(queue, link);
-	queue->device->ops->queue_stop(queue->dq);
-	queue->dq = NULL;
-	answer(queue, 0);
-}
-
-static bool is_served(const struct core_queue *queue)
-{
-	return !queue->draining && !queue->dq->quiescent && !queue->broken_seen;
-}
-
-static unsigned int core_poll(struct poller *poller)
-{
-	struct core *core = container_of(poller, struct core, poller);
-	struct core_queue *queue;
-	struct core_queue *next;
-	unsigned int work = 0;
-
-	LIST_FOREACH (queue, &core->queues, link) {
-		if (is_served(queue)) {
-			work += queue->device->ops->queue_poll(queue->dq);
-		}
-	}
-	work += bdev_channels_poll(&core->channels);
-	for (queue = LIST_FIRST(&core->queues); queue != NULL; queue = next) {
-		next = LIST_NEXT(queue, link);
-		if (!queue->abandon) {
-			work += virtq_commit(queue->vq);
-		}
-		if (!queue->broken_seen && virtq_is_broken(queue->vq)) {
-			note_broken(queue);
-		}
-		if (queue->draining && virtq_inflight(queue->vq) == 0) {
-			finish_stop(queue);
-			work++;
-		}
-	}
-	return work;
-}
-
-static bool core_arm(struct poller *poller)
-{
-	struct core *core = container_of(poller, struct core, poller);
-	struct core_queue *queue;
-	bool may_sleep = true;
-
-	/* The channels' eventfds need no look: one that was signalled before the sleep ends it at once. */
-	LIST_FOREACH (queue, &core->queues, link) {
-		if (is_served(queue) && !virtq_arm(queue->vq)) {
-			may_sleep = false;
-		}
-	}
-	return may_sleep;
-}
-
-static void core_disarm(struct poller *poller)
-{
-	struct core *core = container_of(poller, struct core, poller);
-	struct core_queue *queue;
-	struct bdev_channel *channel;
-
-	LIST_FOREACH (queue, &core->queues, link) {
-		if (queue->kick_watched) {
-			virtq_disarm(queue->vq);
-		}
-	}
-	LIST_FOREACH (channel, &core->channels.list, link) {
-		int fd = bdev_channel_event_fd(channel);
-
-		if (fd >= 0) {
-			eventfd_drain(fd);
-		}
-	}
-}
-
-static const struct poller_ops core_poller_ops = {
-	.poll = core_poll,
-	.arm = core_arm,
-	.disarm = core_disarm,
-};
 
 static void attach_on_core(struct msg *msg)
 {
@@ -161,7 +66,8 @@ int core_new(struct reactor *reactor, struct loop *loop, struct core **ret_core)
 	core->loop = loop;
 	core->poller.ops = &core_poller_ops;
 	core->attach.fn = attach_on_core;
-	LIST_INIT(&core->queues);
+	core->turn_ticks = TURN_US * env_ticks_hz() / 1000000;
+	LIST_INIT(&core->devices);
 	LIST_INIT(&core->channels.list);
 	reactor_post(reactor, &core->attach);
 	*ret_core = core;
@@ -204,7 +110,7 @@ static void start_on_core(struct msg *msg)
 	r = queue->device->ops->queue_start(queue->device, queue->index, queue->vq, &core->channels,
 					    &queue->dq);
 	if (r < 0) {
-		answer(queue, r);
+		core_answer(queue, r);
 		return;
 	}
 	r = watch_channels(core);
@@ -212,15 +118,18 @@ static void start_on_core(struct msg *msg)
 		r = reactor_add_wake_fd(core->reactor, kick_fd);
 		queue->kick_watched = r == 0;
 	}
+	if (r == 0) {
+		r = core_add_queue(core, queue);
+	}
 	if (r < 0) {
+		core_unwatch_kick(queue);
 		queue->device->ops->queue_stop(queue->dq);
 		queue->dq = NULL;
-		answer(queue, r);
+		core_answer(queue, r);
 		return;
 	}
 	virtq_disarm(queue->vq);
-	LIST_INSERT_HEAD(&core->queues, queue, link);
-	answer(queue, 0);
+	core_answer(queue, 0);
 }
 
 void core_start_queue(struct core *core, struct core_queue *queue)
@@ -262,7 +171,7 @@ static void set_call_on_core(struct msg *msg)
 	struct core_queue *queue = container_of(msg, struct core_queue, request);
 
 	virtq_set_call_fd(queue->vq, queue->call_fd);
-	answer(queue, 0);
+	core_answer(queue, 0);
 }
 
 void core_set_call(struct core_queue *queue, int call_fd)

@@ -4,6 +4,10 @@
  *   core   what the controllers run on one reactor: the queues it serves and the bdev channels they
  *          share. Once per round: every queue pops and submits, every channel commits and polls, every
  *          queue publishes.
+ *   turn   all queues of one device share one turn in a round, which ends when they have used up its
+ *          time; the next turn goes on where it ended. So a guest with many busy queues holds up others
+ *          no longer than one with a few. Within a device and between devices, another one begins in
+ *          each round, since who comes first finds room in a full bdev.
  *
  * Owner of struct core: its reactor; created and freed by the control thread while the reactor does
  * not run it. struct core_queue belongs to the control thread, except from core_start_queue() until
@@ -22,6 +26,7 @@
 #include "virtio/device.h"
 
 struct core;
+struct core_device;
 
 /* reactor's thread need not know: everything is posted to it. loop: where answers are sent. */
 int core_new(struct reactor *reactor, struct loop *loop, struct core **ret_core);
@@ -39,6 +44,7 @@ struct core_queue {
 	void (*broken)(struct core_queue *queue);
 	/* private: */
 	struct core *core;
+	struct core_device *on; /* on the core's list: the queues of `device` */
 	struct device_queue *dq;
 	struct msg request, answer, broken_note;
 	int result;

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Concepts: the inside of a core, for core.c (queues come and go) and core_round.c (what runs). */
+#ifndef VHT_CONTROLLER_CORE_PRIVATE_H
+#define VHT_CONTROLLER_CORE_PRIVATE_H
+
+#include <stddef.h>
+
+#include "bdev/bdev.h"
+#include "controller/core.h"
+
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+
+/* A device with queues on this core. */
+struct core_device {
+	struct virtio_device *device;
+	LIST_HEAD(, core_queue) queues; /* never empty */
+	unsigned int queue_n;
+	struct core_queue *first; /* begins the next turn */
+	LIST_ENTRY(core_device) link;
+};
+
+struct core {
+	struct poller poller;
+	struct reactor *reactor;
+	struct loop *loop;
+	struct msg attach;
+	struct bdev_channels channels;
+	uint64_t turn_ticks;
+	LIST_HEAD(, core_device) devices;
+	unsigned int device_n;
+	struct core_device *first; /* begins the next round; NULL: there is none */
+};
+
+/* ---- core.c ---- */
+
+void core_answer(struct core_queue *queue, int result);
+void core_note_broken(struct core_queue *queue);
+void core_unwatch_kick(struct core_queue *queue);
+
+/* ---- core_round.c ---- */
+
+extern const struct poller_ops core_poller_ops;
+
+int core_add_queue(struct core *core, struct core_queue *queue);
+
+#endif

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One round of a core, and what it does before and after a sleep. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/fd.h"
+#include "controller/core_private.h"
+#include "env/env.h"
+
+/* ---- the lists of devices and their queues, each walked in a circle ---- */
+
+static struct core_queue *queue_after(struct core_queue *queue)
+{
+	struct core_queue *next = LIST_NEXT(queue, link);
+
+	return next != NULL ? next : LIST_FIRST(&queue->on->queues);
+}
+
+static struct core_device *device_after(struct core *core, struct core_device *on)
+{
+	struct core_device *next = LIST_NEXT(on, link);
+
+	return next != NULL ? next : LIST_FIRST(&core->devices);
+}
+
+int core_add_queue(struct core *core, struct core_queue *queue)
+{
+	struct core_device *on;
+
+	LIST_FOREACH (on, &core->devices, link) {
+		if (on->device == queue->device) {
+			break;
+		}
+	}
+	if (on == NULL) {
+		on = calloc(1, sizeof(*on));
+		if (on == NULL) {
+			return -ENOMEM;
+		}
+		on->device = queue->device;
+		on->first = queue;
+		LIST_INSERT_HEAD(&core->devices, on, link);
+		core->device_n++;
+		if (core->first == NULL) {
+			core->first = on;
+		}
+	}
+	queue->on = on;
+	LIST_INSERT_HEAD(&on->queues, queue, link);
+	on->queue_n++;
+	return 0;
+}
+
+static void remove_queue(struct core *core, struct core_queue *queue)
+{
+	struct core_device *on = queue->on;
+
+	if (on->first == queue) {
+		on->first = queue_after(queue);
+	}
+	LIST_REMOVE(queue, link);
+	queue->on = NULL;
+	if (--on->queue_n > 0) {
+		return;
+	}
+	if (core->first == on) {
+		core->first = device_after(core, on);
+	}
+	LIST_REMOVE(on, link);
+	if (--core->device_n == 0) {
+		core->first = NULL;
+	}
+	free(on);
+}
+
+/* ---- one round ---- */
+
+static void finish_stop(struct core_queue *queue)
+{
+	if (queue->abandon) {
+		virtq_abandon(queue->vq);
+	}
+	core_unwatch_kick(queue);
+	remove_queue(queue->core, queue);
+	queue->device->ops->queue_stop(queue->dq);
+	queue->dq = NULL;
+	core_answer(queue, 0);
+}
+
+static bool is_served(const struct core_queue *queue)
+{
+	return !queue->draining && !queue->dq->quiescent && !queue->broken_seen;
+}
+
+static unsigned int take_turn(struct core *core, struct core_device *on)
+{
+	struct core_queue *queue = on->first;
+	uint64_t start = on->queue_n > 1 ? env_ticks() : 0;
+	unsigned int work = 0;
+	unsigned int n;
+
+	on->first = queue_after(queue);
+	for (n = on->queue_n; n > 0; n--) {
+		unsigned int popped = 0;
+
+		if (is_served(queue)) {
+			popped = on->device->ops->queue_poll(queue->dq);
+			work += popped;
+		}
+		queue = queue_after(queue);
+		/* Only a queue that had something to do has taken time. */
+		if (popped > 0 && n > 1 && env_ticks() - start >= core->turn_ticks) {
+			on->first = queue;
+			break;
+		}
+	}
+	return work;
+}
+
+/* What follows popping and submitting. May be the end of the queue. */
+static unsigned int publish(struct core_queue *queue)
+{
+	unsigned int work = 0;
+
+	if (!queue->abandon) {
+		work += virtq_commit(queue->vq);
+	}
+	if (!queue->broken_seen && virtq_is_broken(queue->vq)) {
+		core_note_broken(queue);
+	}
+	if (queue->draining && virtq_inflight(queue->vq) == 0) {
+		finish_stop(queue);
+		work++;
+	}
+	return work;
+}
+
+static unsigned int publish_all(struct core *core)
+{
+	struct core_device *on;
+	struct core_device *on_next;
+	unsigned int work = 0;
+
+	for (on = LIST_FIRST(&core->devices); on != NULL; on = on_next) {
+		struct core_queue *queue;
+		struct core_queue *next;
+
+		on_next = LIST_NEXT(on, link);
+		for (queue = LIST_FIRST(&on->queues); queue != NULL; queue = next) {
+			next = LIST_NEXT(queue, link);
+			work += publish(queue);
+		}
+	}
+	return work;
+}
+
+static unsigned int core_poll(struct poller *poller)
+{
+	struct core *core = container_of(poller, struct core, poller);
+	struct core_device *on = core->first;
+	unsigned int work = 0;
+	unsigned int n;
+
+	for (n = core->device_n; n > 0; n--) {
+		work += take_turn(core, on);
+		on = device_after(core, on);
+	}
+	if (on != NULL) {
+		core->first = device_after(core, on);
+	}
+	work += bdev_channels_poll(&core->channels);
+	return work + publish_all(core);
+}
+
+/* ---- sleep ---- */
+
+static bool core_arm(struct poller *poller)
+{
+	struct core *core = container_of(poller, struct core, poller);
+	struct core_device *on;
+	struct core_queue *queue;
+	bool may_sleep = true;
+
+	/* The channels' eventfds need no look: one that was signalled before the sleep ends it at once. */
+	LIST_FOREACH (on, &core->devices, link) {
+		LIST_FOREACH (queue, &on->queues, link) {
+			if (is_served(queue) && !virtq_arm(queue->vq)) {
+				may_sleep = false;
+			}
+		}
+	}
+	return may_sleep;
+}
+
+static void core_disarm(struct poller *poller)
+{
+	struct core *core = container_of(poller, struct core, poller);
+	struct core_device *on;
+	struct core_queue *queue;
+	struct bdev_channel *channel;
+
+	LIST_FOREACH (on, &core->devices, link) {
+		LIST_FOREACH (queue, &on->queues, link) {
+			if (queue->kick_watched) {
+				virtq_disarm(queue->vq);
+			}
+		}
+	}
+	LIST_FOREACH (channel, &core->channels.list, link) {
+		int fd = bdev_channel_event_fd(channel);
+
+		if (fd >= 0) {
+			eventfd_drain(fd);
+		}
+	}
+}
+
+const struct poller_ops core_poller_ops = {
+	.poll = core_poll,
+	.arm = core_arm,
+	.disarm = core_disarm,
+};

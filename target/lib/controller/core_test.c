@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Queues of devices that do as they are told, on a real reactor. What a device notes down belongs to
+ * the reactor; the test reads it when the queues have stopped.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "controller/core.h"
+#include "ring_driver.h"
+
+#define DEADLINE_SECONDS 20
+#define QUEUES		 8
+/* Longer than the turn of a device. */
+#define LONG_POLL_US 1000
+
+/* ---- a device ---- */
+
+struct fake_device {
+	struct virtio_device device; /* first */
+	atomic_uint *left;	     /* polls until there is no work any more */
+	bool counts_down;	     /* each poll is one of them */
+	unsigned int poll_us;	     /* how long each poll takes */
+	unsigned int *tokens; /* a poll takes all there are, as if they were room in a bdev */
+	bool started[QUEUES];
+	unsigned int polls[QUEUES];
+	unsigned int got[QUEUES];
+};
+
+static void spin(unsigned int us)
+{
+	uint64_t end = env_ticks() + us * env_ticks_hz() / 1000000;
+
+	while (us > 0 && env_ticks() < end) {
+	}
+}
+
+static int fake_start(struct virtio_device *device, unsigned int index, struct virtq *vq,
+		      struct bdev_channels *channels, struct device_queue **ret_queue)
+{
+	struct device_queue *queue = calloc(1, sizeof(*queue));
+
+	if (queue == NULL) {
+		return -ENOMEM;
+	}
+	*queue = (struct device_queue){ .device = device, .vq = vq, .index = index };
+	((struct fake_device *)device)->started[index] = true;
+	*ret_queue = queue;
+	return 0;
+}
+
+static unsigned int fake_poll(struct device_queue *queue)
+{
+	struct fake_device *fake = (struct fake_device *)queue->device;
+
+	unsigned int left = atomic_load(fake->left);
+
+	if (left == 0) {
+		return 0;
+	}
+	fake->polls[queue->index]++;
+	if (fake->tokens != NULL) {
+		fake->got[queue->index] += *fake->tokens;
+		/* There is room again when each has been asked, as after a poll of the bdev. */
+		*fake->tokens = (left - 1) % QUEUES == 0;
+	}
+	spin(fake->poll_us);
+	if (fake->counts_down) {
+		atomic_store(fake->left, left - 1);
+	}
+	return 1;
+}
+
+static void fake_drain(struct device_queue *queue)
+{
+}
+
+static void fake_stop(struct device_queue *queue)
+{
+	((struct fake_device *)queue->device)->started[queue->index] = false;
+	free(queue);
+}
+
+static const struct virtio_device_ops fake_ops = {
+	.type = "fake",
+	.queue_start = fake_start,
+	.queue_poll = fake_poll,
+	.queue_drain = fake_drain,
+	.queue_stop = fake_stop,
+};
+
+static struct fake_device fake_new(atomic_uint *left)
+{
+	return (struct fake_device){
+		.device.ops = &fake_ops,
+		.left = left,
+		.counts_down = true,
+	};
+}
+
+/* ---- a core, and queues on it ---- */
+
+static struct env_cpuset cores;
+static struct loop *loop;
+static struct core *core;
+static struct ring_driver rd;
+static unsigned int answers;
+
+static int open_core(void **state)
+{
+	struct reactor_options options = { .mode = REACTOR_ADAPTIVE };
+	struct env_options env = { .name = "test", .quiet = true };
+	unsigned int bad;
+	const char *why;
+
+	cores = (struct env_cpuset){ 0 };
+	for (unsigned int i = 0; i < ENV_MAX_CORES && env_cpuset_is_empty(&cores); i++) {
+		struct env_cpuset one = { 0 };
+
+		env_cpuset_add(&one, i);
+		if (env_cores_usable(&one, &bad)) {
+			cores = one;
+		}
+	}
+	env.cores = cores;
+	if (env_init(&env, &why) < 0 || loop_new(&loop) < 0 ||
+	    reactors_start(&cores, &options) < 0) {
+		return -1;
+	}
+	rd_open(&rd, NULL);
+	return core_new(reactor_next(NULL), loop, &core);
+}
+
+static int close_core(void **state)
+{
+	reactors_stop();
+	core_free(core);
+	loop_free(loop);
+	rd_close(&rd);
+	env_done();
+	return 0;
+}
+
+static void answered(struct core_queue *queue, int result)
+{
+	assert_int_equal(result, 0);
+	answers++;
+}
+
+static void broken(struct core_queue *queue)
+{
+	fail_msg("queue %u is broken", queue->index);
+}
+
+static void wait_for_answers(unsigned int n)
+{
+	time_t start = time(NULL);
+
+	while (answers < n) {
+		loop_run_once(loop, 100);
+		assert_true(time(NULL) - start < DEADLINE_SECONDS);
+	}
+	assert_int_equal(answers, n);
+	answers = 0;
+}
+
+/* All on one ring, which stays empty. */
+static void start(struct core_queue *queue, struct fake_device *fake, unsigned int index)
+{
+	struct virtq_config config = rd_config(&rd, sizeof(struct virtq_req));
+
+	config.kick_fd = -1;
+	*queue = (struct core_queue){
+		.device = &fake->device,
+		.index = index,
+		.done = answered,
+		.broken = broken,
+	};
+	assert_int_equal(virtq_new(&config, &queue->vq), 0);
+	core_start_queue(core, queue);
+	wait_for_answers(1);
+}
+
+static void stop(struct core_queue *queue)
+{
+	core_stop_queue(queue, false);
+	wait_for_answers(1);
+	virtq_free(queue->vq);
+}
+
+static void wait_for_end(const atomic_uint *left)
+{
+	const struct timespec interval = { .tv_nsec = 1000000 };
+	time_t start_time = time(NULL);
+
+	while (atomic_load(left) > 0) {
+		nanosleep(&interval, NULL);
+		assert_true(time(NULL) - start_time < DEADLINE_SECONDS);
+	}
+}
+
+/* ---- whose turn it is ---- */
+
+/* A guest with many busy queues, and one with a single queue that takes no time. */
+static void many_queues_have_one_turn(void **state)
+{
+	atomic_uint left = 0;
+	struct fake_device many = fake_new(&left);
+	struct fake_device one = fake_new(&left);
+	struct core_queue queues[QUEUES + 1];
+	unsigned int sum = 0;
+
+	many.poll_us = LONG_POLL_US;
+	one.counts_down = false;
+	for (unsigned int i = 0; i < QUEUES; i++) {
+		start(&queues[i], &many, i);
+	}
+	start(&queues[QUEUES], &one, 0);
+	atomic_store(&left, 50 * QUEUES);
+	wait_for_end(&left);
+	for (unsigned int i = 0; i <= QUEUES; i++) {
+		stop(&queues[i]);
+	}
+	for (unsigned int i = 0; i < QUEUES; i++) {
+		sum += many.polls[i];
+		/* Each turn goes on where the last one ended. */
+		assert_in_range(many.polls[i], 50 - 1, 50 + 1);
+	}
+	assert_int_equal(sum, 50 * QUEUES);
+	assert_true(one.polls[0] >= sum - 1);
+}
+
+/* What the first one polled takes is not there for the others: each is the first in its turn. */
+static void the_first_is_another_in_each_round(void **state)
+{
+	atomic_uint left = 0;
+	unsigned int tokens = 1;
+	struct fake_device fake = fake_new(&left);
+	struct core_queue queues[QUEUES];
+
+	fake.tokens = &tokens;
+	for (unsigned int i = 0; i < QUEUES; i++) {
+		start(&queues[i], &fake, i);
+	}
+	atomic_store(&left, 100 * QUEUES * QUEUES);
+	wait_for_end(&left);
+	for (unsigned int i = 0; i < QUEUES; i++) {
+		stop(&queues[i]);
+	}
+	for (unsigned int i = 0; i < QUEUES; i++) {
+		assert_in_range(fake.got[i], 50, 150);
+	}
+}
+
+/* The same between devices. */
+static void the_first_device_is_another_in_each_round(void **state)
+{
+	atomic_uint left = 0;
+	unsigned int tokens = 1;
+	struct fake_device fakes[QUEUES];
+	struct core_queue queues[QUEUES];
+
+	for (unsigned int i = 0; i < QUEUES; i++) {
+		fakes[i] = fake_new(&left);
+		fakes[i].tokens = &tokens;
+		start(&queues[i], &fakes[i], 0);
+	}
+	atomic_store(&left, 100 * QUEUES * QUEUES);
+	wait_for_end(&left);
+	for (unsigned int i = 0; i < QUEUES; i++) {
+		stop(&queues[i]);
+		assert_in_range(fakes[i].got[0], 50, 150);
+	}
+}
+
+/* Queues come and go while the others are polled, in every order. */
+static void queues_come_and_go(void **state)
+{
+	static struct fake_device fakes[3];
+	static struct core_queue queues[3][QUEUES];
+	bool running[3][QUEUES] = { 0 };
+	atomic_uint left = UINT32_MAX;
+	uint32_t x = 1;
+
+	for (unsigned int i = 0; i < 3; i++) {
+		fakes[i] = fake_new(&left);
+		fakes[i].poll_us = 20;
+	}
+	for (unsigned int turn = 0; turn < 2000; turn++) {
+		unsigned int d;
+		unsigned int q;
+
+		x = x * 1664525 + 1013904223;
+		d = (x >> 16) % 3;
+		q = (x >> 20) % QUEUES;
+		if (running[d][q]) {
+			stop(&queues[d][q]);
+		} else {
+			start(&queues[d][q], &fakes[d], q);
+		}
+		running[d][q] = !running[d][q];
+		assert_int_equal(fakes[d].started[q], running[d][q]);
+	}
+	for (unsigned int i = 0; i < 3 * QUEUES; i++) {
+		if (running[i / QUEUES][i % QUEUES]) {
+			stop(&queues[i / QUEUES][i % QUEUES]);
+		}
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(many_queues_have_one_turn),
+		cmocka_unit_test(the_first_is_another_in_each_round),
+		cmocka_unit_test(the_first_device_is_another_in_each_round),
+		cmocka_unit_test(queues_come_and_go),
+	};
+
+	return cmocka_run_group_tests_name("controller.core", tests, open_core, close_core);
+}
