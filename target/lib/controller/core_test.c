@@ -12,9 +12,9 @@
 #include <time.h>
 
 #include <cmocka.h>
+#include <ring_driver.h>
 
 #include "controller/core.h"
-#include "ring_driver.h"
 
 #define DEADLINE_SECONDS 20
 #define QUEUES		 8
