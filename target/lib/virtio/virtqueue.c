@@ -268,6 +268,10 @@ unsigned int virtq_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int m
 		virtq_break(vq, "guest memory is gone: its file was cut short");
 		return 0;
 	}
+	/* The next chain, which may be long, is not walked again for nothing. */
+	if (vq->starved) {
+		return 0;
+	}
 	n = split_pop(vq, reqs, max);
 	if (n > 0) {
 		vq->inflight += n;

@@ -373,6 +373,29 @@ static void test_slots_run_out(void **state)
 	fixture_close(&f);
 }
 
+/* While there is no room for the next chain it is not looked at again: that could take long, each time. */
+static void test_starved_queue_rests(void **state)
+{
+	struct virtq_req *reqs[4];
+	struct fixture f;
+	unsigned int i;
+
+	fixture_open(&f, &(struct rd_options){ .features = INDIRECT });
+	for (i = 0; i < 3; i++) {
+		add_pieces(&f, VIRTQ_MAX_SEGMENTS);
+	}
+	assert_int_equal(virtq_pop(f.vq, reqs, 4), 2);
+	assert_int_equal(virtq_pop(f.vq, reqs + 2, 2), 0);
+	/* Whether it was looked at shows when it has become a lie. */
+	f.rd.desc[f.rd.avail_ring[2]].addr = htole64(UINT64_MAX);
+	assert_int_equal(virtq_pop(f.vq, reqs + 2, 2), 0);
+	assert_false(virtq_is_broken(f.vq));
+	virtq_push(f.vq, reqs[0], 0);
+	assert_int_equal(virtq_pop(f.vq, reqs + 2, 2), 0);
+	assert_true(virtq_is_broken(f.vq));
+	fixture_close(&f);
+}
+
 /* A device's own data lies behind the request in a slot; slots and iovecs do not overlap. */
 static void test_req_size(void **state)
 {
@@ -624,23 +647,15 @@ static void test_concurrent_mutation(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_call_by_flag),
-		cmocka_unit_test(test_call_by_event_index),
-		cmocka_unit_test(test_no_lost_call),
-		cmocka_unit_test(test_set_call_fd),
-		cmocka_unit_test(test_call_fd_full),
-		cmocka_unit_test(test_kicks),
-		cmocka_unit_test(test_blocking_kick_fd),
-		cmocka_unit_test(test_no_kick_fd),
-		cmocka_unit_test(test_spill_exhaustion),
-		cmocka_unit_test(test_spill_kinds),
-		cmocka_unit_test(test_slots_run_out),
-		cmocka_unit_test(test_req_size),
-		cmocka_unit_test(test_break),
-		cmocka_unit_test(test_abandon),
-		cmocka_unit_test(test_lost_memory),
-		cmocka_unit_test(test_successor),
-		cmocka_unit_test(test_concurrent_mutation),
+		cmocka_unit_test(test_call_by_flag),	 cmocka_unit_test(test_call_by_event_index),
+		cmocka_unit_test(test_no_lost_call),	 cmocka_unit_test(test_set_call_fd),
+		cmocka_unit_test(test_call_fd_full),	 cmocka_unit_test(test_kicks),
+		cmocka_unit_test(test_blocking_kick_fd), cmocka_unit_test(test_no_kick_fd),
+		cmocka_unit_test(test_spill_exhaustion), cmocka_unit_test(test_spill_kinds),
+		cmocka_unit_test(test_slots_run_out),	 cmocka_unit_test(test_starved_queue_rests),
+		cmocka_unit_test(test_req_size),	 cmocka_unit_test(test_break),
+		cmocka_unit_test(test_abandon),		 cmocka_unit_test(test_lost_memory),
+		cmocka_unit_test(test_successor),	 cmocka_unit_test(test_concurrent_mutation),
 	};
 
 	return cmocka_run_group_tests_name("virtio.virtqueue", tests, NULL, NULL);
