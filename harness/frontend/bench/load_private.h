@@ -8,6 +8,7 @@
 #include "vhost_frontend/scsi.h"
 
 #define LOAD_BATCH_MAX 256
+#define LOAD_PAGE      4096u
 
 struct load_slot {
 	union {
@@ -44,7 +45,42 @@ struct load {
 	const char *why;
 };
 
-/* load_mirror.c: completes what the first lane has published. */
-void load_mirror(struct load *load);
+/* The state of one call of load_run; times are in ticks. */
+struct load_run {
+	struct load *load;
+	struct histogram *latency;
+	uint64_t requests;
+	uint64_t errors;
+	uint64_t counted; /* requests that had come back when the time was over, */
+	uint64_t ended;	  /* and when that was */
+	uint64_t busy_at; /* when something came back last */
+	uint64_t look_at; /* when to look at the target if nothing comes back */
+	double ns_per_tick;
+	/* Fixed rate: when the next request is due; both with a fraction, for exact rates. */
+	double due;
+	double step;
+	unsigned int lane; /* lanes take turns */
+};
+
+/* load_lanes.c */
+int load_make_lanes(struct load *load, bool start);
+int load_make_scsi_queues(struct load *load);
+void load_end_lanes(struct load *load);
+
+/* load_lane.c */
+/* Takes up to a batch from one lane into its idle slots; returns how many, or an error. busy_at is the time. */
+int load_reap(struct load_run *run, struct load_lane *lane);
+/* Sends up to `max` idle slots again. */
+int load_refill(struct load *load, struct load_lane *lane, unsigned int max, uint64_t now);
+/* One more request; it takes the topmost idle slot. */
+int load_send(struct load *load, struct load_lane *lane, uint64_t start);
+/* Fixed depth: one turn over all lanes; returns how many requests came back. */
+int load_turn(struct load_run *run, bool stopping);
+/* Sends all idle slots. */
+int load_fill(struct load *load);
+unsigned int load_inflight(const struct load *load);
+/* Nothing came back: sleep if that is the mode, and see now and then whether the target is still there. */
+int load_idle(struct load_run *run);
+void load_add_counters(struct load *load, int sign, struct load_result *result);
 
 #endif

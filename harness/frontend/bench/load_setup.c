@@ -11,110 +11,6 @@
 /* Rings, frames and the rounding of each allocation. */
 #define MEMORY_SLACK (1u << 20)
 #define PER_SLOT     1024
-#define PAGE	     4096u
-/* Header, data, status. */
-#define SEGMENTS	3
-#define SIDE_QUEUE_SIZE 8
-
-static unsigned int power_of_two(unsigned int n)
-{
-	unsigned int p = 2;
-
-	while (p < n) {
-		p *= 2;
-	}
-	return p;
-}
-
-static int set_up_lane(struct load *load, struct load_lane *lane)
-{
-	const struct load_config *config = &load->config;
-	struct vfe_blk_frame *blk = NULL;
-	struct vfe_scsi_frame *scsi = NULL;
-	size_t stride = (config->block + PAGE - 1) / PAGE * PAGE;
-	uint8_t *data = vfe_memory_alloc(load->memory, stride * config->depth, PAGE);
-	uint64_t gpa;
-	unsigned int i;
-
-	if (config->scsi) {
-		scsi = vfe_scsi_frames(load->memory, config->depth);
-	} else {
-		blk = vfe_blk_frames(load->memory, config->depth);
-	}
-	lane->slots = calloc(config->depth, sizeof(*lane->slots));
-	lane->idle = calloc(config->depth, sizeof(struct load_slot *));
-	if ((blk == NULL && scsi == NULL) || data == NULL || lane->slots == NULL ||
-	    lane->idle == NULL) {
-		return -ENOMEM;
-	}
-	gpa = vfe_memory_gpa(load->memory, data);
-	for (i = 0; i < config->depth; i++) {
-		if (config->scsi) {
-			lane->slots[i].scsi = &scsi[i];
-		} else {
-			lane->slots[i].blk = &blk[i];
-		}
-		lane->slots[i].data = gpa + i * stride;
-		lane->idle[i] = &lane->slots[i];
-	}
-	lane->idle_n = config->depth;
-	return 0;
-}
-
-static int set_up_queue(struct load *load, unsigned int index)
-{
-	const struct load_config *config = &load->config;
-	struct vfe_queue_options options = {
-		.size = config->queue_size,
-		.segments = SEGMENTS,
-		.indirect = config->indirect,
-	};
-	int r;
-
-	if (options.size == 0) {
-		options.size = power_of_two(config->depth * (config->indirect ? 1 : SEGMENTS));
-	}
-	r = vfe_queue_new(load->session, index + (config->scsi ? VFE_SCSI_REQUESTS : 0), &options,
-			  &load->queues[index]);
-	if (r < 0) {
-		return r;
-	}
-	load->lanes[index].queue = load->queues[index];
-	if (vfe_queue_room(load->queues[index], SEGMENTS) < config->depth) {
-		load->why = "the queue is too small for the depth";
-		return -EINVAL;
-	}
-	return set_up_lane(load, &load->lanes[index]);
-}
-
-static int set_up_lanes(struct load *load, bool start)
-{
-	unsigned int n = load->config.queues;
-	unsigned int i;
-	int r;
-
-	load->queues = calloc(n, sizeof(struct vfe_queue *));
-	load->lanes = calloc(n, sizeof(*load->lanes));
-	if (load->queues == NULL || load->lanes == NULL) {
-		return -ENOMEM;
-	}
-	for (i = 0; i < n; i++) {
-		load->lane_n = i + 1;
-		r = set_up_queue(load, i);
-		if (r < 0) {
-			return r;
-		}
-		if (!start) {
-			vfe_raw_queue_ready(load->queues[i]);
-			continue;
-		}
-		r = vfe_queue_start(load->queues[i]);
-		if (r < 0) {
-			return r;
-		}
-	}
-	return 0;
-}
 
 static int fit(struct load *load, uint32_t block_size, unsigned int queues)
 {
@@ -148,21 +44,6 @@ static int learn_blk(struct load *load)
 		return -EINVAL;
 	}
 	return fit(load, info.block_size, info.queues);
-}
-
-/* Some back-ends serve no queue before all of them are there. */
-static int start_scsi_side_queues(struct load *load)
-{
-	const struct vfe_queue_options options = { .size = SIDE_QUEUE_SIZE, .segments = 2 };
-	int r = vfe_queue_new(load->session, VFE_SCSI_CONTROL, &options, &load->control);
-
-	if (r == 0) {
-		r = vfe_queue_new(load->session, VFE_SCSI_EVENTS, &options, &load->events);
-	}
-	if (r == 0) {
-		r = vfe_queue_start(load->control);
-	}
-	return r == 0 ? vfe_queue_start(load->events) : r;
 }
 
 static int learn_scsi(struct load *load)
@@ -200,7 +81,7 @@ static int use_span(struct load *load)
 static int share_memory(struct load *load)
 {
 	const struct load_config *config = &load->config;
-	size_t per_slot = (config->block + PAGE - 1) / PAGE * PAGE + PER_SLOT;
+	size_t per_slot = (config->block + LOAD_PAGE - 1) / LOAD_PAGE * LOAD_PAGE + PER_SLOT;
 	const struct vfe_memory_options options = {
 		.size = per_slot * config->depth * config->queues +
 			(size_t)MEMORY_SLACK * config->queues,
@@ -239,10 +120,10 @@ static int open_steps(struct load *load, const char *path)
 		r = vfe_share(load->session, load->memory);
 	}
 	if (r == 0 && config->scsi) {
-		r = start_scsi_side_queues(load);
+		r = load_make_scsi_queues(load);
 	}
 	if (r == 0) {
-		r = set_up_lanes(load, true);
+		r = load_make_lanes(load, true);
 	}
 	if (r == 0 && config->scsi) {
 		r = learn_scsi(load);
@@ -303,7 +184,7 @@ int load_open_mirror(const struct load_config *config, struct load **ret_load)
 		r = vfe_raw_session_new(features, load->memory, &load->session);
 	}
 	if (r == 0) {
-		r = set_up_lanes(load, false);
+		r = load_make_lanes(load, false);
 	}
 	if (r < 0) {
 		load_close(load);
@@ -347,30 +228,12 @@ bool load_has_event_idx(const struct load *load)
 	return (vfe_features(load->session) & VFE_F_EVENT_IDX) != 0;
 }
 
-static void end_queue(struct load *load, struct vfe_queue *queue)
-{
-	if (queue != NULL && vfe_socket(load->session) >= 0) {
-		(void)vfe_queue_stop(queue);
-	}
-	vfe_queue_free(queue);
-}
-
 void load_close(struct load *load)
 {
-	unsigned int i;
-
 	if (load == NULL) {
 		return;
 	}
-	for (i = 0; i < load->lane_n; i++) {
-		end_queue(load, load->queues[i]);
-		free(load->lanes[i].slots);
-		free(load->lanes[i].idle);
-	}
-	end_queue(load, load->control);
-	end_queue(load, load->events);
-	free(load->queues);
-	free(load->lanes);
+	load_end_lanes(load);
 	vfe_close(load->session);
 	vfe_memory_free(load->memory);
 	free(load);

@@ -91,7 +91,7 @@ struct vfe_queue {
 	bool is_packed;
 	bool event_idx;
 	bool indirect;
-	bool running;
+	bool running; /* started and not stopped, even if the back-end is gone */
 	bool calls_on;
 	uint16_t size;
 	uint16_t segments;
@@ -112,7 +112,7 @@ struct vfe_queue {
 /* session.c: stores the message and returns `error`. */
 __attribute__((format(printf, 3, 4))) int vfe_fail(struct vfe_session *session, int error,
 						   const char *format, ...);
-/* message.c */
+/* request.c */
 const char *vfe_request_name(uint32_t request);
 int vfe_send_u64(struct vfe_session *session, enum vfe_request request, uint64_t value);
 int vfe_query_u64(struct vfe_session *session, enum vfe_request request, uint64_t *ret_value);
@@ -135,6 +135,9 @@ void vfe_inflight_drop(struct vfe_session *session);
 
 /* queue.c */
 int vfe_queue_resume(struct vfe_queue *queue);
+
+/* notify.c: asks the device not to signal. */
+void vfe_calls_off(struct vfe_queue *queue);
 
 /* split.c */
 int vfe_split_init(struct vfe_queue *queue);

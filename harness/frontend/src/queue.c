@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What split and packed rings have in common: life, notifications, waiting. */
+/* What split and packed rings have in common: their life, and the way of requests through them. */
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -97,39 +96,22 @@ static void reset(struct vfe_queue *queue)
 	queue->inflight = 0;
 }
 
-static bool arm(struct vfe_queue *queue)
-{
-	return queue->is_packed ? vfe_packed_arm(queue) : vfe_split_arm(queue);
-}
-
-static void disarm(struct vfe_queue *queue)
-{
-	if (queue->is_packed) {
-		vfe_packed_disarm(queue);
-	} else {
-		vfe_split_disarm(queue);
-	}
-}
-
 static int start_at(struct vfe_queue *queue, uint32_t base)
 {
 	struct vfe_raw_ring ring;
-	int r;
 
 	vfe_raw_ring_of(queue, &ring);
 	if (base != UINT32_MAX) {
 		ring.base = base;
 	}
-	disarm(queue);
-	r = vfe_raw_ring_start(queue->session, &ring);
-	queue->running = r == 0;
-	return r;
+	vfe_calls_off(queue);
+	return vfe_raw_ring_start(queue->session, &ring);
 }
 
 void vfe_raw_queue_ready(struct vfe_queue *queue)
 {
 	reset(queue);
-	disarm(queue);
+	vfe_calls_off(queue);
 	queue->running = true;
 }
 
@@ -147,7 +129,11 @@ int vfe_queue_start(struct vfe_queue *queue)
 	if ((session->protocol_features & VFE_PF_INFLIGHT_SHMFD) != 0 && session->inflight.fd < 0) {
 		r = vfe_inflight_get(session, queue->size);
 	}
-	return r == 0 ? start_at(queue, queue->base) : r;
+	if (r == 0) {
+		r = start_at(queue, queue->base);
+	}
+	queue->running = r == 0;
+	return r;
 }
 
 /* After a crash of the back-end: where it was can be read from the ring alone. */
@@ -155,10 +141,8 @@ int vfe_queue_resume(struct vfe_queue *queue)
 {
 	uint32_t base = queue->is_packed ? vfe_packed_crash_base(queue) :
 					   vfe_split_crash_base(queue);
-	int r;
+	int r = start_at(queue, base);
 
-	queue->running = false;
-	r = start_at(queue, base);
 	if (r == 0) {
 		/* A kick that the old one took and did not act on is lost with it. */
 		vfe_queue_kick(queue);
@@ -186,25 +170,6 @@ unsigned int vfe_queue_room(const struct vfe_queue *queue, unsigned int segments
 	return queue->free_n / each;
 }
 
-void vfe_queue_kick(struct vfe_queue *queue)
-{
-	const uint64_t one = 1;
-
-	/* It fails only if the counter is full, and then the device has a kick to see. */
-	if (write(queue->kick_fd, &one, sizeof(one)) == (ssize_t)sizeof(one)) {
-		queue->stats.kicks++;
-	}
-}
-
-void vfe_queue_publish(struct vfe_queue *queue)
-{
-	bool wanted = queue->is_packed ? vfe_packed_publish(queue) : vfe_split_publish(queue);
-
-	if (wanted) {
-		vfe_queue_kick(queue);
-	}
-}
-
 int vfe_queue_reap(struct vfe_queue *queue, struct vfe_done *done, unsigned int max)
 {
 	int n = queue->is_packed ? vfe_packed_reap(queue, done, max) :
@@ -214,85 +179,6 @@ int vfe_queue_reap(struct vfe_queue *queue, struct vfe_done *done, unsigned int 
 		queue->inflight -= (unsigned int)n;
 	}
 	return n;
-}
-
-static void take_calls(struct vfe_queue *queue)
-{
-	uint64_t n;
-
-	if (read(queue->call_fd, &n, sizeof(n)) == (ssize_t)sizeof(n)) {
-		queue->stats.calls += n;
-	}
-}
-
-static int sleep_for_calls(struct vfe_queue *const *queues, unsigned int n, int timeout_ms)
-{
-	struct pollfd fds[VFE_QUEUES_MAX + 1];
-	unsigned int i;
-	int r;
-
-	for (i = 0; i < n; i++) {
-		fds[i] = (struct pollfd){ .fd = queues[i]->call_fd, .events = POLLIN };
-		queues[i]->stats.waits++;
-	}
-	fds[n] = (struct pollfd){ .fd = queues[0]->session->fd, .events = POLLRDHUP };
-	r = poll(fds, n + 1, timeout_ms);
-	if (r < 0) {
-		return errno == EINTR ? 0 : -errno;
-	}
-	if (r == 0) {
-		return -ETIMEDOUT;
-	}
-	/* What was published before the end can still be reaped. */
-	for (i = 0; i < n; i++) {
-		if ((fds[i].revents & POLLIN) != 0) {
-			return 0;
-		}
-	}
-	return -ECONNRESET;
-}
-
-int vfe_queues_wait(struct vfe_queue *const *queues, unsigned int n, int timeout_ms)
-{
-	bool empty = true;
-	unsigned int i;
-	int r;
-
-	if (n == 0 || n > VFE_QUEUES_MAX) {
-		return -EINVAL;
-	}
-	for (i = 0; i < n; i++) {
-		empty &= arm(queues[i]);
-	}
-	r = empty ? sleep_for_calls(queues, n, timeout_ms) : 0;
-	for (i = 0; i < n; i++) {
-		disarm(queues[i]);
-		take_calls(queues[i]);
-	}
-	return r;
-}
-
-int vfe_queue_wait(struct vfe_queue *queue, int timeout_ms)
-{
-	return vfe_queues_wait(&queue, 1, timeout_ms);
-}
-
-int vfe_queue_finish(struct vfe_queue *queue, int timeout_ms, struct vfe_done *ret_done)
-{
-	int n;
-	int r;
-
-	vfe_queue_publish(queue);
-	for (;;) {
-		n = vfe_queue_reap(queue, ret_done, 1);
-		if (n != 0) {
-			return n < 0 ? n : 0;
-		}
-		r = vfe_queue_wait(queue, timeout_ms);
-		if (r < 0) {
-			return r;
-		}
-	}
 }
 
 unsigned int vfe_queue_inflight(const struct vfe_queue *queue)
@@ -308,12 +194,6 @@ unsigned int vfe_queue_index(const struct vfe_queue *queue)
 struct vfe_session *vfe_queue_session(const struct vfe_queue *queue)
 {
 	return queue->session;
-}
-
-const struct vfe_queue_stats *vfe_queue_stats(struct vfe_queue *queue)
-{
-	take_calls(queue);
-	return &queue->stats;
 }
 
 int vfe_queue_stop(struct vfe_queue *queue)
