@@ -90,6 +90,8 @@ static void turn(struct run *run, bool poll_queue)
 	if (poll_queue) {
 		popped = run->device->ops->queue_poll(run->queue);
 		MUST(popped <= run->rd.size);
+	} else {
+		run->device->ops->queue_drain(run->queue);
 	}
 	bdev_channels_poll(&run->channels);
 	published = virtq_commit(run->vq);
@@ -117,7 +119,6 @@ static uint16_t queue_close(struct run *run)
 	uint16_t base;
 
 	run->disk.hold = 0;
-	run->device->ops->queue_drain(run->queue);
 	for (turns = 0; virtq_inflight(run->vq) > 0; turns++) {
 		MUST(turns < TURNS_MAX);
 		turn(run, false);

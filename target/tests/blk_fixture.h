@@ -165,8 +165,7 @@ static inline unsigned int blk_round(struct blk_fixture *f)
 	return n;
 }
 
-/* After queue_drain: rounds without polling the queue until it rests. Returns the requests that came
- * back. */
+/* Rounds of a queue that is being stopped, until it rests. Returns the requests that came back. */
 static inline unsigned int blk_drain(struct blk_fixture *f)
 {
 	unsigned int n = 0;
@@ -175,6 +174,7 @@ static inline unsigned int blk_drain(struct blk_fixture *f)
 
 	for (turns = 0; virtq_inflight(f->vq) > 0; turns++) {
 		assert_true(turns < 1000);
+		f->device->ops->queue_drain(f->queue);
 		bdev_channels_poll(&f->channels);
 	}
 	virtq_commit(f->vq);

@@ -143,13 +143,12 @@ void core_start_queue(struct core *core, struct core_queue *queue)
 	reactor_post(core->reactor, &queue->request);
 }
 
-/* core_poll() finishes the stop, in this round already if nothing is in flight. */
+/* core_poll() drains the queue and finishes the stop, in this round already if nothing is in flight. */
 static void stop_on_core(struct msg *msg)
 {
 	struct core_queue *queue = container_of(msg, struct core_queue, request);
 
 	queue->draining = true;
-	queue->device->ops->queue_drain(queue->dq);
 }
 
 static void abandon_on_core(struct msg *msg)

@@ -103,7 +103,9 @@ static unsigned int take_turn(struct core *core, struct core_device *on)
 	for (n = on->queue_n; n > 0; n--) {
 		unsigned int popped = 0;
 
-		if (is_served(queue)) {
+		if (queue->draining) {
+			on->device->ops->queue_drain(queue->dq);
+		} else if (is_served(queue)) {
 			popped = on->device->ops->queue_poll(queue->dq);
 			work += popped;
 		}

@@ -129,7 +129,6 @@ static void blk_queue_drain(struct device_queue *device_queue)
 	struct blk_queue *queue = (struct blk_queue *)device_queue;
 	struct blk_request *req;
 
-	queue->draining = true;
 	/* No error for what was never started: the ring gets it back, newest first. */
 	while ((req = TAILQ_LAST(&queue->waiting, blk_requests)) != NULL) {
 		TAILQ_REMOVE(&queue->waiting, req, link);

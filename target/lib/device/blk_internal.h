@@ -74,8 +74,6 @@ struct blk_queue {
 	struct blk_requests waiting;
 	/* Started, but the bdev was full when their next part was due. */
 	struct blk_requests unfinished;
-	unsigned int in_bdev;
-	bool draining;
 	unsigned int free_table_n;
 	struct blk_range_table *free_tables[BLK_RANGE_TABLES];
 	struct blk_range_table tables[BLK_RANGE_TABLES];
@@ -94,8 +92,7 @@ int blk_config_write(struct virtio_device *device, uint32_t offset, const void *
 /* Starts a popped request (queue set, not parsed). False: no room now, nothing has happened, call
  * again. True: it is in the bdev or has ended. */
 bool blk_request_start(struct blk_request *req);
-/* Goes on with unfinished requests as far as the bdev has room; fails them if the queue is draining
- * and nothing is left in the bdev whose completion could make room. */
+/* Goes on with unfinished requests as far as the bdev has room. */
 void blk_request_retry_unfinished(struct blk_queue *queue);
 
 static inline bool blk_has(uint64_t features, unsigned int bit)

@@ -100,16 +100,8 @@ static void on_io_done(struct bdev_io *io);
 
 static bool io_submit(struct blk_request *req)
 {
-	struct blk_queue *queue = req->queue;
-	int r;
-
 	req->io.done = on_io_done;
-	r = bdev_submit(queue->channel, &req->io);
-	if (r == -EAGAIN) {
-		return false;
-	}
-	queue->in_bdev++;
-	return true;
+	return bdev_submit(req->queue->channel, &req->io) != -EAGAIN;
 }
 
 static void io_set_range(struct blk_request *req)
@@ -158,15 +150,10 @@ void blk_request_retry_unfinished(struct blk_queue *queue)
 
 	while ((req = TAILQ_FIRST(&queue->unfinished)) != NULL) {
 		TAILQ_REMOVE(&queue->unfinished, req, link);
-		if (request_advance(req)) {
-			continue;
+		if (!request_advance(req)) {
+			TAILQ_INSERT_HEAD(&queue->unfinished, req, link);
+			return;
 		}
-		if (queue->draining && queue->in_bdev == 0) {
-			request_end(req, -EIO);
-			continue;
-		}
-		TAILQ_INSERT_HEAD(&queue->unfinished, req, link);
-		return;
 	}
 }
 
@@ -174,17 +161,11 @@ static void on_io_done(struct bdev_io *io)
 {
 	struct blk_request *req =
 		(struct blk_request *)((uint8_t *)io - offsetof(struct blk_request, io));
-	struct blk_queue *queue = req->queue;
 
-	queue->in_bdev--;
 	if (io->status != 0) {
 		request_end(req, io->status);
 	} else if (!request_advance(req)) {
-		TAILQ_INSERT_TAIL(&queue->unfinished, req, link);
-	}
-	if (queue->draining) {
-		/* Nobody polls this queue any more: its completions are what keeps it going. */
-		blk_request_retry_unfinished(queue);
+		TAILQ_INSERT_TAIL(&req->queue->unfinished, req, link);
 	}
 }
 

@@ -5,8 +5,8 @@
  *
  * The life of a queue: queue_start on its reactor; then once per round queue_poll (pop, parse,
  * submit), completions of bdevs push, and the owner commits the virtqueue at the end of the round.
- * To stop it the owner no longer calls queue_poll, goes on polling the bdev channels until
- * virtq_inflight() is 0 (queue_drain hands back what the device itself holds on to), then queue_stop.
+ * To stop it the owner calls queue_drain instead of queue_poll, goes on polling the bdev channels until
+ * virtq_inflight() is 0, then queue_stop.
  */
 #ifndef VHT_VIRTIO_DEVICE_H
 #define VHT_VIRTIO_DEVICE_H
@@ -48,9 +48,9 @@ struct virtio_device_ops {
 	int (*queue_start)(struct virtio_device *device, unsigned int index, struct virtq *vq,
 			   struct bdev_channels *channels, struct device_queue **ret_queue);
 	unsigned int (*queue_poll)(struct device_queue *queue); /* returns the requests popped */
-	/* Before the queue stops: push back what waits for events; give requests that never reached a
-	 * bdev back to the ring (virtq_unpop), or complete them with an error. Requests that a bdev
-	 * still has complete later. */
+	/* Once per round instead of queue_poll while the queue is being stopped: pushes back what waits
+	 * for events; gives requests that never reached a bdev back to the ring (virtq_unpop), or
+	 * completes them so that the driver tries again; goes on with those that have begun. */
 	void (*queue_drain)(struct device_queue *queue);
 	void (*queue_stop)(struct device_queue *queue); /* nothing is in flight; frees it */
 	/* Control thread; no queue is running. Releases the bdevs. */

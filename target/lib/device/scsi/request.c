@@ -336,6 +336,9 @@ void scsi_request_queue_drain(struct scsi_device *dev, struct device_queue *dq)
 	struct scsi_request_queue *queue = request_queue_of(dq);
 	unsigned int i;
 
+	if (queue->draining) {
+		return; /* nothing of it has begun to wait since */
+	}
 	queue->draining = true;
 	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
 		struct scsi_lu *lu = &dev->lus[i];

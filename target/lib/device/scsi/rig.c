@@ -95,6 +95,7 @@ void rig_stop_queue(struct rig *rig, unsigned int index)
 	q->draining = true;
 	rig->device->ops->queue_drain(q->dq);
 	while (virtq_inflight(q->vq) > 0) {
+		rig->device->ops->queue_drain(q->dq);
 		rig_round(rig);
 		assert_true(rounds++ < 1000);
 	}
