@@ -26,6 +26,17 @@
 #define AIO_BOUNCE_COUNT 64
 /* The kernel takes at most this many elements in one request (UIO_MAXIOV). */
 #define AIO_IOV_MAX 1024
+/*
+ * io_submit() waits when the device below has no place for more: requests of a guest that ask for
+ * gigabytes would hold up the reactor, and all guests on it, for seconds. So the kernel gets pieces,
+ * and of these no more at a time than keeps a fast device busy. Each element may become a command of
+ * its own, hence counts as some bytes more.
+ */
+#define AIO_PIECE_BYTES	  ((size_t)1 << 20)
+#define AIO_ELEMENT_BYTES 4096
+#define AIO_WINDOW_BYTES  (UINT64_C(16) << 20)
+/* Without direct I/O, io_submit() does all of the copying: this is what a round of the reactor bears. */
+#define AIO_CACHED_WINDOW_BYTES (UINT64_C(2) << 20)
 
 struct aio_helper {
 	struct msgq jobs;
@@ -69,6 +80,8 @@ struct aio_channel {
 	int event_fd;
 	bool flush_by_helper;	  /* the kernel cannot flush this file asynchronously */
 	unsigned int outstanding; /* taken and not completed */
+	uint64_t window;	  /* what the kernel may have at a time, and what it has: bytes */
+	uint64_t in_kernel;
 	unsigned int batch_n;
 	struct iocb *batch[AIO_QUEUE_DEPTH]; /* for the next commit */
 	struct bdev_io_list ready;	     /* status is set, to be completed by the next poll */
@@ -95,7 +108,10 @@ struct aio_request {
 	uint64_t done;	       /* bytes that are through */
 	uint64_t length;       /* bytes under way */
 	uint8_t *bounce;       /* the buffer they are in; NULL: the guest's own */
+	struct iovec part;     /* under way: a part of an element that is too long for one piece */
+	size_t part_end;       /* where in element iov_next the next part begins */
 	unsigned int iov_next; /* element after those under way */
+	uint32_t cost;	       /* of what is under way, counted in channel.in_kernel */
 };
 
 _Static_assert(sizeof(struct aio_request) <= BDEV_IO_DRIVER_BYTES, "no room in struct bdev_io");

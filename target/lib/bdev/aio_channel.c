@@ -79,23 +79,51 @@ static bool is_aligned(const struct aio_bdev *aio, const struct bdev_io *io)
 	return (bits & (aio->memory_align - 1)) == 0 && (lengths & (aio->length_align - 1)) == 0;
 }
 
-/* The next elements of an aligned request, as many as the kernel takes at once. */
+/* Chooses the next piece of an aligned request: whole elements, or a part of a long one. */
+static unsigned int next_elements(struct aio_request *request, const struct iovec **ret_iov)
+{
+	const struct bdev_io *io = request->io;
+	const struct iovec *iov = &io->iov[request->iov_next];
+	unsigned int n = 0;
+
+	while (iov->iov_len == 0) { /* something is left, so this ends */
+		request->iov_next++;
+		iov++;
+	}
+	request->length = 0;
+	if (iov->iov_len > AIO_PIECE_BYTES) {
+		size_t left = iov->iov_len - request->part_end;
+
+		request->length = left < AIO_PIECE_BYTES ? left : AIO_PIECE_BYTES;
+		request->part.iov_base = (uint8_t *)iov->iov_base + request->part_end;
+		request->part.iov_len = request->length;
+		request->part_end += request->length;
+		if (request->part_end == iov->iov_len) {
+			request->part_end = 0;
+			request->iov_next++;
+		}
+		*ret_iov = &request->part;
+		return 1;
+	}
+	while (request->iov_next < io->iov_n && n < AIO_IOV_MAX &&
+	       iov[n].iov_len <= AIO_PIECE_BYTES - request->length) {
+		request->length += iov[n].iov_len;
+		request->iov_next++;
+		n++;
+	}
+	*ret_iov = iov;
+	return n;
+}
+
 static void start_direct(struct aio_channel *ch, struct aio_request *request)
 {
 	const struct bdev_io *io = request->io;
 	long long offset = (long long)(io->offset + request->done);
 	int fd = bdev_of(ch)->fd;
 	const struct iovec *iov;
-	unsigned int n;
+	unsigned int n = next_elements(request, &iov);
 
-	/* Something is left, so this ends: the loop only passes over elements without bytes. */
-	do {
-		iov = &io->iov[request->iov_next];
-		n = io->iov_n - request->iov_next;
-		n = n < AIO_IOV_MAX ? n : AIO_IOV_MAX;
-		request->length = iov_length(iov, n);
-		request->iov_next += n;
-	} while (request->length == 0);
+	request->cost = (uint32_t)request->length + n * AIO_ELEMENT_BYTES;
 	if (io->op == BDEV_READ) {
 		io_prep_preadv(&request->iocb, fd, iov, (int)n, offset);
 	} else {
@@ -114,6 +142,7 @@ static void start_piece(struct aio_channel *ch, struct aio_request *request)
 	int fd = bdev_of(ch)->fd;
 
 	request->length = length;
+	request->cost = (uint32_t)length + AIO_ELEMENT_BYTES;
 	if (io->op == BDEV_READ) {
 		io_prep_pread(&request->iocb, fd, request->bounce, length, offset);
 	} else {
@@ -138,6 +167,7 @@ static void start_flush(struct aio_channel *ch, struct aio_request *request)
 	if (ch->flush_by_helper) {
 		aio_helper_post(ch, request);
 	} else {
+		request->cost = AIO_ELEMENT_BYTES;
 		io_prep_fdsync(&request->iocb, bdev_of(ch)->fd);
 		queue_iocb(ch, request);
 	}
@@ -168,6 +198,7 @@ int aio_submit(struct bdev_channel *channel, struct bdev_io *io)
 	request->done = 0;
 	request->length = 0;
 	request->bounce = NULL;
+	request->part_end = 0;
 	request->iov_next = 0;
 	rc = bdev_check_io(channel->bdev, io);
 	if (rc != 0) {
@@ -206,15 +237,47 @@ static void reject(struct aio_channel *ch, struct aio_request *request, int erro
 	}
 }
 
+/* How many of the batch, from number `first` on, have room in the window. One always has. */
+static unsigned int fitting(const struct aio_channel *ch, unsigned int first)
+{
+	uint64_t sum = ch->in_kernel;
+	unsigned int i;
+
+	for (i = first; i < ch->batch_n; i++) {
+		const struct aio_request *request = ch->batch[i]->data;
+
+		if (sum > 0 && sum + request->cost > ch->window) {
+			break;
+		}
+		sum += request->cost;
+	}
+	return i - first;
+}
+
+static void count_taken(struct aio_channel *ch, unsigned int first, unsigned int n)
+{
+	for (unsigned int i = first; i < first + n; i++) {
+		const struct aio_request *request = ch->batch[i]->data;
+
+		ch->in_kernel += request->cost;
+	}
+}
+
 void aio_commit(struct bdev_channel *channel)
 {
 	struct aio_channel *ch = (struct aio_channel *)channel;
 	unsigned int done = 0;
 
 	while (done < ch->batch_n) {
-		int n = io_submit(ch->context, (long)(ch->batch_n - done), ch->batch + done);
+		unsigned int fit = fitting(ch, done);
+		int n;
 
+		if (fit == 0) {
+			break; /* a completion makes room, and wakes whoever sleeps */
+		}
+		n = io_submit(ch->context, (long)fit, ch->batch + done);
 		if (n > 0) {
+			count_taken(ch, done, (unsigned int)n);
 			done += (unsigned int)n;
 		} else if (n == -EINTR) {
 			continue;
@@ -273,6 +336,7 @@ static unsigned int handle_event(struct aio_channel *ch, const struct io_event *
 	struct aio_request *request = event->data;
 	long result = (long)event->res;
 
+	ch->in_kernel -= request->cost;
 	if (result < 0) {
 		/* -EAGAIN would be understood as "submit again", which this is not. */
 		complete(ch, request, result == -EAGAIN ? -EIO : (int)result);
@@ -418,6 +482,7 @@ int aio_channel_open(struct bdev *bdev, struct bdev_channel **ret_channel)
 		return -ENOMEM;
 	}
 	ch->base.bdev = bdev;
+	ch->window = ((struct aio_bdev *)bdev)->direct ? AIO_WINDOW_BYTES : AIO_CACHED_WINDOW_BYTES;
 	STAILQ_INIT(&ch->ready);
 	STAILQ_INIT(&ch->bounce_waiting);
 	ch->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -225,6 +225,84 @@ static void more_elements_than_the_kernel_takes(void **state)
 	free(iov);
 }
 
+/* ---- what the kernel has at a time is bounded: io_submit() would wait, and the reactor with it ---- */
+
+static void long_elements_are_cut(void **state)
+{
+	static const size_t sizes[] = { 4096, (3 << 20) + 8192, 0, 1 << 20, (1 << 20) + 4096 };
+	const size_t len = 12 << 20;
+	uint8_t *out = aligned_alloc(4096, len), *in = aligned_alloc(4096, len);
+	struct test_reactor r;
+	struct test_io t;
+	struct iovec iov[64];
+	unsigned int n;
+
+	make_file(2 * len);
+	test_reactor_open(&r, &create(false)->bdev);
+	n = test_cut(out, len, sizes, 5, iov, 64);
+	test_fill(out, len, 5);
+	test_io_init(&t, BDEV_WRITE, 4096, len, iov, n);
+	assert_int_equal(bdev_submit(r.channel, &t.io), 0);
+	aio_commit(r.channel);
+	assert_in_range(channel_of(&r)->in_kernel, 1, AIO_PIECE_BYTES + 8 * AIO_ELEMENT_BYTES);
+	test_wait(&r, 1);
+	assert_int_equal(t.io.status, 0);
+	assert_int_equal(test_io(&r, BDEV_READ, 4096, in, len), 0);
+	assert_memory_equal(in, out, len);
+	memset(out, 0, len);
+	test_io_init(&t, BDEV_READ, 4096, len, iov, n);
+	assert_int_equal(test_run(&r, &t), 0);
+	assert_memory_equal(in, out, len);
+	assert_int_equal(channel_of(&r)->in_kernel, 0);
+	test_reactor_close(&r);
+	free(out);
+	free(in);
+}
+
+static void read_through_window(uint64_t window)
+{
+	static struct test_io ios[AIO_QUEUE_DEPTH];
+	uint8_t *buf = aligned_alloc(4096, SIZE);
+	struct iovec iov = { buf, SIZE };
+	unsigned int before = test_completions;
+	struct pollfd fd = { .events = POLLIN };
+	struct test_reactor r;
+
+	test_reactor_open(&r, bdev_find("aio0"));
+	fd.fd = bdev_channel_event_fd(r.channel);
+	channel_of(&r)->window = window;
+	for (unsigned int i = 0; i < AIO_QUEUE_DEPTH; i++) {
+		bool flush = i % 8 != 0;
+
+		test_io_init(&ios[i], flush ? BDEV_FLUSH : BDEV_READ, 0, flush ? 0 : SIZE, &iov, 1);
+		assert_int_equal(bdev_submit(r.channel, &ios[i].io), 0);
+	}
+	while (test_completions - before < AIO_QUEUE_DEPTH) {
+		aio_commit(r.channel);
+		assert_in_range(channel_of(&r)->in_kernel, 1, window);
+		/* What waits for room gets it by a completion: its signal must come. */
+		assert_int_equal(poll(&fd, 1, TEST_DEADLINE_SECONDS * 1000), 1);
+		eventfd_drain(fd.fd);
+		aio_poll(r.channel);
+		assert_true(channel_of(&r)->in_kernel <= window);
+	}
+	for (unsigned int i = 0; i < AIO_QUEUE_DEPTH; i++) {
+		assert_int_equal(ios[i].completions, 1);
+		assert_int_equal(ios[i].io.status, 0);
+	}
+	assert_int_equal(channel_of(&r)->in_kernel, 0);
+	test_reactor_close(&r);
+	free(buf);
+}
+
+static void the_kernel_gets_no_more_than_the_window(void **state)
+{
+	make_file(SIZE);
+	create(false);
+	read_through_window(AIO_WINDOW_BYTES);
+	read_through_window(AIO_CACHED_WINDOW_BYTES);
+}
+
 static void a_full_queue_says_so(void **state)
 {
 	static struct test_io ios[AIO_QUEUE_DEPTH + 1];
@@ -617,6 +695,8 @@ int main(void)
 		TEST(data_survives_the_page_cache),
 		TEST(odd_lengths_at_even_addresses),
 		TEST(more_elements_than_the_kernel_takes),
+		TEST(long_elements_are_cut),
+		TEST(the_kernel_gets_no_more_than_the_window),
 		TEST(a_full_queue_says_so),
 		TEST(misaligned_requests_wait_for_a_buffer),
 		TEST(cleared_ranges_read_as_zeroes),
