@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <vhost_target/target.h>
@@ -19,15 +20,27 @@
 /* For the signal handler only; set before it is installed. */
 static struct vht_target *signalled_target;
 
+/*
+ * Signals often come in pairs: from a terminal that closes and from its shell, or from a service
+ * manager. So only one that comes when an orderly end should be over (it takes less than a second)
+ * means that somebody has lost patience.
+ */
 static void end_signal(int number)
 {
 	static volatile sig_atomic_t seen;
+	static struct timespec patience_ends;
 	int saved_errno = errno;
+	struct timespec now;
 
-	if (seen) {
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (!seen) {
+		patience_ends = now;
+		patience_ends.tv_sec++;
+		seen = 1;
+	} else if (now.tv_sec > patience_ends.tv_sec ||
+		   (now.tv_sec == patience_ends.tv_sec && now.tv_nsec >= patience_ends.tv_nsec)) {
 		_exit(128 + number);
 	}
-	seen = 1;
 	vht_target_stop(signalled_target);
 	errno = saved_errno;
 }
@@ -36,20 +49,60 @@ static void catch_signals(struct vht_target *target)
 {
 	struct sigaction end = { .sa_handler = end_signal, .sa_flags = SA_RESTART };
 	struct sigaction ignore = { .sa_handler = SIG_IGN };
+	struct sigaction hangup;
 
 	signalled_target = target;
+	sigaddset(&end.sa_mask, SIGINT);
+	sigaddset(&end.sa_mask, SIGTERM);
+	sigaddset(&end.sa_mask, SIGHUP);
 	sigaction(SIGINT, &end, NULL);
 	sigaction(SIGTERM, &end, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
+	/* nohup(1) wants a closed terminal to be no end. */
+	if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) {
+		sigaction(SIGHUP, &end, NULL);
+	}
 }
 
 /* From here on a signal ends the process as if nobody had asked. */
 static void release_signals(void)
 {
 	struct sigaction usual = { .sa_handler = SIG_DFL };
+	struct sigaction hangup;
 
 	sigaction(SIGINT, &usual, NULL);
 	sigaction(SIGTERM, &usual, NULL);
+	if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) {
+		sigaction(SIGHUP, &usual, NULL);
+	}
+}
+
+/*
+ * A standard descriptor that the parent process closed would be the next one to be handed out: log
+ * lines would then be written to a disk or into somebody's eventfd.
+ */
+static int fill_standard_descriptors(void)
+{
+	int fd;
+
+	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		/* The lowest that is free is this one, since those below it are open. */
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) {
+			return -errno;
+		}
+	}
+	return 0;
+}
+
+/* Each queue of each front-end takes three descriptors, and the usual limit is made for select(2). */
+static void allow_many_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
 }
 
 static void allow_core_dumps(void)
@@ -169,6 +222,9 @@ int main(int argc, char **argv)
 	const char *reason;
 	int r;
 
+	if (fill_standard_descriptors() < 0) {
+		return EXIT_FAILURE; /* and nowhere to say why */
+	}
 	switch (options_parse(argc, argv, &options)) {
 	case OPTIONS_DONE:
 		return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -183,6 +239,7 @@ int main(int argc, char **argv)
 	if (!options.no_core_dumps) {
 		allow_core_dumps();
 	}
+	allow_many_descriptors();
 	options.target.no_rpc = options.blk_file != NULL;
 	if (vht_target_new(&options.target, &target, &reason) < 0) {
 		log_error("%s", reason);
