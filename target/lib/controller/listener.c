@@ -55,18 +55,25 @@ static void fill_address(struct sockaddr_un *addr, const char *path)
 	memcpy(addr->sun_path, path, strlen(path)); /* length checked by listener_path() */
 }
 
-/* Does a process accept connections at this address? */
-static bool somebody_listens(const struct sockaddr_un *addr)
+/*
+ * Is the socket file a left-over? 0 if certainly nobody listens; -EADDRINUSE: a process does; another
+ * negative errno: it cannot be told (a socket of another type, no right to connect).
+ */
+static int check_unused(const struct sockaddr_un *addr)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	bool yes;
+	int r;
 
 	if (fd < 0) {
-		return false;
+		return -errno;
 	}
-	yes = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 || errno == EAGAIN;
+	if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 || errno == EAGAIN) {
+		r = -EADDRINUSE;
+	} else {
+		r = errno == ECONNREFUSED || errno == ENOENT ? 0 : -errno;
+	}
 	fd_close(&fd);
-	return yes;
+	return r;
 }
 
 /* Makes room for our socket file. */
@@ -89,11 +96,19 @@ static int clear_path(const struct sockaddr_un *addr, const char *path, const ch
 			    path);
 		return -EEXIST;
 	}
-	if (somebody_listens(addr)) {
+	r = check_unused(addr);
+	if (r == -EADDRINUSE) {
 		*ret_why = why(
 			"%s is in use: another process listens there. Stop it, or choose another path",
 			path);
-		return -EADDRINUSE;
+		return r;
+	}
+	if (r < 0) {
+		*ret_why =
+			why("%s may be in use: there is a socket, and connecting to it says '%s'. "
+			    "Remove it, or choose another path",
+			    path, strerror(-r));
+		return r;
 	}
 	if (unlink(path) < 0) {
 		r = -errno;
@@ -120,7 +135,8 @@ static int bind_path(struct listener *listener, const char *path, mode_t mode, c
 	if (listener->fd < 0 || fchmod(listener->fd, mode) < 0 ||
 	    bind(listener->fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0) {
 		r = -errno;
-		*ret_why = why("cannot create socket %s: %s", path, strerror(-r));
+		*ret_why = why("cannot create socket %s: %s%s", path, strerror(-r),
+			       r == -EACCES || r == -EROFS ? "; -S chooses another directory" : "");
 		return r;
 	}
 	listener->path = strdup(path);
@@ -140,13 +156,16 @@ static int take_over(struct listener *listener, int fd, const char *name, const 
 {
 	int listening = 0;
 	int domain = 0;
+	int type = 0;
 	socklen_t len = sizeof(int);
 
 	listener->fd = fd;
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 || !listening ||
-	    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 || domain != AF_UNIX) {
-		*ret_why =
-			why("file descriptor %d for %s is not a listening UNIX socket", fd, name);
+	    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 || domain != AF_UNIX ||
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM) {
+		*ret_why = why("file descriptor %d for %s is not a listening UNIX socket of type "
+			       "stream",
+			       fd, name);
 		return -EINVAL;
 	}
 	fcntl(fd, F_SETFD, FD_CLOEXEC);

@@ -29,9 +29,9 @@ struct listener {
 int listener_path(const char *dir, const char *name, char **ret_path, const char **ret_why);
 
 /*
- * Binds and listens at path; its file has the mode at all times. A socket file that nobody listens on
- * is replaced; -EADDRINUSE: a process listens there; -EEXIST: it is not a socket; or errno of the
- * system call.
+ * Binds and listens at path; its file has the mode at all times. A socket file that certainly nobody
+ * listens on is replaced; -EADDRINUSE: a process listens there; -EEXIST: it is not a socket; or errno
+ * of the system call.
  * ready() is called whenever a connection waits. fd >= 0: a listening socket to take over (path then
  * only names it). On failure nothing is left behind and fd is closed.
  */

@@ -198,6 +198,31 @@ static void live_socket_is_left_alone(void **state)
 	close(connect_to(f->path)); /* the first one still serves */
 }
 
+/* Sockets of other types have owners too, who would no longer be found. */
+static void sockets_of_other_types_are_left_alone(void **state)
+{
+	static const int types[] = { SOCK_DGRAM, SOCK_SEQPACKET };
+	struct fixture *f = *state;
+	size_t i;
+
+	for (i = 0; i < 2; i++) {
+		struct sockaddr_un addr = { .sun_family = AF_UNIX };
+		int fd = socket(AF_UNIX, types[i] | SOCK_CLOEXEC, 0);
+		struct stat before;
+		struct stat now;
+
+		strcpy(addr.sun_path, f->path);
+		assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+		assert_int_equal(stat(f->path, &before), 0);
+		assert_int_equal(open_here(f), -EPROTOTYPE);
+		assert_non_null(strstr(f->why, "may be in use"));
+		assert_int_equal(stat(f->path, &now), 0);
+		assert_true(now.st_ino == before.st_ino);
+		close(fd);
+		unlink(f->path);
+	}
+}
+
 static void other_files_are_left_alone(void **state)
 {
 	struct fixture *f = *state;
@@ -268,6 +293,22 @@ static void refuses_an_fd_that_does_not_listen(void **state)
 	close(fds[1]);
 }
 
+/* It would deliver messages in pieces that are not those of the protocol. */
+static void refuses_an_fd_of_another_type(void **state)
+{
+	struct fixture *f = *state;
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+
+	strcpy(addr.sun_path, f->path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(listener_open(&f->listener, f->loop, "vhost.0", fd, 0660, count_ready, f,
+				       &f->why),
+			 -EINVAL);
+	assert_non_null(strstr(f->why, "not a listening UNIX socket"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -277,6 +318,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(waits_for_descriptors, setup, teardown),
 		cmocka_unit_test_setup_teardown(stale_socket_is_replaced, setup, teardown),
 		cmocka_unit_test_setup_teardown(live_socket_is_left_alone, setup, teardown),
+		cmocka_unit_test_setup_teardown(sockets_of_other_types_are_left_alone, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(other_files_are_left_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(missing_directory_is_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(somebody_elses_file_is_not_unlinked, setup,
@@ -284,6 +327,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(takes_over_a_listening_fd, setup, teardown),
 		cmocka_unit_test_setup_teardown(refuses_an_fd_that_does_not_listen, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(refuses_an_fd_of_another_type, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("controller.listener", tests, NULL, NULL);
