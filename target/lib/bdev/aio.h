@@ -19,8 +19,13 @@
 #include "base/msgq.h"
 #include "bdev/driver.h"
 
-/* Requests of one channel that may be under way; 17.07 had the same. */
+/*
+ * Requests of one channel that may be under way (17.07 had the same) and their bytes, beyond which only
+ * a single one is taken. A queue that is to stop, perhaps because its guest has gone or the daemon
+ * ends, has to wait for all of them.
+ */
 #define AIO_QUEUE_DEPTH 128
+#define AIO_QUEUE_BYTES (UINT64_C(128) << 20)
 /* Half of the queue can be misaligned at once; larger requests are cut. */
 #define AIO_BOUNCE_BYTES ((size_t)64 << 10)
 #define AIO_BOUNCE_COUNT 64
@@ -80,7 +85,8 @@ struct aio_channel {
 	int event_fd;
 	bool flush_by_helper;	  /* the kernel cannot flush this file asynchronously */
 	unsigned int outstanding; /* taken and not completed */
-	uint64_t window;	  /* what the kernel may have at a time, and what it has: bytes */
+	uint64_t outstanding_bytes;
+	uint64_t window; /* what the kernel may have at a time, and what it has: bytes */
 	uint64_t in_kernel;
 	unsigned int batch_n;
 	struct iocb *batch[AIO_QUEUE_DEPTH]; /* for the next commit */

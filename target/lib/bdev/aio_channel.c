@@ -44,6 +44,7 @@ static void complete(struct aio_channel *ch, struct aio_request *request, int st
 		give_back_bounce(ch, request);
 	}
 	ch->outstanding--;
+	ch->outstanding_bytes -= request->io->len;
 	bdev_complete(request->io, status);
 }
 
@@ -184,16 +185,26 @@ static void start_transfer(struct aio_channel *ch, struct aio_request *request)
 	}
 }
 
+static bool has_room(const struct aio_channel *ch, uint64_t len)
+{
+	if (ch->outstanding == 0) {
+		return true;
+	}
+	return ch->outstanding < AIO_QUEUE_DEPTH && ch->outstanding_bytes < AIO_QUEUE_BYTES &&
+	       len <= AIO_QUEUE_BYTES - ch->outstanding_bytes;
+}
+
 int aio_submit(struct bdev_channel *channel, struct bdev_io *io)
 {
 	struct aio_channel *ch = (struct aio_channel *)channel;
 	struct aio_request *request = aio_request_of(io);
 	int rc;
 
-	if (ch->outstanding == AIO_QUEUE_DEPTH) {
+	if (!has_room(ch, io->len)) {
 		return -EAGAIN;
 	}
 	ch->outstanding++;
+	ch->outstanding_bytes += io->len;
 	request->io = io;
 	request->done = 0;
 	request->length = 0;

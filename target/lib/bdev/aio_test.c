@@ -333,6 +333,30 @@ static void a_full_queue_says_so(void **state)
 	free(memory);
 }
 
+/* A queue that stops waits for what was taken, which must not be gigabytes. */
+static void a_queue_full_of_bytes_says_so(void **state)
+{
+	const unsigned int fit = AIO_QUEUE_BYTES / SIZE;
+	static struct test_io ios[AIO_QUEUE_BYTES / SIZE + 1];
+	uint8_t *buf = aligned_alloc(4096, SIZE);
+	struct iovec iov = { buf, SIZE };
+	struct test_reactor r;
+
+	make_file(SIZE);
+	test_reactor_open(&r, &create(false)->bdev);
+	for (unsigned int i = 0; i <= fit; i++) {
+		test_io_init(&ios[i], BDEV_READ, 0, SIZE, &iov, 1);
+		assert_int_equal(bdev_submit(r.channel, &ios[i].io), i < fit ? 0 : -EAGAIN);
+	}
+	test_wait(&r, fit);
+	/* One that is longer than all of it is taken by itself. */
+	test_io_init(&ios[0], BDEV_DISCARD, 0, 2 * AIO_QUEUE_BYTES, NULL, 0);
+	assert_int_equal(test_run(&r, &ios[0]), -EINVAL);
+	assert_int_equal(test_run(&r, &ios[fit]), 0);
+	test_reactor_close(&r);
+	free(buf);
+}
+
 /* More of them than there are bounce buffers, and each larger than one. */
 static void misaligned_requests_wait_for_a_buffer(void **state)
 {
@@ -698,6 +722,7 @@ int main(void)
 		TEST(long_elements_are_cut),
 		TEST(the_kernel_gets_no_more_than_the_window),
 		TEST(a_full_queue_says_so),
+		TEST(a_queue_full_of_bytes_says_so),
 		TEST(misaligned_requests_wait_for_a_buffer),
 		TEST(cleared_ranges_read_as_zeroes),
 		TEST(a_discard_frees_space),

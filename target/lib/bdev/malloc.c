@@ -27,6 +27,13 @@
 #define REQUEST_BYTES	 512
 #define IOVEC_BYTES	 64
 #define RELEASE_DISCOUNT 16
+/*
+ * What a channel takes at a time; more waits in the rings. A queue that is to stop, perhaps because its
+ * guest has gone or the daemon ends, has to wait for all of this; and a queue that shares the disk with
+ * a greedy one waits for no more than this.
+ */
+#define QUEUE_DEPTH 256
+#define QUEUE_BYTES (UINT64_C(64) << 20)
 /* The tail of what a poll may do is not worth a smaller copy than this. */
 #define MIN_COPY UINT64_C(4096)
 /* Below this, clearing is cheaper than a system call and the page faults that follow it. */
@@ -41,6 +48,8 @@ struct malloc_bdev {
 struct malloc_channel {
 	struct bdev_channel base;
 	struct bdev_io_list submitted;
+	unsigned int submitted_n;
+	uint64_t submitted_bytes;
 };
 
 static int malloc_channel_open(struct bdev *bdev, struct bdev_channel **ret_channel)
@@ -70,10 +79,25 @@ static struct malloc_progress *progress_of(struct bdev_io *io)
 	return (struct malloc_progress *)(void *)io->driver;
 }
 
+/* One is always taken, whatever its length. */
+static bool has_room(const struct malloc_channel *channel, uint64_t len)
+{
+	if (channel->submitted_n == 0) {
+		return true;
+	}
+	return channel->submitted_n < QUEUE_DEPTH && channel->submitted_bytes < QUEUE_BYTES &&
+	       len <= QUEUE_BYTES - channel->submitted_bytes;
+}
+
 static int malloc_submit(struct bdev_channel *base, struct bdev_io *io)
 {
 	struct malloc_channel *channel = (struct malloc_channel *)base;
 
+	if (!has_room(channel, io->len)) {
+		return -EAGAIN;
+	}
+	channel->submitted_n++;
+	channel->submitted_bytes += io->len;
 	progress_of(io)->done = 0;
 	STAILQ_INSERT_TAIL(&channel->submitted, io, link);
 	return 0;
@@ -171,6 +195,8 @@ static unsigned int malloc_poll(struct bdev_channel *base)
 			break;
 		}
 		STAILQ_REMOVE_HEAD(&batch, link);
+		channel->submitted_n--;
+		channel->submitted_bytes -= io->len;
 		bdev_complete(io, io->status);
 		completed++;
 	}
