@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "load_private.h"
-#include "vhost_frontend/frontend_raw.h"
 
 /* Header, data, status. */
 #define SEGMENTS	3
@@ -81,7 +80,7 @@ static int set_up_queue(struct load *load, unsigned int index)
 	return set_up_lane(load, &load->lanes[index]);
 }
 
-int load_make_lanes(struct load *load, bool start)
+int load_make_lanes(struct load *load)
 {
 	unsigned int n = load->config.queues;
 	unsigned int i;
@@ -98,14 +97,6 @@ int load_make_lanes(struct load *load, bool start)
 		if (r < 0) {
 			return r;
 		}
-		if (!start) {
-			vfe_raw_queue_ready(load->queues[i]);
-			continue;
-		}
-		r = vfe_queue_start(load->queues[i]);
-		if (r < 0) {
-			return r;
-		}
 	}
 	return 0;
 }
@@ -119,10 +110,21 @@ int load_make_scsi_queues(struct load *load)
 	if (r == 0) {
 		r = vfe_queue_new(load->session, VFE_SCSI_EVENTS, &options, &load->events);
 	}
-	if (r == 0) {
-		r = vfe_queue_start(load->control);
+	return r;
+}
+
+int load_start_lanes(struct load *load)
+{
+	unsigned int i;
+	int r = load->control == NULL ? 0 : vfe_queue_start(load->control);
+
+	if (r == 0 && load->events != NULL) {
+		r = vfe_queue_start(load->events);
 	}
-	return r == 0 ? vfe_queue_start(load->events) : r;
+	for (i = 0; i < load->lane_n && r == 0; i++) {
+		r = vfe_queue_start(load->queues[i]);
+	}
+	return r;
 }
 
 static void end_queue(struct load *load, struct vfe_queue *queue)

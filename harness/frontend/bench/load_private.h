@@ -63,8 +63,9 @@ struct load_run {
 };
 
 /* load_lanes.c */
-int load_make_lanes(struct load *load, bool start);
+int load_make_lanes(struct load *load);
 int load_make_scsi_queues(struct load *load);
+int load_start_lanes(struct load *load);
 void load_end_lanes(struct load *load);
 
 /* load_lane.c */

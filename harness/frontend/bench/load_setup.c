@@ -123,7 +123,10 @@ static int open_steps(struct load *load, const char *path)
 		r = load_make_scsi_queues(load);
 	}
 	if (r == 0) {
-		r = load_make_lanes(load, true);
+		r = load_make_lanes(load);
+	}
+	if (r == 0) {
+		r = load_start_lanes(load);
 	}
 	if (r == 0 && config->scsi) {
 		r = learn_scsi(load);
@@ -184,7 +187,10 @@ int load_open_mirror(const struct load_config *config, struct load **ret_load)
 		r = vfe_raw_session_new(features, load->memory, &load->session);
 	}
 	if (r == 0) {
-		r = load_make_lanes(load, false);
+		r = load_make_lanes(load);
+	}
+	if (r == 0) {
+		vfe_raw_queue_ready(load->queues[0]);
 	}
 	if (r < 0) {
 		load_close(load);

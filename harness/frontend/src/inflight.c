@@ -33,16 +33,31 @@ static int keep(struct vfe_session *session, const struct vfe_message *reply)
 	return 0;
 }
 
-/* All queues' share is asked for at once, by the size of the first that starts. */
-int vfe_inflight_get(struct vfe_session *session, uint16_t queue_size)
+/* The area serves all queues that have been made: so many, of at most such a size. */
+static void measure(const struct vfe_session *session, struct vfe_wire_inflight *ret_wire)
+{
+	unsigned int i;
+
+	for (i = 0; i < VFE_QUEUES_MAX; i++) {
+		if (session->queues[i] != NULL) {
+			ret_wire->queue_n = (uint16_t)(i + 1);
+			if (session->queues[i]->size > ret_wire->queue_size) {
+				ret_wire->queue_size = session->queues[i]->size;
+			}
+		}
+	}
+}
+
+static int get(struct vfe_session *session)
 {
 	struct vfe_message message = {
 		.header = { VFE_GET_INFLIGHT_FD, VFE_FLAG_VERSION,
 			    sizeof(struct vfe_wire_inflight) },
-		.payload.inflight = { .queue_n = (uint16_t)session->max_queues,
-				      .queue_size = queue_size },
 	};
-	int r = vfe_raw_send(session, &message);
+	int r;
+
+	measure(session, &message.payload.inflight);
+	r = vfe_raw_send(session, &message);
 
 	if (r == 0) {
 		r = vfe_raw_recv(session, &message);
@@ -60,6 +75,25 @@ int vfe_inflight_get(struct vfe_session *session, uint16_t queue_size)
 	}
 	vfe_raw_close_fds(&message);
 	return r == 0 ? vfe_inflight_set(session) : r;
+}
+
+int vfe_inflight_need(struct vfe_session *session, const struct vfe_queue *queue)
+{
+	const struct vfe_inflight *inflight = &session->inflight;
+
+	if ((session->protocol_features & VFE_PF_INFLIGHT_SHMFD) == 0) {
+		return 0;
+	}
+	if (inflight->fd < 0) {
+		return get(session);
+	}
+	if (queue->index >= inflight->wire.queue_n || queue->size > inflight->wire.queue_size) {
+		return vfe_fail(
+			session, -EINVAL,
+			"queue %u was made after the first start: the in-flight area has no room",
+			queue->index);
+	}
+	return 0;
 }
 
 int vfe_inflight_set(struct vfe_session *session)

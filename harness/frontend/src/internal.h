@@ -128,8 +128,8 @@ int vfe_negotiate_again(struct vfe_session *session);
 /* memory.c */
 int vfe_memory_show(struct vfe_session *session);
 
-/* inflight.c */
-int vfe_inflight_get(struct vfe_session *session, uint16_t queue_size);
+/* inflight.c: gets the area before the first queue starts, if that was negotiated; sees that this one fits. */
+int vfe_inflight_need(struct vfe_session *session, const struct vfe_queue *queue);
 int vfe_inflight_set(struct vfe_session *session);
 void vfe_inflight_drop(struct vfe_session *session);
 

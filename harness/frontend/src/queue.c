@@ -117,8 +117,7 @@ void vfe_raw_queue_ready(struct vfe_queue *queue)
 
 int vfe_queue_start(struct vfe_queue *queue)
 {
-	struct vfe_session *session = queue->session;
-	int r = 0;
+	int r;
 
 	if (queue->running) {
 		return -EALREADY;
@@ -126,9 +125,7 @@ int vfe_queue_start(struct vfe_queue *queue)
 	if (queue->base == UINT32_MAX) {
 		reset(queue);
 	}
-	if ((session->protocol_features & VFE_PF_INFLIGHT_SHMFD) != 0 && session->inflight.fd < 0) {
-		r = vfe_inflight_get(session, queue->size);
-	}
+	r = vfe_inflight_need(queue->session, queue);
 	if (r == 0) {
 		r = start_at(queue, queue->base);
 	}

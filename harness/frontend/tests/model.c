@@ -31,22 +31,28 @@ static void walk_split(struct model_chain *chain, const struct vfe_desc *table, 
 	}
 }
 
+void model_read_head(const struct model_ring *ring, uint16_t head, struct model_chain *ret_chain)
+{
+	const struct vfe_desc *desc = &ring->view.desc[head];
+
+	ret_chain->id = head;
+	ret_chain->slots = 1;
+	ret_chain->seg_n = 0;
+	if ((desc->flags & VFE_DESC_INDIRECT) != 0) {
+		walk_split(ret_chain, ring->translate(ring->arg, desc->addr), 0);
+	} else {
+		walk_split(ret_chain, ring->view.desc, head);
+	}
+}
+
 static bool pop_split(struct model_ring *ring, struct model_chain *chain)
 {
 	const struct vfe_raw_view *view = &ring->view;
-	const struct vfe_desc *desc;
 
 	if (__atomic_load_n(&view->avail->idx, __ATOMIC_ACQUIRE) == ring->avail_pos) {
 		return false;
 	}
-	chain->id = view->avail->ring[ring->avail_pos % view->size];
-	chain->slots = 1;
-	desc = &view->desc[chain->id];
-	if ((desc->flags & VFE_DESC_INDIRECT) != 0) {
-		walk_split(chain, ring->translate(ring->arg, desc->addr), 0);
-	} else {
-		walk_split(chain, view->desc, chain->id);
-	}
+	model_read_head(ring, view->avail->ring[ring->avail_pos % view->size], chain);
 	ring->avail_pos++;
 	return true;
 }

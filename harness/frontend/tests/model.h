@@ -39,6 +39,8 @@ struct model_ring {
 
 void model_init(struct model_ring *ring);
 bool model_pop(struct model_ring *ring, struct model_chain *ret_chain);
+/* Split: the chain that begins at `head`, available or not. */
+void model_read_head(const struct model_ring *ring, uint16_t head, struct model_chain *ret_chain);
 void model_push(struct model_ring *ring, const struct model_chain *chain, uint32_t written);
 /* Does the driver want a call for what has been pushed since the last question? */
 bool model_call_wanted(struct model_ring *ring);

@@ -194,6 +194,7 @@ struct vfe_queue_stats {
 
 int vfe_queue_new(struct vfe_session *session, unsigned int index,
 		  const struct vfe_queue_options *options, struct vfe_queue **ret_queue);
+/* With an in-flight area, all queues must have been made before the first one starts. */
 int vfe_queue_start(struct vfe_queue *queue);
 
 /* -ENOSPC: no room now. -E2BIG: more segments than the queue was made for. Segments: out, then in. */
