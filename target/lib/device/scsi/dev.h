@@ -18,6 +18,13 @@
  * them is kept in each task. */
 #define SCSI_TMF_SLOTS 8
 
+/* As the config space has it: how many commands a driver has under way for one disk. */
+#define SCSI_CMD_PER_LUN 128
+
+/* Commands that wait for room in their bdev; more stay in the rings. Task management walks over all
+ * tasks, which must not take long. A driver that obeys cmd_per_lun never has more. */
+#define SCSI_MAX_WAITING (SCSI_MAX_TARGETS * SCSI_CMD_PER_LUN)
+
 struct scsi_request_queue;
 struct scsi_control_queue;
 struct scsi_tmf;

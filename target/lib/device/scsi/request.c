@@ -324,6 +324,9 @@ unsigned int scsi_request_queue_poll(struct scsi_device *dev, struct device_queu
 			}
 		}
 	}
+	if (dev->waiting_n >= SCSI_MAX_WAITING) {
+		return 0;
+	}
 	n = virtq_pop(dq->vq, reqs, BATCH);
 	for (i = 0; i < n; i++) {
 		receive(queue, (struct scsi_request *)reqs[i]);

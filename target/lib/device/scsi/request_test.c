@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/scsi/dev.h"
 #include "device/scsi/rig.h"
 
 #define OK   VIRTIO_SCSI_S_OK
@@ -338,6 +339,26 @@ static void the_holder_of_the_scratch_buffer_goes_first(void **state)
 	rig_free(rig);
 }
 
+/* Tasks are walked over by task management: their number has a bound, the rest stays in the ring. */
+static void a_crowd_waits_in_the_ring(void **state)
+{
+	struct rig *rig = rig_new(NULL);
+	struct scsi_device *dev = scsi_device_of(rig->device);
+	struct rig_request r;
+
+	rig_start(rig);
+	r = rig_send(rig, RIG_A, RIG_TARGET, 1, WRITE(0, 1), 512, 0);
+	dev->waiting_n += SCSI_MAX_WAITING; /* as if there were so many */
+	rig_round(rig);
+	assert_int_equal(virtq_inflight(rig->q[RIG_A].vq), 0);
+	assert_int_equal(virtq_base(rig->q[RIG_A].vq), 0);
+	dev->waiting_n -= 1;
+	rig_round(rig);
+	rig_assert(rig, &r, OK, GOOD, 0, 0);
+	dev->waiting_n -= SCSI_MAX_WAITING - 1;
+	rig_free(rig);
+}
+
 static void stopping_a_queue_answers_busy(void **state)
 {
 	struct rig *rig = rig_new(NULL);
@@ -412,6 +433,7 @@ int main(void)
 		cmocka_unit_test(other_sizes_of_cdb_and_sense),
 		cmocka_unit_test(commands_wait_for_room),
 		cmocka_unit_test(the_holder_of_the_scratch_buffer_goes_first),
+		cmocka_unit_test(a_crowd_waits_in_the_ring),
 		cmocka_unit_test(stopping_a_queue_answers_busy),
 		cmocka_unit_test(the_event_queue_keeps_its_buffers),
 	};

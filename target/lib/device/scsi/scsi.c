@@ -15,7 +15,6 @@
 /* Config space values. Hints to the driver: nothing breaks when it ignores them. */
 #define SEG_MAX	    126 /* with the two elements around it a chain fits a queue of 128 */
 #define MAX_SECTORS 65535
-#define CMD_PER_LUN 128
 
 /* Bounds on what a driver may write to the config space: private copies of CDBs and the response of a
  * request have room for that many (request.c). */
@@ -111,7 +110,7 @@ static void put_config(const struct scsi_device *dev, uint8_t *config)
 	bytes_put_le32(&w, dev->request_queues); /* num_queues */
 	bytes_put_le32(&w, SEG_MAX);
 	bytes_put_le32(&w, MAX_SECTORS);
-	bytes_put_le32(&w, CMD_PER_LUN);
+	bytes_put_le32(&w, SCSI_CMD_PER_LUN);
 	bytes_put_le32(&w, VIRTIO_SCSI_EVENT_SIZE);
 	bytes_put_le32(&w, __atomic_load_n(&dev->sense_size, __ATOMIC_RELAXED));
 	bytes_put_le32(&w, __atomic_load_n(&dev->cdb_size, __ATOMIC_RELAXED));
