@@ -39,7 +39,7 @@ static void check(const struct config *config)
 	}
 	config_reactor_mask(config, &line);
 	config_rpc_enabled(config);
-	config_rpc_path(config);
+	config_rpc_path(config, &line);
 }
 
 static bool parse(const char *text, size_t len, bool strict)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "api/api.h"
 #include "base/cleanup.h"
@@ -41,6 +42,7 @@ static int open_management(struct vht_target *t, const char **ret_why)
 		.shutdown = api_begin_shutdown,
 		.arg = t,
 	};
+	unsigned int line = 0;
 	int r;
 
 	if (asked == NULL &&
@@ -48,7 +50,7 @@ static int open_management(struct vht_target *t, const char **ret_why)
 		return 0;
 	}
 	if (asked == NULL && t->config != NULL) {
-		asked = config_rpc_path(t->config);
+		asked = config_rpc_path(t->config, &line);
 	}
 	chosen = asked != NULL ? strdup(asked) : default_rpc_path(t);
 	if (chosen == NULL) {
@@ -63,6 +65,29 @@ static int open_management(struct vht_target *t, const char **ret_why)
 	}
 	if (r == 0) {
 		log_notice("management: %s", chosen);
+	} else if (line > 0) {
+		*ret_why = why("%s:%u: %s", config_name(t->config), line, *ret_why);
+	}
+	return r;
+}
+
+/* Said once, and not for each socket that would have been there. */
+static int check_directory(const struct vht_target *t, const char **ret_why)
+{
+	const char *dir = t->opts.socket_dir;
+	struct stat st;
+	int r = 0;
+
+	if (dir == NULL || dir[0] == '\0') {
+		return 0;
+	}
+	if (stat(dir, &st) < 0) {
+		r = -errno;
+	} else if (!S_ISDIR(st.st_mode)) {
+		r = -ENOTDIR;
+	}
+	if (r < 0) {
+		*ret_why = why("cannot make sockets in %s (-S): %s", dir, strerror(-r));
 	}
 	return r;
 }
@@ -89,7 +114,10 @@ int vht_target_run(struct vht_target *target, const char **ret_why)
 		*ret_why = why("the target was not started");
 		return -EINVAL;
 	}
-	r = open_management(t, ret_why);
+	r = check_directory(t, ret_why);
+	if (r == 0) {
+		r = open_management(t, ret_why);
+	}
 	if (r == 0) {
 		r = target_listen(t->target, ret_why);
 	}

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "bdev/bdev.h"
 #include "config/schema.h"
 #include "env/env.h"
@@ -68,6 +69,14 @@ static void read_scsi_limits(struct apply *a)
 	};
 }
 
+static unsigned int blame_malloc(const struct config_section *section, int error)
+{
+	const struct config_item *item =
+		config_next_item(section, NULL, error == -ENOMEM ? "LunSizeInMB" : "BlockSize");
+
+	return item != NULL ? item->line : section->line;
+}
+
 static int apply_malloc(struct apply *a)
 {
 	const struct config_section *section = config_next_section(a->config, NULL, SECTION_MALLOC);
@@ -98,7 +107,7 @@ static int apply_malloc(struct apply *a)
 		snprintf(name, sizeof(name), "Malloc%llu", (unsigned long long)i);
 		r = bdev_malloc_create(&opts, &bdev, &reason);
 		if (r < 0) {
-			return fail_with(a, section->line, r, reason);
+			return fail_with(a, blame_malloc(section, r), r, reason);
 		}
 	}
 	return 0;
@@ -184,10 +193,15 @@ static int begin_controller(struct apply *a, const struct config_section *sectio
 	const char *name = config_get_text(section, "Name");
 	const struct config_listen_fd *fd;
 
-	if (item == NULL) {
-		return fail(a, section->line, -EINVAL,
+	if (item == NULL || name[0] == '\0') {
+		return fail(a, item != NULL ? item->line : section->line, -EINVAL,
 			    "[%.40s]: missing Name: the file name of the controller's socket",
 			    section->name);
+	}
+	if (!utf8_is_printable(name)) {
+		/* The name itself would spoil the line. */
+		return fail(a, item->line, -EINVAL,
+			    "[%.40s]: Name is not printable text in ASCII or UTF-8", section->name);
 	}
 	fd = find_fd(a, name);
 	snprintf(a->origin, sizeof(a->origin), "%s:%u", a->config->name, item->line);

@@ -32,9 +32,10 @@ void config_free(struct config *config); /* NULL is fine */
 const char *config_reactor_mask(const struct config *config, unsigned int *ret_line);
 const char *config_name(const struct config *config);
 
-/* [Rpc]: should the management socket be there, and where (NULL: default place). */
+/* [Rpc]: should the management socket be there, and where (NULL: default place; otherwise said on line
+ * *ret_line). */
 bool config_rpc_enabled(const struct config *config);
-const char *config_rpc_path(const struct config *config);
+const char *config_rpc_path(const struct config *config, unsigned int *ret_line);
 
 /* A listening socket that the program was started with. */
 struct config_listen_fd {

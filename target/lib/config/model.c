@@ -149,10 +149,14 @@ bool config_rpc_enabled(const struct config *config)
 	return config_get_bool(config_next_section(config, NULL, SECTION_RPC), "Enable", true);
 }
 
-const char *config_rpc_path(const struct config *config)
+const char *config_rpc_path(const struct config *config, unsigned int *ret_line)
 {
-	const char *listen =
-		config_get_text(config_next_section(config, NULL, SECTION_RPC), "Listen");
+	const struct config_section *section = config_next_section(config, NULL, SECTION_RPC);
+	const struct config_item *item = config_next_item(section, NULL, "Listen");
 
-	return listen != NULL && listen[0] == '/' ? listen : NULL;
+	if (item == NULL || item->values[0][0] != '/') {
+		return NULL;
+	}
+	*ret_line = item->line;
+	return item->values[0];
 }

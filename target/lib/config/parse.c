@@ -9,6 +9,9 @@
 #include "config/lexer.h"
 #include "config/model.h"
 
+/* Some editors put it at the beginning of UTF-8 text. */
+static const char byte_order_mark[] = "\xef\xbb\xbf";
+
 static struct config_section *find_section(struct config *config, const char *name)
 {
 	struct config_section *section;
@@ -151,6 +154,23 @@ static int read_line(struct config *config, struct lexer *lexer, struct lexer_wo
 	return 0;
 }
 
+/* Texts have none: this is a program, a disk, or text in 16-bit characters. */
+static int refuse_nul(const struct config *config, const char *text, size_t len,
+		      const char **ret_why)
+{
+	const char *nul = memchr(text, '\0', len);
+	unsigned int line = 1;
+
+	if (nul == NULL) {
+		return 0;
+	}
+	for (; text < nul; text++) {
+		line += *text == '\n' ? 1 : 0;
+	}
+	return config_fail(config, line, -EINVAL, ret_why,
+			   "a NUL byte: the file is no text in ASCII or UTF-8");
+}
+
 static int read_text(struct config *config, const char *text, size_t len, const char **ret_why)
 {
 	struct lexer lexer = { .text = text, .len = len, .line = 1 };
@@ -160,6 +180,10 @@ static int read_text(struct config *config, const char *text, size_t len, const 
 
 	if (lexer_words_init(&w, len) < 0) {
 		return config_fail(config, 1, -ENOMEM, ret_why, "out of memory");
+	}
+	if (len >= strlen(byte_order_mark) &&
+	    memcmp(text, byte_order_mark, strlen(byte_order_mark)) == 0) {
+		lexer.pos = strlen(byte_order_mark);
 	}
 	while (r == 0 && lexer.pos < lexer.len) {
 		r = read_line(config, &lexer, &w, &section, ret_why);
@@ -188,7 +212,10 @@ int config_parse(const char *name, const char *text, size_t len, bool strict,
 		*ret_why = why("%s: out of memory", name);
 		return -ENOMEM;
 	}
-	r = read_text(config, text, len, ret_why);
+	r = refuse_nul(config, text, len, ret_why);
+	if (r == 0) {
+		r = read_text(config, text, len, ret_why);
+	}
 	if (r < 0) {
 		return r;
 	}

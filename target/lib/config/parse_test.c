@@ -175,13 +175,36 @@ static void first_of_two_values_counts(void **state)
 	assert_int_equal(line, 3);
 	assert_string_equal(config_name(config), "t.conf");
 	assert_false(config_rpc_enabled(config));
-	assert_null(config_rpc_path(config));
+	assert_null(config_rpc_path(config, &line));
 	config_free(config);
 	config = parse("[Rpc]\nListen /run/x.sock\n");
 	assert_null(config_reactor_mask(config, &line));
 	assert_true(config_rpc_enabled(config));
-	assert_string_equal(config_rpc_path(config), "/run/x.sock");
+	assert_string_equal(config_rpc_path(config, &line), "/run/x.sock");
+	assert_int_equal(line, 2);
 	config_free(config);
+}
+
+/* Files that passed through an editor of Windows. */
+static void byte_order_mark_is_no_text(void **state)
+{
+	struct config *config = parse("\xef\xbb\xbf[Rpc]\r\nListen /run/x.sock\r\n");
+	unsigned int line = 0;
+
+	assert_string_equal(config_rpc_path(config, &line), "/run/x.sock");
+	config_free(config);
+}
+
+static void binary_files_are_refused_at_once(void **state)
+{
+	static const char text[] = "[Rpc]\n\x7f"
+				   "ELF\0\0\n";
+	struct config *config = NULL;
+	const char *reason = NULL;
+
+	assert_int_equal(config_parse("t.conf", text, sizeof(text), false, &config, &reason),
+			 -EINVAL);
+	assert_string_equal(reason, "t.conf:2: a NUL byte: the file is no text in ASCII or UTF-8");
 }
 
 static void numbers_and_booleans(void **state)
@@ -293,6 +316,8 @@ int main(void)
 		cmocka_unit_test(odd_lines_are_passed_over_unless_strict),
 		cmocka_unit_test(a_line_that_does_not_parse_has_no_effect),
 		cmocka_unit_test(first_of_two_values_counts),
+		cmocka_unit_test(byte_order_mark_is_no_text),
+		cmocka_unit_test(binary_files_are_refused_at_once),
 		cmocka_unit_test(numbers_and_booleans),
 		cmocka_unit_test(files),
 		cmocka_unit_test(random_text_is_survived),

@@ -59,7 +59,8 @@ static void consider(struct nearest *best, const char *candidate, const char *na
 {
 	unsigned int d = distance(candidate, name);
 
-	if (d <= NEAR_ENOUGH && d < strlen(candidate) && d < best->distance) {
+	/* More than half of a short name is no slip of the finger. */
+	if (d <= NEAR_ENOUGH && 2 * d <= strlen(candidate) && d < best->distance) {
 		*best = (struct nearest){ .name = candidate, .distance = d };
 	}
 }

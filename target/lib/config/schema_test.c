@@ -19,6 +19,7 @@ static const struct refusal refusals[] = {
 	{ "[Vhostblck0]\n", "t.conf:1: unknown section [Vhostblck0]; did you mean [VhostBlk0]?" },
 	{ "\n[Globl]\n", "t.conf:2: unknown section [Globl]; did you mean [Global]?" },
 	{ "[iSCSI]\n", "t.conf:1: unknown section [iSCSI]; did you mean [Scsi]?" },
+	{ "[Foo]\n", "t.conf:1: unknown section [Foo]; vhost.conf(5) lists the sections" },
 	{ "[TargetNode1]\n",
 	  "t.conf:1: unknown section [TargetNode1]; vhost.conf(5) lists the sections" },
 	{ "[VhostBlk0]\n\nReadonli yes\n",

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/utf8.h"
 #include "base/why.h"
 #include "controller/controller.h"
 #include "device/blk.h"
@@ -144,6 +145,12 @@ static int prepare(struct target *target, const struct controller_options *opts,
 	}
 	if (opts->name == NULL || opts->name[0] == '\0') {
 		*ret_why = why("Can't register controller with no name");
+		return -EINVAL;
+	}
+	if (!utf8_is_printable(opts->name)) {
+		*ret_why =
+			why("the name of controller '%s' is not printable text in ASCII or UTF-8",
+			    opts->name);
 		return -EINVAL;
 	}
 	if (controller_find(target, opts->name) != NULL) {

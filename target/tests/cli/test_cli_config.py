@@ -35,6 +35,7 @@ CORE = min(os.sched_getaffinity(0))
         ("[AIO]\nAIO /proc/version A\n", "vhost.conf:2: "),
         ("[Malloc]\nNumberOfLuns 1\nLunSizeInMB 100000000\n", "do not fit into the"),
         (NULL + "[VhostBlk0]\nName taken\nDev N\n", "vhost.conf:4: Cannot remove taken: not a"),
+        (BLK + "[Rpc]\nListen /no/such/s\n", "vhost.conf:7: management: cannot create socket /no"),
         (BLK + f"[VhostBlk1]\nDev N\nName {'x' * 120}\n", "vhost.conf:8: socket path xxxx"),
         (BLK + "[VhostBlk1]\nName no/such/b\nDev N\n", "vhost.conf:7: cannot create socket no/"),
         ('[Nvme]\nTransportID "trtype:PCIe traddr:0000:01:00.0" Nvme0\n', "vhost.conf:2: section"),

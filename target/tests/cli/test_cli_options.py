@@ -131,6 +131,16 @@ def test_directory_of_the_sockets(tmp_path: Path, directory: str) -> None:
     assert sockets(tmp_path / "here") == []
 
 
+@pytest.mark.parametrize("directory", ["absent", "vhost.conf"])
+def test_a_directory_that_is_none(tmp_path: Path, directory: str) -> None:
+    """One line that names the option, not one per socket."""
+    (tmp_path / "vhost.conf").write_text(TWO)
+    done = run(["-q", "-c", "vhost.conf", "-S", directory], tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"vhost: error: cannot make sockets in {directory} (-S): ")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_mask_overrides_the_file(tmp_path: Path) -> None:
     usable = min(os.sched_getaffinity(0))
     config = "[Global]\nReactorMask [900]\n" + NULL
