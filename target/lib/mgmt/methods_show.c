@@ -54,8 +54,8 @@ static json_t *describe(const struct controller *controller)
 	env_cpuset_format(&info.cpumask, mask, sizeof(mask));
 	snprintf(features, sizeof(features), "0x%llx", (unsigned long long)info.features);
 	core = info.core >= 0 ? json_integer(info.core) : json_null();
-	return json_pack("{s:s, s:s, s:s, s:s, s:b, s:o, s:s, s:I, s:i, s:o}", "ctrlr", info.name,
-			 "type", info.type, "cpumask", mask, "socket", info.socket_path,
+	return json_pack("{s:s, s:s, s:s, s:o, s:b, s:o, s:s, s:I, s:i, s:o}", "ctrlr", info.name,
+			 "type", info.type, "cpumask", mask, "socket", rpc_text(info.socket_path),
 			 "connected", info.connected, "lcore", core, "features", features,
 			 "sessions_accepted", (json_int_t)info.sessions, "max_queues",
 			 (int)controller_max_queues(controller), "backend_specific",

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/why.h"
 
 /* Beyond it a double does not hold every whole number. */
@@ -52,14 +53,26 @@ static json_t *answer(json_t *id, const char *key, json_t *value)
 	return json_pack("{s:s, s:O?, s:o}", "jsonrpc", "2.0", "id", id, key, value);
 }
 
+json_t *rpc_text(const char *text)
+{
+	json_t *json = json_string(text);
+	CLEANUP(freep) char *ascii = NULL;
+	char *p;
+
+	if (json != NULL) {
+		return json;
+	}
+	ascii = strdup(text);
+	for (p = ascii; p != NULL && *p != '\0'; p++) {
+		*p = (unsigned char)*p < 0x80 ? *p : '?';
+	}
+	return ascii != NULL ? json_string(ascii) : NULL;
+}
+
 static json_t *error_answer(json_t *id, int code, const char *message)
 {
-	json_t *error = json_pack("{s:i, s:s}", "code", code, "message", message);
+	json_t *error = json_pack("{s:i, s:o}", "code", code, "message", rpc_text(message));
 
-	if (error == NULL) {
-		/* The message holds bytes of the request that are not UTF-8. */
-		error = json_pack("{s:i, s:s}", "code", code, "message", "error");
-	}
 	return answer(id, "error", error);
 }
 

@@ -79,6 +79,8 @@ const struct rpc_method *rpc_each_method(bool (*fn)(const struct rpc_method *met
 
 /* The answer with a newline, malloc'ed and the caller's; NULL: there is none (a notification). */
 char *rpc_answer(struct rpc_server *server, const char *text, size_t len);
+/* Text that may come from the host (paths) or be cut off: what is no UTF-8 becomes '?'. */
+json_t *rpc_text(const char *text);
 /* An answer to something that was not even a request. */
 char *rpc_error_answer(int code, const char *message);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "mgmt/testing.h"
 
+#include <errno.h>
+
 #include "base/log.h"
 #include "mgmt/rpc.h"
 
@@ -129,6 +131,20 @@ static void notifications_and_batches(void **state)
 	assert_non_null(json_object_get(json_array_get(answer, 1), "error"));
 	assert_true(json_is_null(json_object_get(json_array_get(answer, 1), "id")));
 	json_decref(answer);
+}
+
+/* Messages quote a part of what was sent, which may end within a character. */
+static void messages_are_utf8(void **state)
+{
+	/* 62 letters, then a character of two bytes: 63 bytes are quoted. */
+	static const char name[] = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+				   "\xc3\xa9";
+	char params[128];
+
+	snprintf(params, sizeof(params), "{\"name\":\"%s\"}", name);
+	expect_refusal("bdev_delete", params, -ENODEV, "there is no bdev named 'xxxx");
+	snprintf(params, sizeof(params), "{\"ctrlr\":\"a\\nb\"}");
+	expect_refusal("vhost_create_scsi_controller", params, RPC_INVALID_PARAMS, "not printable");
 }
 
 static void parameters_are_checked(void **state)
@@ -311,6 +327,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(requests_that_are_none),
 		cmocka_unit_test(notifications_and_batches),
+		cmocka_unit_test(messages_are_utf8),
 		cmocka_unit_test(parameters_are_checked),
 		cmocka_unit_test(bdevs_come_and_go),
 		cmocka_unit_test(blk_controllers_come_and_go),
