@@ -33,14 +33,18 @@ static int keep(struct vfe_session *session, const struct vfe_message *reply)
 	return 0;
 }
 
-/* The area serves all queues that have been made: so many, of at most such a size. */
+/* The area serves what the caller announced, and all queues that have been made. */
 static void measure(const struct vfe_session *session, struct vfe_wire_inflight *ret_wire)
 {
 	unsigned int i;
 
+	ret_wire->queue_n = session->wish.inflight_queues;
+	ret_wire->queue_size = session->wish.inflight_size;
 	for (i = 0; i < VFE_QUEUES_MAX; i++) {
 		if (session->queues[i] != NULL) {
-			ret_wire->queue_n = (uint16_t)(i + 1);
+			if (ret_wire->queue_n < i + 1) {
+				ret_wire->queue_n = (uint16_t)(i + 1);
+			}
 			if (session->queues[i]->size > ret_wire->queue_size) {
 				ret_wire->queue_size = session->queues[i]->size;
 			}

@@ -62,6 +62,8 @@ void rig_start_queues(struct rig *rig, unsigned int size, bool indirect)
 	assert_int_equal(vfe_share(rig->session, rig->memory), 0);
 	for (i = 0; i < rig->queue_n; i++) {
 		assert_int_equal(vfe_queue_new(rig->session, i, &options, &rig->queues[i]), 0);
+	}
+	for (i = 0; i < rig->queue_n; i++) {
 		assert_int_equal(vfe_queue_start(rig->queues[i]), 0);
 	}
 }

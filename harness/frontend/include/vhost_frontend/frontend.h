@@ -120,6 +120,9 @@ struct vfe_wish {
 	uint64_t without_protocol; /* the same for protocol features */
 	uint64_t require;	   /* fail with -ENOTSUP if one of them is not offered */
 	bool packed;		   /* packed rings: implies that they are required */
+	/* What the in-flight area, if any, must have room for; 0: the queues made before the first starts. */
+	uint16_t inflight_queues;
+	uint16_t inflight_size;
 };
 
 /*
@@ -194,7 +197,7 @@ struct vfe_queue_stats {
 
 int vfe_queue_new(struct vfe_session *session, unsigned int index,
 		  const struct vfe_queue_options *options, struct vfe_queue **ret_queue);
-/* With an in-flight area, all queues must have been made before the first one starts. */
+/* With an in-flight area: all queues are made before the first one starts, or the wish said how many. */
 int vfe_queue_start(struct vfe_queue *queue);
 
 /* -ENOSPC: no room now. -E2BIG: more segments than the queue was made for. Segments: out, then in. */
