@@ -194,7 +194,7 @@ int bdev_channel_event_fd(struct bdev_channel *channel)
 	return ops->event_fd != NULL ? ops->event_fd(channel) : -1;
 }
 
-int bdev_check_io(const struct bdev *bdev, const struct bdev_io *io)
+int bdev_check_any_io(const struct bdev *bdev, const struct bdev_io *io)
 {
 	const struct bdev_info *info = &bdev->info;
 

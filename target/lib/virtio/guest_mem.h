@@ -4,7 +4,8 @@
  *   region      a piece of guest memory that the front-end shared as a file descriptor.
  *   snapshot    (struct guest_mem) an immutable, reference-counted set of mapped regions. A change of
  *               the memory table makes a new snapshot; the old one is unmapped with its last user.
- *   translator  guest_mem_translate() is the only way from a guest address to a pointer (rule R3).
+ *   translator  the only way from a guest address to a pointer (rule R3): guest_mem_translate(), and
+ *               guest_mem_lookup() for what lies in one region.
  *
  * Guest memory may change under us at any instant, and the file behind it may be cut short: a SIGBUS
  * inside a mapping replaces it by zero pages and marks the snapshot as lost (rule R9).
@@ -53,6 +54,40 @@ DEFINE_CLEANUP(struct guest_mem *, guest_mem_unref)
  */
 int guest_mem_translate(const struct guest_mem *mem, uint64_t gpa, uint64_t len, struct iovec *iov,
 			unsigned int iov_max, unsigned int *iov_n);
+
+/*
+ * The two regions that a user of a snapshot hit last: with them the translator needs a few instructions
+ * for nearly every address (guests below 3 GiB have one region, others two that matter). Zeroed:
+ * empty. Owner: whoever translates; never kept beyond the snapshot.
+ */
+struct guest_mem_cache {
+	/* private: */
+	struct {
+		uint64_t gpa;
+		uint64_t size;
+		uint8_t *host; /* of gpa */
+	} hit[2];
+};
+
+/* private: guest_mem_lookup() beyond the first entry. */
+void *guest_mem_lookup_slow(const struct guest_mem *mem, struct guest_mem_cache *cache,
+			    uint64_t gpa, uint64_t len);
+
+/*
+ * The translator for the common case: the pointer to [gpa, gpa + len) if it is not empty and lies in
+ * one region. NULL: guest_mem_translate() knows more.
+ */
+static inline void *guest_mem_lookup(const struct guest_mem *mem, struct guest_mem_cache *cache,
+				     uint64_t gpa, uint64_t len)
+{
+	/* Below the region the offset wraps to a large number, and so does length 0 less 1. */
+	uint64_t offset = gpa - cache->hit[0].gpa;
+
+	if (offset < cache->hit[0].size && len - 1 < cache->hit[0].size - offset) {
+		return cache->hit[0].host + offset;
+	}
+	return guest_mem_lookup_slow(mem, cache, gpa, len);
+}
 
 /* The pointer to [uva, uva + len), front-end addresses, which must lie in one region and be aligned
  * to `align`; NULL otherwise. For rings only. */

@@ -124,6 +124,7 @@ struct virtq {
 	uint16_t free_slot_n;
 	uint16_t slot_n;
 	struct iovec *gather; /* VIRTQ_MAX_SEGMENTS */
+	struct guest_mem_cache cache;
 	struct spill_kind spill[VIRTQ_SPILL_KINDS];
 
 	struct virtq_staged *staged;
@@ -145,6 +146,28 @@ const char *virtq_gather_add(struct virtq *vq, struct virtq_gather *gather, uint
 /* Moves it into a slot. NULL: no slot or spill block is free now; vq->starved is set. */
 struct virtq_req *virtq_gather_finish(struct virtq *vq, const struct virtq_gather *gather,
 				      uint16_t head);
+
+/* The slot that the next request gets, or NULL: none is free. */
+static inline struct virtq_req *virtq_slot_peek(const struct virtq *vq)
+{
+	if (vq->free_slot_n == 0) {
+		return NULL;
+	}
+	return (struct virtq_req *)(vq->slots +
+				    vq->free_slots[vq->free_slot_n - 1] * vq->slot_bytes);
+}
+
+/* The VIRTQ_INLINE_IOV iovecs of a slot. */
+static inline struct iovec *virtq_slot_iov(const struct virtq *vq, struct virtq_req *req)
+{
+	return (struct iovec *)((uint8_t *)req + vq->iov_offset);
+}
+
+/* Takes the slot that was peeked at. */
+static inline void virtq_slot_take(struct virtq *vq, struct virtq_req *req)
+{
+	req->slot = vq->free_slots[--vq->free_slot_n];
+}
 
 static inline bool virtq_head_busy(const struct virtq *vq, uint16_t head)
 {

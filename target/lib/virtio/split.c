@@ -154,7 +154,8 @@ static const char *walk_table(struct virtq *vq, struct virtq_gather *gather,
 	return why;
 }
 
-static const char *walk_chain(struct virtq *vq, struct virtq_gather *gather, struct vring_desc d)
+static __attribute__((noinline)) const char *
+walk_chain(struct virtq *vq, struct virtq_gather *gather, struct vring_desc d)
 {
 	unsigned int limit = vq->size < VIRTQ_MAX_SEGMENTS ? vq->size : VIRTQ_MAX_SEGMENTS;
 	unsigned int steps = 0;
@@ -179,6 +180,75 @@ static const char *walk_chain(struct virtq *vq, struct virtq_gather *gather, str
 		}
 		d = desc_load(&vq->split.desc[d.next]);
 	}
+}
+
+/*
+ * The chains that drivers really send: a few descriptors in the ring or in one indirect table, each in
+ * one region. NULL if it is not so or any rule is broken: then nothing has happened, and walk_chain()
+ * starts anew from fresh copies, does everything and finds the words. Each descriptor is loaded once
+ * here too, and no value of this walk outlives a NULL.
+ */
+static __attribute__((noinline)) struct virtq_req *
+walk_common(struct virtq *vq, const struct vring_desc *first, uint16_t head)
+{
+	struct virtq_req *req = virtq_slot_peek(vq);
+	const struct vring_desc *table = vq->split.desc;
+	struct vring_desc d = *first;
+	uint64_t out_len = 0;
+	uint64_t in_len = 0;
+	unsigned int table_n = vq->size;
+	unsigned int n = 0;
+	unsigned int out_n = 0;
+	struct iovec *iov;
+
+	if (!req) {
+		return NULL;
+	}
+	iov = virtq_slot_iov(vq, req);
+	if ((d.flags & VRING_DESC_F_INDIRECT) != 0) {
+		table_n = d.len / sizeof(struct vring_desc);
+		table = guest_mem_lookup(vq->mem, &vq->cache, d.addr, d.len);
+		if (!vq->indirect || !table || ((uintptr_t)table | d.len) % sizeof(*table) != 0 ||
+		    (d.flags & VRING_DESC_F_NEXT) != 0) {
+			return NULL;
+		}
+		d = desc_load(&table[0]);
+	}
+	for (;;) {
+		iov[n].iov_base = guest_mem_lookup(vq->mem, &vq->cache, d.addr, d.len);
+		iov[n].iov_len = d.len;
+		if (!iov[n].iov_base || (d.flags & VRING_DESC_F_INDIRECT) != 0) {
+			return NULL;
+		}
+		if ((d.flags & VRING_DESC_F_WRITE) != 0) {
+			in_len += d.len;
+		} else if (out_n++ == n) {
+			out_len += d.len;
+		} else {
+			return NULL; /* a readable one after a writable one */
+		}
+		n++;
+		if ((d.flags & VRING_DESC_F_NEXT) == 0) {
+			break;
+		}
+		if (n == VIRTQ_INLINE_IOV || d.next >= table_n) {
+			return NULL;
+		}
+		d = desc_load(&table[d.next]);
+	}
+	if (out_len + in_len > vq->max_req_bytes) {
+		return NULL;
+	}
+	virtq_slot_take(vq, req);
+	req->iov = iov;
+	req->out_n = (uint16_t)out_n;
+	req->in_n = (uint16_t)(n - out_n);
+	req->out_len = out_len;
+	req->in_len = in_len;
+	req->head = head;
+	req->spill = VIRTQ_NO_SPILL;
+	virtq_head_set_busy(vq, head, true);
+	return req;
 }
 
 /* ---- fetching ---- */
@@ -208,13 +278,11 @@ static unsigned int fetch(struct virtq *vq, struct fetched *fetched, unsigned in
 		__builtin_prefetch(&ring->desc[head]);
 	}
 	for (i = 0; i < n; i++) {
-		struct iovec iov;
-		unsigned int iov_n = 0;
-
 		fetched[i].first = desc_load(&ring->desc[fetched[i].head]);
-		if ((fetched[i].first.flags & VRING_DESC_F_INDIRECT) != 0 &&
-		    guest_mem_translate(vq->mem, fetched[i].first.addr, 1, &iov, 1, &iov_n) == 0) {
-			__builtin_prefetch(iov.iov_base);
+		if ((fetched[i].first.flags & VRING_DESC_F_INDIRECT) != 0) {
+			/* Of no region: NULL, which does no harm. */
+			__builtin_prefetch(
+				guest_mem_lookup(vq->mem, &vq->cache, fetched[i].first.addr, 1));
 		}
 	}
 	return n;
@@ -228,20 +296,24 @@ static unsigned int pop_chunk(struct virtq *vq, struct virtq_req **reqs, unsigne
 
 	n = fetch(vq, fetched, n, &why);
 	for (i = 0; i < n; i++) {
-		struct virtq_gather gather = { 0 };
 		uint16_t head = fetched[i].head;
 
 		if (virtq_head_busy(vq, head)) {
 			why = "an available head is in flight already";
 			break;
 		}
-		why = walk_chain(vq, &gather, fetched[i].first);
-		if (why) {
-			break;
-		}
-		reqs[i] = virtq_gather_finish(vq, &gather, head);
+		reqs[i] = walk_common(vq, &fetched[i].first, head);
 		if (!reqs[i]) {
-			return i;
+			struct virtq_gather gather = { 0 };
+
+			why = walk_chain(vq, &gather, fetched[i].first);
+			if (why) {
+				break;
+			}
+			reqs[i] = virtq_gather_finish(vq, &gather, head);
+			if (!reqs[i]) {
+				return i;
+			}
 		}
 		vq->split.next_avail++;
 		if (reqs[i]->out_n > 0) {

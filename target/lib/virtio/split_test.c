@@ -119,10 +119,10 @@ static void test_contiguous_parts_stay_apart(void **state)
 				  { at + 24, 8, true } },
 	       4);
 	req = pop_one(f.vq);
-	assert_int_equal(req->out_n, 1);
-	assert_int_equal(req->in_n, 1);
-	assert_int_equal(virtq_req_out(req)->iov_len, 16);
-	assert_int_equal(virtq_req_in(req)->iov_len, 16);
+	/* How many pieces each part has is no promise. */
+	assert_int_equal(iov_length(virtq_req_out(req), req->out_n), 16);
+	assert_int_equal(iov_length(virtq_req_in(req), req->in_n), 16);
+	assert_ptr_equal(virtq_req_in(req)->iov_base, (uint8_t *)virtq_req_out(req)->iov_base + 16);
 	fixture_close(&f);
 }
 

@@ -199,7 +199,7 @@ static struct iovec *iov_place(struct virtq *vq, struct virtq_req *req, unsigned
 
 	req->spill = VIRTQ_NO_SPILL;
 	if (n <= VIRTQ_INLINE_IOV) {
-		return (struct iovec *)((uint8_t *)req + vq->iov_offset);
+		return virtq_slot_iov(vq, req);
 	}
 	for (k = 0; k < VIRTQ_SPILL_KINDS; k++) {
 		struct spill_kind *kind = &vq->spill[k];
@@ -217,28 +217,24 @@ struct virtq_req *virtq_gather_finish(struct virtq *vq, const struct virtq_gathe
 				      uint16_t head)
 {
 	unsigned int n = (unsigned int)gather->out_n + gather->in_n;
-	struct virtq_req *req;
-	uint16_t slot;
+	struct virtq_req *req = virtq_slot_peek(vq);
 
-	if (vq->free_slot_n == 0) {
+	if (!req) {
 		vq->starved = true;
 		return NULL;
 	}
-	slot = vq->free_slots[vq->free_slot_n - 1];
-	req = (struct virtq_req *)(vq->slots + slot * vq->slot_bytes);
 	req->iov = iov_place(vq, req, n);
 	if (!req->iov) {
 		vq->starved = true;
 		return NULL;
 	}
-	vq->free_slot_n--;
+	virtq_slot_take(vq, req);
 	memcpy(req->iov, vq->gather, n * sizeof(struct iovec));
 	req->out_n = gather->out_n;
 	req->in_n = gather->in_n;
 	req->out_len = gather->out_len;
 	req->in_len = gather->in_len;
 	req->head = head;
-	req->slot = slot;
 	virtq_head_set_busy(vq, head, true);
 	return req;
 }
