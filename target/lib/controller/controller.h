@@ -3,7 +3,8 @@
  * Inside of the controller layer: what target.c, controller.c and session.c share. Owner of all:
  * control thread.
  *
- * The life of a controller: created -> listening -> (connected -> listening)* -> deleted. While
+ * The life of a controller: created -> listening -> (connected -> listening)* -> deleted. One that is
+ * deleted by force while it is connected keeps its name until the last request is finished. While
  * connected, its session hands rings over and takes them back; all of them run on one core, chosen
  * when the first ring starts.
  */
@@ -33,6 +34,7 @@ struct target {
 	struct env_cpuset cores;
 	bool listening;
 	bool shutting_down;
+	bool closing_sessions; /* the list of controllers is being walked */
 	void (*shutdown_done)(void *arg);
 	void *shutdown_arg;
 	unsigned int placement_n;
@@ -62,6 +64,7 @@ struct controller {
 	bool is_scsi;
 	struct listener listener;
 	struct vu_session *session;
+	bool deleting;		     /* when the session is over */
 	struct placement *placement; /* while any ring of the session runs */
 	uint64_t features;
 	uint64_t sessions;
@@ -77,8 +80,8 @@ void controller_close_session(struct controller *controller, const char *reason)
 
 /* info.c: adds what the queue has counted since it was started. */
 void controller_add_queue_stats(struct virtq_stats *sum, const struct virtq *vq);
-/* target.c: called when a session is gone. */
-void target_session_ended(struct target *target);
+/* target.c: called when the controller's session is gone; the controller may be, too, afterwards. */
+void target_session_ended(struct controller *controller);
 /* placement.c: the core of the mask that runs the fewest controllers, lowest number on ties. */
 struct placement *placement_choose(struct target *target, const struct env_cpuset *mask);
 

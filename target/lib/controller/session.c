@@ -175,7 +175,7 @@ static void owner_closed(void *owner, const char *reason)
 		controller->placement = NULL;
 	}
 	listener_pause(&controller->listener, false);
-	target_session_ended(controller->target);
+	target_session_ended(controller);
 }
 
 static const struct vu_owner_ops owner_ops = {

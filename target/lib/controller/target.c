@@ -126,11 +126,19 @@ static int set_cpumask(struct controller *controller, const char *text, const ch
 	return 0;
 }
 
+static int being_deleted(const char *name, const char **ret_why)
+{
+	*ret_why =
+		why("controller %s is being deleted, its last requests are not finished yet", name);
+	return -EBUSY;
+}
+
 /* A controller without its device. */
 static int prepare(struct target *target, const struct controller_options *opts,
 		   struct controller **ret_controller, const char **ret_why)
 {
 	struct controller *controller CLEANUP(controller_freep) = calloc(1, sizeof(*controller));
+	const struct controller *existing;
 	int r;
 
 	if (controller == NULL) {
@@ -153,7 +161,11 @@ static int prepare(struct target *target, const struct controller_options *opts,
 			    opts->name);
 		return -EINVAL;
 	}
-	if (controller_find(target, opts->name) != NULL) {
+	existing = controller_find(target, opts->name);
+	if (existing != NULL && existing->deleting) {
+		return being_deleted(opts->name, ret_why);
+	}
+	if (existing != NULL) {
 		*ret_why = why("controller %s exists already: give each a Name of its own",
 			       opts->name);
 		return -EEXIST;
@@ -280,14 +292,30 @@ static bool has_targets(const struct controller *controller)
 	return false;
 }
 
-static int find_idle(struct target *target, const char *name, struct controller **ret_controller,
-		     const char **ret_why)
+static int find_staying(struct target *target, const char *name, struct controller **ret_controller,
+			const char **ret_why)
 {
 	struct controller *controller = controller_find(target, name);
 
 	if (controller == NULL) {
 		*ret_why = why("there is no controller named '%s'", name);
 		return -ENOENT;
+	}
+	if (controller->deleting) {
+		return being_deleted(name, ret_why);
+	}
+	*ret_controller = controller;
+	return 0;
+}
+
+static int find_idle(struct target *target, const char *name, struct controller **ret_controller,
+		     const char **ret_why)
+{
+	struct controller *controller;
+	int r = find_staying(target, name, &controller, ret_why);
+
+	if (r < 0) {
+		return r;
 	}
 	if (controller->session != NULL) {
 		*ret_why = why("controller %s is in use: a front-end is connected", name);
@@ -300,7 +328,8 @@ static int find_idle(struct target *target, const char *name, struct controller 
 int controller_delete(struct target *target, const char *name, bool force, const char **ret_why)
 {
 	struct controller *controller;
-	int r = find_idle(target, name, &controller, ret_why);
+	int r = force ? find_staying(target, name, &controller, ret_why) :
+			find_idle(target, name, &controller, ret_why);
 
 	if (r < 0) {
 		return r;
@@ -308,6 +337,12 @@ int controller_delete(struct target *target, const char *name, bool force, const
 	if (!force && has_targets(controller)) {
 		*ret_why = why("controller %s still has targets: remove them first", name);
 		return -EBUSY;
+	}
+	if (controller->session != NULL) {
+		controller->deleting = true;
+		listener_close(&controller->listener);
+		controller_close_session(controller, "the controller is deleted");
+		return 0;
 	}
 	TAILQ_REMOVE(&target->controllers, controller, link);
 	controller_free(controller);
@@ -399,7 +434,8 @@ int target_listen(struct target *target, const char **ret_why)
 	return 0;
 }
 
-void target_session_ended(struct target *target)
+/* When the last session of a target that shuts down is over, all of it is. */
+static void end_if_unused(struct target *target)
 {
 	struct controller *controller;
 
@@ -423,6 +459,18 @@ void target_session_ended(struct target *target)
 	}
 }
 
+void target_session_ended(struct controller *controller)
+{
+	struct target *target = controller->target;
+
+	/* The walk of target_shutdown() still needs its place in the list. */
+	if (controller->deleting && !target->closing_sessions) {
+		TAILQ_REMOVE(&target->controllers, controller, link);
+		controller_free(controller);
+	}
+	end_if_unused(target);
+}
+
 void target_shutdown(struct target *target, void (*done)(void *arg), void *arg)
 {
 	struct controller *controller;
@@ -436,9 +484,11 @@ void target_shutdown(struct target *target, void (*done)(void *arg), void *arg)
 		listener_close(&controller->listener);
 	}
 	/* From here on the last session to end calls done; none can end before all are told. */
+	target->closing_sessions = true;
 	TAILQ_FOREACH (controller, &target->controllers, link) {
 		controller_close_session(controller, "the target shuts down");
 	}
+	target->closing_sessions = false;
 	target->shutting_down = true;
-	target_session_ended(target);
+	end_if_unused(target);
 }

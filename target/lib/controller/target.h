@@ -54,7 +54,10 @@ int controller_create_blk(struct target *target, const struct controller_options
 			  const struct controller_blk_options *blk, const char **ret_why);
 int controller_create_scsi(struct target *target, const struct controller_options *opts,
 			   const struct scsi_options *scsi, const char **ret_why);
-/* -EBUSY while a front-end is connected (scsi: or targets are attached and !force), -ENOENT. */
+/*
+ * -EBUSY while a front-end is connected or (scsi) targets are attached, unless force: then the
+ * connection is ended, and the controller is gone when its last request is finished. -ENOENT.
+ */
 int controller_delete(struct target *target, const char *name, bool force, const char **ret_why);
 /* -EBUSY while a front-end is connected. */
 int controller_add_scsi_target(struct target *target, const char *name, unsigned int number,
