@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fd_bag.h"
 #include "controller/controller.h"
 
 /* virtio 1.2, 6.3: legacy drivers only. Framing plays no role here, and QEMU offers this bit to them by
@@ -70,11 +71,17 @@ static void started(struct core_queue *run, int result)
 static void broken(struct core_queue *run)
 {
 	struct controller_queue *queue = (struct controller_queue *)run;
+	struct controller *controller = queue->controller;
 
 	log_limited(
-		&queue->controller->limiter, LOG_LEVEL_WARNING,
+		&controller->limiter, LOG_LEVEL_WARNING,
 		"%s: queue %u is broken (%s): it stands still until the guest resets the device",
-		queue->controller->name, run->index, virtq_broken_reason(run->vq));
+		controller->name, run->index, virtq_broken_reason(run->vq));
+	if (virtq_memory_is_lost(run->vq)) {
+		/* Rule R9: zero pages lie where the guest's memory was. No ring of this session can mean
+		 * anything any more. */
+		vu_session_close(controller->session, "guest memory is gone");
+	}
 }
 
 static void owner_ring_start(void *owner, const struct vu_ring *ring)
@@ -159,6 +166,29 @@ static void owner_ring_set_call(void *owner, unsigned int index, int call_fd)
 	core_set_call(&queue->run, call_fd);
 }
 
+/* ---- descriptors that are closed elsewhere ---- */
+
+static void fds_closed(struct msg *msg)
+{
+	struct controller *controller =
+		(struct controller *)((char *)msg - offsetof(struct controller, fds_closed));
+
+	vu_session_complete(controller->session, 0, 0);
+}
+
+/* Rule R13, and nobody else waits: closing them may take as long as the front-end likes. */
+static void owner_close_fds(void *owner, struct fd_bag *bag)
+{
+	struct controller *controller = owner;
+
+	controller->fds_closed.fn = fds_closed;
+	if (fd_bag_close_apart(bag, controller->target->loop, &controller->fds_closed) < 0) {
+		/* Without threads there is no other way. */
+		fd_bag_close(bag);
+		vu_session_complete(controller->session, 0, 0);
+	}
+}
+
 /* ---- connections ---- */
 
 static void owner_closed(void *owner, const char *reason)
@@ -187,6 +217,7 @@ static const struct vu_owner_ops owner_ops = {
 	.ring_start = owner_ring_start,
 	.ring_stop = owner_ring_stop,
 	.ring_set_call = owner_ring_set_call,
+	.close_fds = owner_close_fds,
 	.closed = owner_closed,
 };
 

@@ -410,6 +410,11 @@ const char *virtq_broken_reason(const struct virtq *vq)
 	return __atomic_load_n(&vq->broken, __ATOMIC_RELAXED);
 }
 
+bool virtq_memory_is_lost(const struct virtq *vq)
+{
+	return guest_mem_is_lost(vq->mem);
+}
+
 unsigned int virtq_inflight(const struct virtq *vq)
 {
 	return vq->inflight;

@@ -115,6 +115,7 @@ void virtq_set_call_fd(struct virtq *vq, int call_fd);
 void virtq_break(struct virtq *vq, const char *reason);
 bool virtq_is_broken(const struct virtq *vq);
 const char *virtq_broken_reason(const struct virtq *vq); /* static text, NULL if not broken */
+bool virtq_memory_is_lost(const struct virtq *vq);	 /* rule R9; any thread */
 
 unsigned int virtq_inflight(const struct virtq *vq); /* popped and not pushed */
 uint16_t virtq_base(const struct virtq *vq);	     /* next available index, for GET_VRING_BASE */

@@ -257,7 +257,7 @@ def test_memory_cut_short(daemon: Daemon, ready: FrontEnd, bystander: Blk) -> No
         doomed.map.close()
         os.ftruncate(doomed.fd, 0)
         os.eventfd_write(ring.kick_fd, 1)
-        ready.send(state(Request.GET_VRING_BASE, 0, 0))
+        assert ready.ended()
         assert bystander.flush() == 0
         daemon.assert_alive()
         ring.close()
