@@ -6,13 +6,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from vhostlab import fio, matrix
+from vhostlab import fio, matrix, measure
 from vhostlab.guestdisk import GuestDisk
 from vhostlab.paths import source_dir
-from vhostlab.results import Better, CellResult, Metric
+from vhostlab.results import CellResult
 from vhostlab.scenario import GuestContext, guest_scenario
-
-PERCENTILES = (50.0, 90.0, 99.0, 99.9, 99.99)
 
 
 @guest_scenario("perf", deadline_s=1800.0, measures=True)
@@ -70,17 +68,6 @@ async def _measure(
         return
     used, seconds = ctx.target.cpu_seconds() - used, time.monotonic() - began
     way = run.main_direction()
-    metrics = [
-        Metric("iops", "1/s", Better.HIGHER, way.iops),
-        Metric("bandwidth", "B/s", Better.HIGHER, way.bytes_per_s),
-        Metric("latency_mean", "ns", Better.LOWER, way.latency.mean_ns),
-    ]
-    for which in PERCENTILES:
-        value = way.latency.percentile(which)
-        if value is not None:
-            name = f"latency_p{which:g}".replace(".", "_")
-            metrics.append(Metric(name, "ns", Better.LOWER, float(value)))
-    metrics.append(Metric("target_cpu_per_io", "ns", Better.LOWER, used * 1e9 / way.ios))
     ctx.check(
         f"cell {cell.id} ({cell.label()})",
         way.short_ios == 0 and way.dropped_ios == 0,
@@ -91,7 +78,7 @@ async def _measure(
             id=cell.id,
             stage=ctx.bench.stage,
             params=cell.params,
-            metrics=tuple(metrics),
+            metrics=tuple(measure.metrics(way, used)),
             fio_file=fio_file,
             replay=f"{ctx.replay} --cell {cell.id}",
         )

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from vhostlab import doctor, dryrun, matrix, vmtest
+from vhostlab import bench, doctor, dryrun, matrix, vmtest
 from vhostlab import target as targets
 from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.paths import source_dir
@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_vmtest(commands.add_parser("vmtest", help="boot guests, run scenarios, write a report"))
+    _add_bench(commands.add_parser("bench", help="measure a target with fio alone, no guest"))
     console = commands.add_parser("console", help="connect to the console of a guest")
     console.add_argument("socket", type=Path, help="what --dry-run printed; Ctrl-] leaves")
     commands.add_parser("doctor", help="what this machine has and lacks for running guests")
@@ -87,6 +88,58 @@ def _add_vmtest(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--target",
+        default=DEFAULT_TARGET,
+        metavar="NAME",
+        help=f"{' or '.join(targets.names())} (default: {DEFAULT_TARGET})",
+    )
+    parser.add_argument(
+        "--matrix", default="", metavar="NAME", help="a name or a .toml file (default: smoke)"
+    )
+    parser.add_argument(
+        "--cell", action="append", default=[], metavar="ID", help="only this cell of the matrix"
+    )
+    parser.add_argument(
+        "--poll", action="store_true", help="fio spins for completions instead of sleeping"
+    )
+    parser.add_argument(
+        "--verify",
+        type=int,
+        default=0,
+        metavar="MIB",
+        help="no matrix: fill a disk of that size per device type, read it back, compare checksums",
+    )
+    parser.add_argument(
+        "--results", type=Path, metavar="DIR", help="where runs are kept (default: results)"
+    )
+
+
+def _bench(options: argparse.Namespace, console: Console) -> int:
+    request = bench.Request(
+        target=options.target,
+        matrix=options.matrix,
+        cells=tuple(options.cell),
+        poll=options.poll,
+        verify_mib=options.verify,
+    )
+    if request.verify_mib < 0 or (request.verify_mib and (request.matrix or request.cells)):
+        raise BadInput("--verify takes a positive size and no matrix")
+    _validate(request)
+    return bench.run(request, options.results or source_dir() / "results", console)
+
+
+def _validate(request: Request | bench.Request) -> None:
+    """What a request names and does not exist is bad input."""
+    try:
+        request.validate()
+    except Unavailable:
+        raise
+    except HarnessError as error:
+        raise BadInput(error.message, error.hint) from error
+
+
 def _list(console: Console) -> int:
     known = registry.load(stage.scenario_directory())
     lines = ["suites:"]
@@ -115,12 +168,7 @@ def _vmtest(options: argparse.Namespace, console: Console) -> int:
     )
     if request.suite and request.scenarios:
         raise BadInput("--suite and --scenario exclude each other", "give one of them")
-    try:
-        request.validate()
-    except Unavailable:
-        raise
-    except HarnessError as error:
-        raise BadInput(error.message, error.hint) from error
+    _validate(request)
     if options.dry_run:
         return asyncio.run(dryrun.run(request, console))
     return vmtest.run(request, options.results or source_dir() / "results", console)
@@ -155,6 +203,8 @@ def _dispatch(options: argparse.Namespace, console: Console) -> int:
     match options.command:
         case "vmtest":
             return _vmtest(options, console)
+        case "bench":
+            return _bench(options, console)
         case "console":
             attach(options.socket)
             return 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Runs fio job files inside a guest and reads what fio says about them.
+"""Runs fio job files, inside a guest or here, and reads what fio says about them.
 
 Concepts: a *job file* is a plain ``.fio`` file of ``fio-jobs/``; device and run time reach it as
 ``${DEVICE}`` and ``${RUNTIME}``. fio's own json+ output is kept as a file and parsed once, here,
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vhostlab.errors import HarnessError
+from vhostlab.process import Process, tail
 
 #: Where job files and results live inside a guest (the micro guest's root is memory).
 GUEST_DIR = "/run/vhostlab"
@@ -233,11 +234,43 @@ async def run(
     except HarnessError as error:
         raise FioError(f"fio left no result (exit status {done.rc}): {said}") from error
     _keep(text, keep)
-    if done.rc != 0:
+    return _judged(text, done.rc, device, said)
+
+
+def _judged(text: str, rc: int, device: str, said: str) -> Run:
+    """The run behind fio's output; raises FioError when fio or one of its jobs failed."""
+    if rc != 0:
         said = said or text[: max(text.find("{"), 0)].strip()[:400]
-        raise FioError(f"fio on {device} failed (exit status {done.rc}): {said}")
+        raise FioError(f"fio on {device} failed (exit status {rc}): {said}")
     result = parse(text)
     for job in result.jobs:
         if job.error:
             raise FioError(f"fio job {job.name} ended with error {job.error}: {said}")
     return result
+
+
+async def run_here(
+    program: str, job_path: Path, device: str, runtime_s: int, keep: Path, deadline_s: float
+) -> Run:
+    """Run a job file in this process's world; json+ goes to ``keep``, what fio says to a log.
+
+    Raises FioError as ``run`` does, and when fio does not end within its deadline.
+    """
+    keep.parent.mkdir(parents=True, exist_ok=True)
+    log = keep.with_suffix(".log")
+    argv = [program, "--output-format=json+", f"--output={keep}", str(job_path)]
+    environment = {"DEVICE": device, "RUNTIME": str(runtime_s)}
+    async with Process(argv, log, cwd=keep.parent, env=environment) as process:
+        try:
+            rc = await process.wait(deadline_s)
+        except TimeoutError:
+            raise FioError(f"fio on {device} did not end within {deadline_s:g} s") from None
+    return _judged(_written(keep, rc, log), rc, device, tail(log, 5).strip()[:400])
+
+
+def _written(path: Path, rc: int, log: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError as error:
+        said = tail(log, 5).strip()[:400]
+        raise FioError(f"fio left no result (exit status {rc}): {said}") from error

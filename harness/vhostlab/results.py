@@ -266,9 +266,13 @@ def fingerprint(environment: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
+#: What stands for the accelerator where there is no guest: fio itself drives the target.
+NO_GUEST = "none"
+
+
 def timing_of(accel: str) -> str:
     """Timings made under emulation tell that things work, not how fast they are."""
-    return "performance" if accel == "kvm" else "functional"
+    return "performance" if accel in ("kvm", NO_GUEST) else "functional"
 
 
 def overall(scenarios: Iterable[ScenarioResult]) -> Status:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -60,18 +61,23 @@ def _scenarios(result: Result) -> Table:
     return table
 
 
+def _number(value: float, digits: int) -> str:
+    """Digits behind the dot are for small numbers."""
+    return f"{value:,.{digits if value < 1000 else 0}f}".replace(",", " ")
+
+
 def _cell_row(cell: CellResult) -> list[str]:
     values = {m.name: m.value for m in cell.metrics}
     shown = []
     for name, _, unit, digits in _CELL_COLUMNS:
         value = values.get(name)
-        shown.append("" if value is None else f"{value / unit:,.{digits}f}".replace(",", " "))
+        shown.append("" if value is None else _number(value / unit, digits))
     return shown
 
 
 def _cells(result: Result) -> Table:
     note = "functional timing: emulated guest" if result.timing == "functional" else result.timing
-    table = Table(title=f"measurements ({note})", title_justify="left")
+    table = Table(title=f"measurements ({note})", title_justify="left", box=box.SIMPLE)
     table.add_column("cell", no_wrap=True)
     for _, heading, _, _ in _CELL_COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)

@@ -62,10 +62,10 @@ GIVE_UP_S = 2.0
 ALIVE_S = 10.0
 
 
-def environment(accel: str, image: images.Image) -> dict[str, Any]:
-    """What the numbers of this stage are made on, flat."""
+def host_environment() -> dict[str, Any]:
+    """The facts of the host, flat."""
     facts = host.facts()
-    flat: dict[str, Any] = {"accel": accel, "guest.image": f"{image.name}-{image.id}"}
+    flat: dict[str, Any] = {}
     for name, value in dataclasses.asdict(facts).items():
         if name == "hugepages":
             for pool in facts.hugepages:
@@ -73,6 +73,11 @@ def environment(accel: str, image: images.Image) -> dict[str, Any]:
         else:
             flat[f"host.{name}"] = list(value) if isinstance(value, tuple) else value
     return flat
+
+
+def environment(accel: str, image: images.Image) -> dict[str, Any]:
+    """What the numbers of this stage are made on, flat."""
+    return {"accel": accel, "guest.image": f"{image.name}-{image.id}", **host_environment()}
 
 
 async def target_version(target: type[Target]) -> str:

@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""``vhostlab bench``: a matrix, or an integrity job, against a target with no guest.
+
+The cells are those of the matrix with the parameter ``path=frontend``, so a cell that was measured
+through a guest and one that was not never share an id. What comes out is a run like any other:
+result.json, JUnit, report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import shlex
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from vhostlab import fio, frontend, measure, report, results, summary
+from vhostlab import target as targets
+from vhostlab.errors import HarnessError, Unavailable
+from vhostlab.host.load import OthersMeter
+from vhostlab.matrix import Cell, Matrix, Value
+from vhostlab.matrix import load as load_matrix
+from vhostlab.paths import source_dir
+from vhostlab.process import find_program
+from vhostlab.results import (
+    Better,
+    CellResult,
+    Check,
+    Fragment,
+    Metric,
+    ScenarioResult,
+    Status,
+    TargetRecord,
+)
+from vhostlab.run import DEFAULT_TARGET
+from vhostlab.run import Request as RunRequest
+from vhostlab.scenario.context import Record, described
+from vhostlab.scenario.layout import standard
+from vhostlab.scenario.progress import Progress
+from vhostlab.scenario.stage import counters, host_environment, target_version
+from vhostlab.target import Controller, Disk, Target
+from vhostlab.vmtest import Narrator
+
+STAGE = "frontend"
+MIB = 1024 * 1024
+
+#: Writes a disk full and reads it back: how slow a disk may be before fio is given up.
+VERIFY_SLOWEST_MIB_S = 4
+VERIFY_JOB = "verify-frontend"
+#: The job file divides the disk into quarters of whole MiB.
+VERIFY_MULTIPLE_MIB = 4
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for. ``verify_mib``: the integrity job on a disk of that size, no matrix."""
+
+    target: str = DEFAULT_TARGET
+    matrix: str = ""
+    cells: tuple[str, ...] = ()
+    poll: bool = False
+    verify_mib: int = 0
+
+    @property
+    def scenario(self) -> str:
+        return "verify" if self.verify_mib else "bench"
+
+    def command(self) -> str:
+        """The command line that asks for the same."""
+        words = ["vhostlab", "bench", "--target", self.target]
+        words += ["--poll"] if self.poll else []
+        if self.verify_mib:
+            return shlex.join([*words, "--verify", str(self.verify_mib)])
+        words += ["--matrix", self.matrix] if self.matrix else []
+        return shlex.join(words + [w for c in self.cells for w in ("--cell", c)])
+
+    def plan(self) -> Matrix:
+        """The matrix, with cells of their own ids."""
+        read = load_matrix(RunRequest(target=self.target, matrix=self.matrix).matrix_file())
+        extra: dict[str, Value] = {"path": "frontend"}
+        extra |= {"poll": True} if self.poll else {}
+        cells = tuple(Cell({**c.params, **extra}) for c in read.cells)
+        return dataclasses.replace(read, cells=cells)
+
+    def validate(self) -> None:
+        """Raise HarnessError for whatever does not exist, before anything is started."""
+        targets.get(self.target)
+        if self.verify_mib % VERIFY_MULTIPLE_MIB:
+            raise HarnessError(f"--verify wants a multiple of {VERIFY_MULTIPLE_MIB} MiB")
+        known = self.plan()
+        unknown = sorted(set(self.cells) - {c.id for c in known.cells})
+        if unknown:
+            raise HarnessError(f"matrix {known.name} has no cell {', '.join(unknown)}")
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The programs that a run needs, found before it begins."""
+
+    fio: str
+    engine: Path
+
+
+def find_tools() -> Tools:
+    """Raises Unavailable when something is missing."""
+    return Tools(find_program("fio", "install fio"), frontend.find_engine())
+
+
+class Bench:
+    """One run: what it has been asked for, and what it has found out so far."""
+
+    def __init__(self, request: Request, tools: Tools, run_dir: Path, narrator: Narrator) -> None:
+        self.request = request
+        self.tools = tools
+        self.run_dir = run_dir
+        self.record = Record()
+        self.fragment = Fragment(stage=STAGE)
+        self._narrator = narrator
+        self._progress = Progress(run_dir)
+
+    def tell(self, event: str, **facts: Any) -> None:
+        """Write an event down, and show it."""
+        self._progress.emit(event, **facts)
+        self._narrator.tell({"event": event, **facts})
+
+    def check(self, name: str, passed: bool, detail: str = "") -> None:
+        """Record a statement."""
+        self.record.checks.append(Check(name, passed, detail))
+
+    def update(self, **changes: Any) -> None:
+        """Take in something new and write it down."""
+        logs = [*(self.run_dir / "logs").rglob("*"), *(self.run_dir / "fio").glob("*.log")]
+        files = sorted(str(p.relative_to(self.run_dir)) for p in logs if p.is_file())
+        self.fragment = dataclasses.replace(self.fragment, logs=tuple(files), **changes)
+        results.write(self.fragment, self.run_dir / "stages" / f"{STAGE}.json")
+
+    async def begin(self) -> None:
+        """Who is measured, and on what."""
+        version = await target_version(targets.get(self.request.target))
+        environment = {"accel": results.NO_GUEST, **host_environment()}
+        self.update(target=TargetRecord(self.request.target, version), environment=environment)
+
+    async def fio(
+        self,
+        name: str,
+        job: str,
+        target: Target,
+        place: frontend.Place,
+        runtime_s: int,
+        more_s: float,
+    ) -> fio.Run:
+        """Run a job of fio-jobs; its files are kept under ``name``. A target that dies ends it."""
+        path = self.run_dir / "fio" / f"{name}.fio"
+        source = source_dir() / "fio-jobs" / f"{job}.fio"
+        frontend.write_job(source, path, self.tools.engine, place, poll=self.request.poll)
+        keep = path.with_suffix(".json")
+        deadline = runtime_s + more_s
+        try:
+            return await fio.run_here(
+                self.tools.fio, path, str(place.socket), runtime_s, keep, deadline
+            )
+        except fio.FioError as error:
+            if not target.process.alive:
+                raise target.process.died(f"target {target.name}") from error
+            raise
+
+    async def cell(self, plan: Matrix, cell: Cell, target: Target, at: Found) -> None:
+        """Measure one cell."""
+        self.tell("cell", scenario=self.request.scenario, cell=cell.id, label=cell.label())
+        statement = f"cell {cell.id} ({cell.label()})"
+        place = frontend.Place.of(at.controller, at.disk.name, target.endpoints[at.controller.name])
+        others, used = OthersMeter(), target.cpu_seconds()
+        try:
+            run = await self.fio(
+                cell.id, cell.job, target, place, plan.runtime_s, fio.FIO_START_STOP_S
+            )
+            way = run.main_direction()
+        except fio.FioError as error:
+            self.check(statement, False, str(error))
+            return
+        used = target.cpu_seconds() - used
+        load = Metric("others_cpu", "cores", Better.NEITHER, round(others.cores(used), 3))
+        whole = way.short_ios == 0 and way.dropped_ios == 0
+        self.check(statement, whole, f"{way.ios} I/Os")
+        single = dataclasses.replace(self.request, cells=(cell.id,))
+        self.record.cells.append(
+            CellResult(
+                id=cell.id,
+                stage=STAGE,
+                params=cell.params,
+                metrics=(*measure.metrics(way, used), load),
+                fio_file=f"fio/{cell.id}.json",
+                replay=single.command(),
+            )
+        )
+        self.update(cells=tuple(self.record.cells))
+
+
+@dataclass(frozen=True)
+class Found:
+    """A disk of the layout that a cell can be measured on."""
+
+    controller: Controller
+    disk: Disk
+
+
+def _find(controllers: Sequence[Controller], cell: Cell) -> Found | None:
+    for controller in controllers:
+        for disk in controller.disks:
+            fits = (controller.device, disk.kind) == (cell.params["device"], cell.params["bdev"])
+            if fits and not controller.readonly and not disk.readonly and disk.block_size == 512:
+                return Found(controller, disk)
+    return None
+
+
+async def _matrix(bench: Bench, target: Target, controllers: Sequence[Controller]) -> None:
+    plan = bench.request.plan()
+    wanted = [c for c in plan.cells if not bench.request.cells or c.id in bench.request.cells]
+    left_out: Counter[str] = Counter()
+    for cell in wanted:
+        found = _find(controllers, cell)
+        if found is None:
+            left_out[f"{cell.params['device']} {cell.params['bdev']}"] += 1
+        else:
+            await bench.cell(plan, cell, target, found)
+    if not bench.record.checks:
+        raise HarnessError(f"target {target.name} has none of the disks of matrix {plan.name}")
+    if left_out:
+        words = ", ".join(f"{n} of {what}" for what, n in left_out.items())
+        bench.check("cells left out, as the target has no such disk", True, words)
+
+
+async def _verify(bench: Bench, target: Target, controllers: Sequence[Controller]) -> None:
+    mib = bench.request.verify_mib
+    for controller in controllers:
+        label = f"{controller.device}: {mib} MiB written and read back"
+        bench.tell("cell", scenario=bench.request.scenario, cell="", label=label)
+        disk = controller.disks[0].name
+        place = frontend.Place.of(controller, disk, target.endpoints[controller.name])
+        name = f"verify-{controller.device}"
+        try:
+            run = await bench.fio(
+                name,
+                VERIFY_JOB,
+                target,
+                place,
+                0,
+                fio.FIO_START_STOP_S + mib / VERIFY_SLOWEST_MIB_S,
+            )
+        except fio.FioError as error:
+            bench.check(label, False, str(error))
+            continue
+        moved = dict.fromkeys(fio.DIRECTIONS, 0)
+        for direction in (d for job in run.jobs for d in job.directions):
+            moved[direction.name] += direction.bytes
+        words = ", ".join(f"{way} {n / MIB:.0f} MiB" for way, n in moved.items())
+        bench.check(label, moved["write"] == moved["read"] == mib * MIB, words)
+
+
+def _layout(request: Request, driver: type[Target], scratch: Path) -> tuple[Controller, ...]:
+    if not request.verify_mib:
+        return standard(scratch, driver.capabilities)
+    made = []
+    for device in sorted(driver.capabilities.devices & {"blk", "scsi"}):
+        path = scratch / f"{device}.raw"
+        with path.open("wb") as file:
+            file.truncate(request.verify_mib * MIB)
+        disk = Disk(f"{device}0", "aio", request.verify_mib * MIB, path=path)
+        made.append(Controller(device, "blk" if device == "blk" else "scsi", (disk,), 2))
+    return tuple(made)
+
+
+async def _on_target(bench: Bench, scratch: Path) -> None:
+    driver = targets.get(bench.request.target)
+    controllers = _layout(bench.request, driver, scratch)
+    workdir = scratch / "target"
+    try:
+        async with driver(workdir) as target:
+            await target.start(controllers)
+            body = _verify if bench.request.verify_mib else _matrix
+            await body(bench, target, controllers)
+            if target.process.alive:
+                found = counters(STAGE, await target.stats())
+                bench.update(queue_counters=found)
+    finally:
+        logs = bench.run_dir / "logs" / STAGE
+        logs.mkdir(parents=True, exist_ok=True)
+        for path in (*workdir.glob("*.log"), *workdir.glob("*.conf")):
+            shutil.copyfile(path, logs / path.name)
+
+
+def _verdict(record: Record) -> tuple[Status, str | None]:
+    failed = [c for c in record.checks if not c.passed]
+    lines = [f"{c.name}: {c.detail}" if c.detail else c.name for c in failed]
+    return (Status.FAIL, "\n".join(lines)) if failed else (Status.PASS, None)
+
+
+async def _carry_out(bench: Bench) -> None:
+    name = bench.request.scenario
+    bench.tell("started", scenario=name, summary="fio on the target's sockets, no guest")
+    began = time.monotonic()
+    reason: str | None
+    try:
+        await bench.begin()
+        with tempfile.TemporaryDirectory(prefix="vl-bench-") as scratch:
+            await _on_target(bench, Path(scratch))
+        status, reason = _verdict(bench.record)
+    except Unavailable as error:
+        status, reason = Status.UNAVAILABLE, described(error)
+    except HarnessError as error:
+        status, reason = Status.ERROR, described(error)
+    seconds = round(time.monotonic() - began, 3)
+    bench.update(
+        scenarios=(
+            ScenarioResult(
+                name=name,
+                stage=STAGE,
+                status=status,
+                seconds=seconds,
+                replay=bench.request.command(),
+                error=reason,
+                checks=tuple(bench.record.checks),
+            ),
+        )
+    )
+    checks = len(bench.record.checks)
+    first = (reason or "").split("\n")[0]
+    bench.tell(
+        "ended", scenario=name, status=str(status), seconds=seconds, reason=first, checks=checks
+    )
+
+
+def run(request: Request, results_dir: Path, console: Console) -> int:
+    """Carry out a run; return the exit status for the shell."""
+    request.validate()
+    tools = find_tools()
+    console.print(Text(f"target {request.target}, no guest"), soft_wrap=True)
+    run_dir = results.new_run_directory(results_dir.absolute(), request.target)
+    plan = results.Plan(
+        run_id=run_dir.name,
+        started=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        suite=request.scenario,
+        command=request.command(),
+        target=request.target,
+        stages=(results.PlannedStage(STAGE, (request.scenario,)),),
+    )
+    results.write(plan, run_dir / results.PLAN_FILE)
+    began = time.monotonic()
+    with Narrator(console) as narrator:
+        bench = Bench(request, tools, run_dir, narrator)
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(_carry_out(bench))
+    result = results.finish(run_dir, time.monotonic() - began)
+    report.make(run_dir)
+    summary.show(result, run_dir, console)
+    return results.exit_code(result.status)
