@@ -21,9 +21,10 @@ VHOSTCTL := target/app/vhostctl/vhostctl
 VENV := .venv/.stamp
 REPORTS := $(BUILD)/reports
 
+BENCH_FLAGS = --target $(TARGET) $(if $(RESULTS),--results $(RESULTS))
 VMTEST_FLAGS = --target $(TARGET) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(RESULTS),--results $(RESULTS))
 
-.PHONY: all build test vmtest guest-shell lint format check-c check-py check-protocol check-vm fuzz \
+.PHONY: all build test vmtest guest-shell bench verify-4g lint format check-c check-py check-protocol check-engine check-vm fuzz \
 	selftest docs setup venv lock clean distclean help
 
 all: build ## same as build
@@ -40,6 +41,14 @@ vmtest: build venv ## boot a guest on the target, run the fio matrix, write a re
 
 guest-shell: DRY_RUN = 1
 guest-shell: vmtest ## boot the guest of vmtest and leave it up for a person
+
+bench: build venv ## run the smoke matrix through the fio engine, no guest (TARGET= RESULTS=)
+	@$(BIN)/vhostlab bench $(BENCH_FLAGS)
+
+verify-4g: build venv ## write 4 GiB of each target's disks through the fio engine, read it back, compare checksums
+	@for target in vhostlab qemu-storage-daemon; do \
+		$(BIN)/vhostlab bench --target $$target --verify 4096 $(if $(RESULTS),--results $(RESULTS)); \
+	done
 
 test: setup venv ## everything short: lint, unit, fuzz smoke, protocol, self-tests, one small guest
 	@$(BIN)/python ci/steps.py
@@ -68,6 +77,9 @@ check-protocol: build venv ## drive a real daemon as a front-end would, message 
 	@echo "check-protocol: the release build, on DPDK"
 	@VHOST_BINARY=$(CURDIR)/$(VHOST) \
 		$(BIN)/python -m pytest -q --junit-xml=$(REPORTS)/protocol.xml target/tests
+
+check-engine: build venv ## fio with the engine on real targets, no guest
+	@$(BIN)/python -m pytest -q --junit-xml=$(REPORTS)/engine.xml harness/frontend/fio/engine_tests
 
 check-vm: build venv ## one small guest: boot, look at the disks, a little I/O
 	@$(BIN)/vhostlab vmtest --suite quick --results $(REPORTS)/vm-quick
