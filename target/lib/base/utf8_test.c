@@ -15,8 +15,7 @@ static void texts(void **state)
 		"vhost.0",
 		"a b~",
 		"\xc2\xa0",
-		"gr\xc3\xb6\xc3\x9f"
-		"e",
+		"gr\303\266\303\237e",
 		"\xe2\x82\xac",
 		"\xed\x9f\xbf",
 		"\xee\x80\x80",
