@@ -5,8 +5,8 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 void fd_close(int *fd)
@@ -43,11 +43,84 @@ bool fd_is_eventfd(int fd)
 	return n == (ssize_t)sizeof(expected) - 1 && memcmp(target, expected, (size_t)n) == 0;
 }
 
-bool fd_is_regular_memory(int fd)
+bool fd_is_shared_memory(int fd)
 {
-	struct stat st;
+	/* Only these kinds have seals, and the question disturbs nobody. */
+	return fcntl(fd, F_GET_SEALS) >= 0;
+}
 
-	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+/* The number behind "mnt_id:". -1: none. */
+static long mount_of(int fd)
+{
+	char line[128];
+	long id = -1;
+	FILE *file;
+
+	snprintf(line, sizeof(line), "/proc/self/fdinfo/%d", fd);
+	file = fopen(line, "re");
+	if (file == NULL) {
+		return -1;
+	}
+	while (id < 0 && fgets(line, sizeof(line), file) != NULL) {
+		if (strncmp(line, "mnt_id:", strlen("mnt_id:")) == 0) {
+			id = strtol(line + strlen("mnt_id:"), NULL, 10);
+		}
+	}
+	fclose(file);
+	return id;
+}
+
+/* Of those known to keep their data on disks of this machine. */
+static bool is_local_type(const char *type)
+{
+	static const char *const types[] = { "ext2", "ext3",	 "ext4", "xfs",	    "btrfs",
+					     "f2fs", "bcachefs", "zfs",	 "overlay", "ramfs" };
+	size_t i;
+
+	for (i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		if (strcmp(type, types[i]) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* mountinfo: "<id> <parent> <device> <root> <place> <options> [<more>...] - <type> <source> ..." */
+static bool is_local_mount(long id)
+{
+	FILE *file = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL;
+	size_t room = 0;
+	bool yes = false;
+
+	if (file == NULL) {
+		return false;
+	}
+	while (getline(&line, &room, file) > 0) {
+		const char *type = strstr(line, " - ");
+		char name[32];
+
+		if (strtol(line, NULL, 10) == id && type != NULL &&
+		    sscanf(type, " - %31s", name) == 1) {
+			yes = is_local_type(name);
+			break;
+		}
+	}
+	free(line);
+	fclose(file);
+	return yes;
+}
+
+bool fd_is_local_memory(int fd)
+{
+	long id;
+
+	if (fd_is_shared_memory(fd)) {
+		return true;
+	}
+	/* fstat() and fstatfs() ask the server of the file; the tables of /proc do not. */
+	id = mount_of(fd);
+	return id >= 0 && is_local_mount(id);
 }
 
 int eventfd_signal(int fd)

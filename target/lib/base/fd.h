@@ -11,8 +11,10 @@ int fd_set_nonblock(int fd);
 
 /* An fd received from a front-end must be what it claims to be (attack list 8, case T66). */
 bool fd_is_eventfd(int fd);
-bool fd_is_regular_memory(
-	int fd); /* regular file on tmpfs, memfd or hugetlbfs, or any regular file */
+bool fd_is_shared_memory(int fd); /* a file of tmpfs or hugetlbfs, or a memfd */
+/* Shared memory, or a file of a local disk. Behind others there is a server (FUSE, network file systems),
+ * which may let a page fault, and even the question for the file's size, wait for ever. */
+bool fd_is_local_memory(int fd);
 
 /* Signals an eventfd without ever blocking; a full counter is success. Negative errno otherwise. */
 int eventfd_signal(int fd);

@@ -56,8 +56,9 @@ static void kinds(void **state)
 	assert_int_equal(pipe(pipe_fds), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
 	assert_true(fd_is_eventfd(event_fd));
-	assert_false(fd_is_regular_memory(event_fd));
-	assert_true(fd_is_regular_memory(memory));
+	assert_false(fd_is_local_memory(event_fd));
+	assert_true(fd_is_shared_memory(memory));
+	assert_true(fd_is_local_memory(memory));
 	assert_false(fd_is_eventfd(memory));
 	others[0] = pipe_fds[0];
 	others[1] = sockets[0];
@@ -68,7 +69,7 @@ static void kinds(void **state)
 	for (int i = 0; i < 6; i++) {
 		assert_true(i == 5 || others[i] >= 0);
 		assert_false(fd_is_eventfd(others[i]));
-		assert_false(fd_is_regular_memory(others[i]));
+		assert_false(fd_is_shared_memory(others[i]));
 		fd_close(&others[i]);
 	}
 	fd_close(&event_fd);

@@ -66,6 +66,7 @@ struct controller {
 	struct vu_session *session;
 	bool deleting;		     /* when the session is over */
 	struct placement *placement; /* while any ring of the session runs */
+	struct msg fds_closed;	     /* the answer to close_fds */
 	uint64_t features;
 	uint64_t sessions;
 	unsigned int queue_n;

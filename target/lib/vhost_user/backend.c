@@ -12,18 +12,22 @@
 int vu_set_backend_req_fd_prepare(struct vu_session *session, struct vu_message *message)
 {
 	socklen_t len = sizeof(int);
+	int domain;
 	int type;
 
+	/* Others may wait in send(2) in spite of MSG_DONTWAIT. */
 	if (getsockopt(message->fds[0], SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
-	    type != SOCK_STREAM) {
-		return vu_refuse(session, -EINVAL, "the descriptor is not a stream socket");
+	    type != SOCK_STREAM ||
+	    getsockopt(message->fds[0], SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 ||
+	    domain != AF_UNIX) {
+		return vu_refuse(session, -EINVAL, "the descriptor is not a UNIX stream socket");
 	}
 	return 0;
 }
 
 int vu_set_backend_req_fd(struct vu_session *session, struct vu_message *message)
 {
-	fd_close(&session->backend_fd);
+	fd_bag_put(&session->rest, &session->backend_fd);
 	session->backend_fd = vu_message_take_fd(message);
 	return 0;
 }

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "base/fd.h"
 
 static_assert(sizeof(struct vu_header) == 12, "vhost-user, Header: three 32-bit fields");
 
@@ -16,9 +15,9 @@ void vu_assembler_init(struct vu_assembler *a)
 	a->message.fd_n = 0;
 }
 
-void vu_assembler_done(struct vu_assembler *a)
+void vu_assembler_done(struct vu_assembler *a, struct fd_bag *rest)
 {
-	vu_message_close_fds(&a->message);
+	vu_message_drop_fds(&a->message, rest);
 	a->have = 0;
 }
 
@@ -61,7 +60,7 @@ int vu_assembler_received(struct vu_assembler *a, size_t n)
 	if (!had_header && check_header(&a->message.header) < 0) {
 		/* Nobody may rely on this size any more. */
 		a->message.header.size = 0;
-		vu_assembler_done(a);
+		a->have = 0;
 		return -EPROTO;
 	}
 	return a->have == message_length(a);
@@ -73,12 +72,6 @@ int vu_assembler_add_fds(struct vu_assembler *a, const int *fds, unsigned int n)
 	unsigned int i;
 
 	if (n > VU_FDS_MAX - message->fd_n) {
-		for (i = 0; i < n; i++) {
-			int fd = fds[i];
-
-			fd_close(&fd);
-		}
-		vu_assembler_done(a);
 		return -EPROTO;
 	}
 	for (i = 0; i < n; i++) {
@@ -95,12 +88,12 @@ void vu_assembler_take(struct vu_assembler *a, struct vu_message *ret_message)
 	vu_assembler_init(a);
 }
 
-void vu_message_close_fds(struct vu_message *message)
+void vu_message_drop_fds(struct vu_message *message, struct fd_bag *rest)
 {
 	unsigned int i;
 
 	for (i = 0; i < message->fd_n; i++) {
-		fd_close(&message->fds[i]);
+		fd_bag_put(rest, &message->fds[i]);
 	}
 	message->fd_n = 0;
 }

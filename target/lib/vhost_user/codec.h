@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/fd_bag.h"
 #include "vhost_user/message.h"
 
 struct vu_assembler {
@@ -21,7 +22,8 @@ struct vu_assembler {
 };
 
 void vu_assembler_init(struct vu_assembler *a);
-void vu_assembler_done(struct vu_assembler *a); /* closes what was received of a message */
+/* Puts the descriptors that were received of a message into the bag; NULL: closes them. */
+void vu_assembler_done(struct vu_assembler *a, struct fd_bag *rest);
 
 /* Where the next bytes go, and how many at most. */
 uint8_t *vu_assembler_space(struct vu_assembler *a);
@@ -30,13 +32,14 @@ size_t vu_assembler_wanted(const struct vu_assembler *a);
 /* n bytes were put there. 1: the message is complete. 0: more. -EPROTO: not a vhost-user request. */
 int vu_assembler_received(struct vu_assembler *a, size_t n);
 
-/* Takes the descriptors over. -EPROTO: more than a message may have; then all of them are closed. */
+/* Takes the descriptors over. -EPROTO: more than a message may have; then they are still the caller's. */
 int vu_assembler_add_fds(struct vu_assembler *a, const int *fds, unsigned int n);
 
 /* Hands the complete message out and starts a new one. */
 void vu_assembler_take(struct vu_assembler *a, struct vu_message *ret_message);
 
-void vu_message_close_fds(struct vu_message *message);
+/* The descriptors that nobody has taken out go into the bag; NULL: they are closed. */
+void vu_message_drop_fds(struct vu_message *message, struct fd_bag *rest);
 /* The only descriptor of the message; -1 if there is none. It is the caller's now. */
 int vu_message_take_fd(struct vu_message *message);
 

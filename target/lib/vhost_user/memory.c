@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 
+#include "base/fd.h"
 #include "vhost_user/session_private.h"
 
 int vu_set_mem_table_prepare(struct vu_session *session, struct vu_message *message)
@@ -23,6 +24,10 @@ int vu_set_mem_table_prepare(struct vu_session *session, struct vu_message *mess
 		return vu_refuse(session, -EPROTO, "as many descriptors as regions are needed");
 	}
 	for (i = 0; i < n; i++) {
+		if (!fd_is_local_memory(message->fds[i])) {
+			return vu_refuse(session, -EINVAL,
+					 "memory that is neither shared nor of a local file");
+		}
 		regions[i] = (struct guest_mem_region){
 			.gpa = wire[i].guest_address,
 			.size = wire[i].size,

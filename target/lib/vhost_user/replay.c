@@ -101,7 +101,13 @@ static int add_descriptors(struct replay_transport *replay)
 		}
 		n++;
 	}
-	return vu_assembler_add_fds(&replay->in, fds, n);
+	if (vu_assembler_add_fds(&replay->in, fds, n) < 0) {
+		while (n > 0) {
+			fd_close(&fds[--n]);
+		}
+		return -EPROTO;
+	}
+	return 0;
 }
 
 static int replay_recv(struct vu_transport *transport, struct vu_message *ret_msg)
@@ -116,7 +122,6 @@ static int replay_recv(struct vu_transport *transport, struct vu_message *ret_ms
 		size_t n = vu_assembler_wanted(&replay->in);
 
 		if (n > bytes_left(&replay->stream)) {
-			vu_assembler_done(&replay->in);
 			return -ECONNRESET;
 		}
 		bytes_get(&replay->stream, vu_assembler_space(&replay->in), n);
@@ -144,7 +149,7 @@ static void replay_free(struct vu_transport *transport)
 {
 	struct replay_transport *replay = of(transport);
 
-	vu_assembler_done(&replay->in);
+	vu_assembler_done(&replay->in, transport->rest);
 	free(replay);
 }
 

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fd_bag.h"
+
 #define MUST(condition)                                                                          \
 	do {                                                                                     \
 		if (!(condition)) {                                                              \
@@ -176,6 +178,17 @@ static void ring_set_call(void *arg, unsigned int index, int call_fd)
 	asked(owner, index, false, false);
 }
 
+static void close_fds(void *arg, struct fd_bag *bag)
+{
+	struct scripted_owner *owner = arg;
+
+	MUST(!owner->pending);
+	MUST(bag->n > 0);
+	owner->closed_fds += bag->n;
+	fd_bag_close(bag);
+	asked(owner, 0, false, false);
+}
+
 static void closed(void *arg, const char *why)
 {
 	struct scripted_owner *owner = arg;
@@ -201,5 +214,6 @@ const struct vu_owner_ops scripted_owner_ops = {
 	.ring_start = ring_start,
 	.ring_stop = ring_stop,
 	.ring_set_call = ring_set_call,
+	.close_fds = close_fds,
 	.closed = closed,
 };

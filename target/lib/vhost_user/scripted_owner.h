@@ -35,6 +35,7 @@ struct scripted_owner {
 	unsigned int pending_index;
 	bool pending_start, pending_stop;
 	int last_call_fd;
+	unsigned int closed_fds; /* given to us to be closed */
 	unsigned int
 		depth; /* of the calls to us: an answer given at once must not nest the next one */
 };

@@ -40,10 +40,15 @@ bool vu_any_ring_running(const struct vu_session *session)
 
 /* ---- the watch ---- */
 
+static bool may_read(const struct vu_session *session)
+{
+	return session->step == VU_STEP_IDLE && session->operation == VU_OPERATION_NONE;
+}
+
 /* Messages wait while one is being worked on; the end of the connection is noticed all the same. */
 static void update_watch(struct vu_session *session)
 {
-	bool listen = session->step == VU_STEP_IDLE;
+	bool listen = may_read(session);
 
 	if (session->watch != NULL && listen != session->listening) {
 		session->listening = listen;
@@ -86,9 +91,21 @@ static void ask_owner(struct vu_session *session, enum vu_operation operation, s
 	case VU_OPERATION_SET_CALL:
 		session->ops->ring_set_call(session->owner, index, slot->next_call_fd);
 		break;
+	case VU_OPERATION_CLOSE_FDS:
 	case VU_OPERATION_NONE:
 		break;
 	}
+}
+
+/* False: there is nothing to close. */
+static bool close_rest(struct vu_session *session)
+{
+	if (session->rest.n == 0) {
+		return false;
+	}
+	session->operation = VU_OPERATION_CLOSE_FDS;
+	session->ops->close_fds(session->owner, &session->rest);
+	return true;
 }
 
 static void operation_done(struct vu_session *session, int result, uint16_t base)
@@ -115,6 +132,7 @@ static void operation_done(struct vu_session *session, int result, uint16_t base
 		slot->next_call_fd = -1;
 		slot->swap_call = false;
 		break;
+	case VU_OPERATION_CLOSE_FDS:
 	case VU_OPERATION_NONE:
 		break;
 	}
@@ -235,8 +253,11 @@ static void step_answer(struct vu_session *session)
 	if (send && session->transport->ops->send(session->transport, &session->reply) < 0) {
 		want_close(session, name, "the reply cannot be sent");
 	}
-	vu_message_close_fds(&session->message);
 	session->step = VU_STEP_IDLE;
+	vu_message_drop_fds(&session->message, &session->rest);
+	if (!session->close_wanted) {
+		close_rest(session);
+	}
 }
 
 /* Whatever the message at hand had in the works is dropped. */
@@ -244,7 +265,7 @@ static void begin_closing(struct vu_session *session)
 {
 	session->step = VU_STEP_CLOSING;
 	end_watch(session);
-	vu_message_close_fds(&session->message);
+	vu_message_drop_fds(&session->message, &session->rest);
 }
 
 static void release(struct vu_session *session)
@@ -260,12 +281,12 @@ static void release(struct vu_session *session)
 		fd_close(&slot->ring.err_fd);
 		fd_close(&slot->next_call_fd);
 	}
-	vu_message_close_fds(&session->message);
+	vu_message_drop_fds(&session->message, &session->rest);
 	guest_mem_unref(session->next_mem);
 	guest_mem_unref(session->mem);
 	session->next_mem = NULL;
 	session->mem = NULL;
-	fd_close(&session->backend_fd);
+	fd_bag_put(&session->rest, &session->backend_fd);
 	if (session->transport != NULL) {
 		session->transport->ops->free(session->transport);
 		session->transport = NULL;
@@ -284,7 +305,9 @@ static void step_closing(struct vu_session *session)
 		}
 	}
 	release(session);
-	session->step = VU_STEP_CLOSED;
+	if (!close_rest(session)) {
+		session->step = VU_STEP_CLOSED;
+	}
 }
 
 /*
@@ -365,7 +388,7 @@ bool vu_session_process(struct vu_session *session)
 	unsigned int i;
 	int r;
 
-	for (i = 0; i < MESSAGES_PER_TURN && session->step == VU_STEP_IDLE; i++) {
+	for (i = 0; i < MESSAGES_PER_TURN && may_read(session); i++) {
 		r = session->transport->ops->recv(session->transport, &session->message);
 		if (r == 0) {
 			break;
@@ -388,7 +411,7 @@ static void socket_ready(void *arg, uint32_t events)
 {
 	struct vu_session *session = arg;
 
-	if (session->step == VU_STEP_IDLE) {
+	if (may_read(session)) {
 		vu_session_process(session);
 	} else if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
 		/* It would be reported again and again until the owner has answered. */
@@ -418,6 +441,7 @@ int vu_session_new(struct loop *loop, struct vu_transport *transport,
 	session->ops = ops;
 	session->owner = owner;
 	session->backend_fd = -1;
+	transport->rest = &session->rest;
 	session->listening = true;
 	session->slots = calloc(slot_n, sizeof(session->slots[0]));
 	if (session->slots == NULL || slot_n > VU_RINGS_MAX) {
@@ -459,6 +483,7 @@ void vu_session_free(struct vu_session *session)
 		return;
 	}
 	release(session);
+	fd_bag_close(&session->rest);
 	free(session->slots);
 	free(session);
 }

@@ -4,8 +4,8 @@
  *   session    one connection of a front-end: negotiated features, memory table, rings, state.
  *   owner      who serves the rings (the controller; a scripted one in tests and fuzzers). Reached by
  *              struct vu_owner_ops.
- *   operation  what the session asks of the owner: start a ring, stop it, swap its call eventfd. One at
- *              a time. The owner answers with vu_session_complete(), at once or later; until then the
+ *   operation  what the session asks of the owner: start a ring, stop it, swap its call eventfd, close
+ *              descriptors. One at a time. The owner answers with vu_session_complete(), at once or later; until then the
  *              session reads no further message, so a slow drain holds up nobody else.
  *
  * Ring states (vhost-user, "Ring states"): a ring is handed to the owner when it is started (size,
@@ -27,6 +27,7 @@
 #include "vhost_user/transport.h"
 #include "virtio/guest_mem.h"
 
+struct fd_bag;
 struct vu_session;
 
 struct vu_ring {
@@ -51,6 +52,8 @@ struct vu_owner_ops {
 	void (*ring_start)(void *owner, const struct vu_ring *ring);
 	void (*ring_stop)(void *owner, unsigned int index, bool abandon); /* drains */
 	void (*ring_set_call)(void *owner, unsigned int index, int call_fd);
+	/* Empties the bag; the session waits, so a front-end can have one of them closed at a time. */
+	void (*close_fds)(void *owner, struct fd_bag *bag);
 	/* The connection is over (why: one line, valid during the call) and every ring has been stopped.
 	 * The owner frees the session from here or later. Called once, possibly from within
 	 * vu_session_close() or vu_session_complete(). */
@@ -66,7 +69,7 @@ void vu_session_free(struct vu_session *session); /* after closed(); NULL is fin
 
 /*
  * Answer to the pending operation. ring_start: result 0 or a negative errno (the ring then stays
- * stopped and the message fails). ring_stop: base = next available index. ring_set_call: result 0.
+ * stopped and the message fails). ring_stop: base = next available index. The others: result 0.
  */
 void vu_session_complete(struct vu_session *session, int result, uint16_t base);
 

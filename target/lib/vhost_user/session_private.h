@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/fd_bag.h"
 #include "base/log.h"
 #include "vhost_user/codec.h"
 #include "vhost_user/dispatch.h"
@@ -48,7 +49,8 @@ enum vu_operation {
 	VU_OPERATION_NONE,
 	VU_OPERATION_START,
 	VU_OPERATION_STOP,
-	VU_OPERATION_SET_CALL
+	VU_OPERATION_SET_CALL,
+	VU_OPERATION_CLOSE_FDS
 };
 
 struct vu_session {
@@ -79,6 +81,8 @@ struct vu_session {
 	int result;
 	bool fatal; /* the connection ends even if the front-end asked for an answer */
 	const char *why;
+
+	struct fd_bag rest; /* descriptors that the owner has to close */
 
 	/* the operation that the owner has to answer */
 	enum vu_operation operation;

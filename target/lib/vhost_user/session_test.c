@@ -35,6 +35,50 @@ static void test_ring_starts_when_all_is_there(void **state)
 	assert_false(vu_session_ring_running(f->owner.session, 0));
 }
 
+/* Closing what is no eventfd and no memory may take long: the owner does it, meanwhile nothing is read. */
+static void test_unwanted_descriptors_are_left_to_the_owner(void **state)
+{
+	const uint64_t index = 0;
+	struct fixture *f = *state;
+	int fds[2];
+
+	negotiate(f);
+	assert_int_equal(pipe(fds), 0);
+	f->owner.delayed = true;
+	send_request(f, VU_SET_VRING_CALL, VU_FLAG_NEED_REPLY, &index, sizeof(index), &fds[1], 1);
+	assert_true(read_u64(f, VU_SET_VRING_CALL) != 0); /* the answer does not wait for it */
+	assert_int_equal(f->owner.closed_fds, 1);
+	send_request(f, VU_GET_QUEUE_NUM, 0, NULL, 0, NULL, 0);
+	assert_int_equal(read_reply(f, VU_GET_QUEUE_NUM, NULL, 0), -1);
+	assert_true(scripted_owner_answer(&f->owner));
+	settle(f);
+	assert_int_equal(read_u64(f, VU_GET_QUEUE_NUM), 4);
+	/* Eventfds are closed here. */
+	send_notifier(f, VU_SET_VRING_CALL, 9);
+	assert_int_equal(f->owner.closed_fds, 1);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* The connection is over when the last descriptor is. */
+static void test_the_end_waits_for_unwanted_descriptors(void **state)
+{
+	struct fixture *f = *state;
+	int fds[2];
+
+	negotiate(f);
+	assert_int_equal(pipe(fds), 0);
+	f->owner.delayed = true;
+	send_request(f, VU_SET_OWNER, 0, NULL, 0, fds, 2);
+	assert_true(peer_sees_end(f));
+	assert_int_equal(f->owner.closed_fds, 2);
+	assert_string_equal(f->owner.record, "");
+	assert_true(scripted_owner_answer(&f->owner));
+	assert_string_equal(f->owner.record, "closed");
+	close(fds[0]);
+	close(fds[1]);
+}
+
 static void test_rings_start_enabled_without_bit_30(void **state)
 {
 	struct fixture *f = *state;
@@ -294,6 +338,8 @@ int main(void)
 		TEST(test_rings_start_enabled_without_bit_30),
 		TEST(test_memory_may_come_last),
 		TEST(test_delayed_operations_pause_the_session),
+		TEST(test_unwanted_descriptors_are_left_to_the_owner),
+		TEST(test_the_end_waits_for_unwanted_descriptors),
 		TEST(test_peer_goes_while_idle),
 		TEST(test_peer_goes_while_an_operation_is_pending),
 		TEST(test_last_wish_of_a_peer_that_left),

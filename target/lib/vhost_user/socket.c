@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The UNIX socket transport. Nothing here ever blocks. */
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "base/fd.h"
@@ -15,10 +17,13 @@ struct socket_transport {
 	struct vu_assembler in;
 };
 
+/* The kernel's own limit, SCM_MAX_FD. What finds no room it would close on this thread, which may wait
+ * for the front-end then; so there is room for all of them, and too many are refused here. */
+#define FDS_AT_ONCE 253
+
 union fd_control {
 	struct cmsghdr align;
-	/* Room for exactly VU_FDS_MAX: the kernel closes what exceeds it and says MSG_CTRUNC. */
-	char space[CMSG_SPACE(sizeof(int) * VU_FDS_MAX)];
+	char space[CMSG_SPACE(sizeof(int) * FDS_AT_ONCE)];
 };
 
 static struct socket_transport *of(const struct vu_transport *transport)
@@ -26,14 +31,15 @@ static struct socket_transport *of(const struct vu_transport *transport)
 	return (struct socket_transport *)transport;
 }
 
-/* All descriptors that came along, on every path: the assembler owns them or they are closed. */
+/* All descriptors that came along, on every path: the assembler owns them or they are dropped. */
 static int take_fds(struct socket_transport *s, struct msghdr *hdr)
 {
 	struct cmsghdr *cmsg;
+	unsigned int i;
 	int r = 0;
 
 	for (cmsg = CMSG_FIRSTHDR(hdr); cmsg != NULL; cmsg = CMSG_NXTHDR(hdr, cmsg)) {
-		int fds[VU_FDS_MAX];
+		int fds[FDS_AT_ONCE];
 		unsigned int n;
 
 		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS) {
@@ -42,6 +48,9 @@ static int take_fds(struct socket_transport *s, struct msghdr *hdr)
 		n = (unsigned int)((cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int));
 		memcpy(fds, CMSG_DATA(cmsg), n * sizeof(int));
 		if (vu_assembler_add_fds(&s->in, fds, n) < 0) {
+			for (i = 0; i < n; i++) {
+				fd_bag_put(s->transport.rest, &fds[i]);
+			}
 			r = -EPROTO;
 		}
 	}
@@ -89,7 +98,6 @@ static int socket_recv(struct vu_transport *transport, struct vu_message *ret_ms
 		}
 		complete = n < 0 ? (int)n : vu_assembler_received(&s->in, (size_t)n);
 		if (complete < 0) {
-			vu_assembler_done(&s->in);
 			return complete;
 		}
 	}
@@ -134,8 +142,15 @@ static int socket_fd(const struct vu_transport *transport)
 static void socket_free(struct vu_transport *transport)
 {
 	struct socket_transport *s = of(transport);
+	int unread;
 
-	vu_assembler_done(&s->in);
+	vu_assembler_done(&s->in, transport->rest);
+	/* The front-end sees the end now, whenever its last descriptors are closed. */
+	shutdown(s->fd, SHUT_RDWR);
+	if (ioctl(s->fd, SIOCINQ, &unread) < 0 || unread > 0) {
+		/* There may be descriptors with what nobody has read. */
+		fd_bag_put(transport->rest, &s->fd);
+	}
 	fd_close(&s->fd);
 	free(s);
 }

@@ -91,7 +91,7 @@ static void test_descriptors_stay_with_their_message(void **state)
 	assert_int_equal(message.fd_n, 0);
 	assert_int_equal(receive(p, &message), 1);
 	assert_int_equal(message.fd_n, 2);
-	vu_message_close_fds(&message);
+	vu_message_drop_fds(&message, NULL);
 	assert_int_equal(receive(p, &message), 1);
 	assert_int_equal(message.fd_n, 0);
 	assert_int_equal(receive(p, &message), 0);
@@ -156,7 +156,55 @@ static void test_descriptors_with_every_byte(void **state)
 	}
 	send_bytes(p, (const char *)&empty + 4, 1, 1);
 	assert_int_equal(receive(p, &message), -EPROTO);
-	assert_int_equal(count_open_fds(), p->fds_before + 2);
+	/* The last one has gone, the others are the message's until the end. */
+	assert_int_equal(count_open_fds(), p->fds_before + 2 + VU_FDS_MAX);
+}
+
+/* Sockets are nothing that is closed at once: whoever has set a bag finds all of them in it. */
+static void test_descriptors_end_in_the_bag(void **state)
+{
+	static const unsigned int counts[] = { 3, 8, 9, 253 };
+	struct vu_message message;
+	struct fd_bag bag = { 0 };
+	struct pair *p;
+	size_t i;
+
+	for (i = 0; i < 4; i++) {
+		setup((void **)&p);
+		p->transport->rest = &bag;
+		send_bytes(p, &empty, 5, 8);
+		assert_int_equal(receive(p, &message), 0);
+		send_bytes(p, (const char *)&empty + 5, 1, counts[i]);
+		assert_int_equal(receive(p, &message), -EPROTO);
+		assert_int_equal(bag.n, counts[i]);
+		p->transport->ops->free(p->transport);
+		assert_int_equal(bag.n, counts[i] + 8);
+		assert_int_equal(count_open_fds(), p->fds_before + 1 + bag.n);
+		fd_bag_close(&bag);
+		close(p->peer);
+		assert_int_equal(count_open_fds(), p->fds_before);
+		free(p);
+	}
+}
+
+/* What nobody has read may have descriptors with it. */
+static void test_unread_messages_end_in_the_bag(void **state)
+{
+	struct fd_bag bag = { 0 };
+	struct pair *p;
+	char byte;
+
+	setup((void **)&p);
+	p->transport->rest = &bag;
+	send_bytes(p, &empty, sizeof(empty), 8);
+	p->transport->ops->free(p->transport);
+	assert_int_equal(bag.n, 1);
+	assert_int_equal(recv(p->peer, &byte, 1, MSG_DONTWAIT),
+			 0); /* it sees the end all the same */
+	fd_bag_close(&bag);
+	close(p->peer);
+	assert_int_equal(count_open_fds(), p->fds_before);
+	free(p);
 }
 
 static void test_send_never_blocks(void **state)
@@ -194,7 +242,7 @@ static void test_send_with_descriptors(void **state)
 	assert_int_equal(receive(back, &message), 1);
 	assert_int_equal(message.header.request, 31);
 	assert_int_equal(message.fd_n, 1);
-	vu_message_close_fds(&message);
+	vu_message_drop_fds(&message, NULL);
 	back->transport->ops->free(back->transport);
 	free(back);
 }
@@ -209,6 +257,8 @@ int main(void)
 		TEST(test_freed_in_the_middle),
 		cmocka_unit_test(test_too_many_descriptors),
 		TEST(test_descriptors_with_every_byte),
+		cmocka_unit_test(test_descriptors_end_in_the_bag),
+		cmocka_unit_test(test_unread_messages_end_in_the_bag),
 		TEST(test_send_never_blocks),
 		TEST(test_send_with_descriptors),
 	};

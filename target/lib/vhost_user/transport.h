@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct fd_bag;
 struct vu_message;
 struct vu_transport;
 
@@ -17,17 +18,21 @@ struct vu_transport_ops {
 	/*
 	 * One message. 1: *msg is filled, its fds are the caller's. 0: nothing complete yet. Negative:
 	 * -ECONNRESET end of connection, -EPROTO framing broken (wrong version, payload too long,
-	 * too many or truncated descriptors); every received fd has been closed.
+	 * too many or truncated descriptors); what was received then is dropped by free().
 	 */
 	int (*recv)(struct vu_transport *transport, struct vu_message *ret_msg);
 	/* Sends the whole message or fails; the fds stay the caller's. */
 	int (*send)(struct vu_transport *transport, const struct vu_message *msg);
 	int (*fd)(const struct vu_transport *transport); /* to watch for EPOLLIN; -1: none */
+	/* What the transport still holds goes into `rest`. */
 	void (*free)(struct vu_transport *transport);
 };
 
 struct vu_transport {
 	const struct vu_transport_ops *ops;
+	/* Where descriptors of the front-end go that are not wanted (base/fd_bag.h). NULL: they are
+	 * closed at once. Set by the session. */
+	struct fd_bag *rest;
 };
 
 /* Takes the connected socket over, also on failure. */

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "base/fd_bag.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "base/fd.h"
+
+struct job {
+	struct fd_bag bag;
+	struct loop *loop;
+	struct msg *done;
+};
+
+void fd_bag_put(struct fd_bag *bag, int *fd)
+{
+	if (*fd < 0) {
+		return;
+	}
+	if (bag == NULL || bag->n == FD_BAG_MAX || fd_is_eventfd(*fd) || fd_is_shared_memory(*fd)) {
+		fd_close(fd);
+		return;
+	}
+	bag->fds[bag->n++] = *fd;
+	*fd = -1;
+}
+
+void fd_bag_close(struct fd_bag *bag)
+{
+	while (bag->n > 0) {
+		fd_close(&bag->fds[--bag->n]);
+	}
+}
+
+static void *close_all(void *arg)
+{
+	struct job *job = arg;
+
+	fd_bag_close(&job->bag);
+	loop_post(job->loop, job->done);
+	free(job);
+	return NULL;
+}
+
+/* Signals are for the threads that were there before. */
+static int start_thread(void *(*fn)(void *arg), void *arg)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	sigset_t all;
+	sigset_t before;
+	int r;
+
+	r = pthread_attr_init(&attr);
+	if (r != 0) {
+		return -r;
+	}
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(&thread, &attr, fn, arg);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attr);
+	return -r;
+}
+
+int fd_bag_close_apart(struct fd_bag *bag, struct loop *loop, struct msg *done)
+{
+	struct job *job = malloc(sizeof(*job));
+	int r;
+
+	if (job == NULL) {
+		return -ENOMEM;
+	}
+	*job = (struct job){ .bag = *bag, .loop = loop, .done = done };
+	r = start_thread(close_all, job);
+	if (r < 0) {
+		free(job);
+		return r;
+	}
+	bag->n = 0;
+	return 0;
+}
