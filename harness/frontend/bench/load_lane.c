@@ -168,13 +168,13 @@ int load_fill(struct load *load)
 int load_idle(struct load_run *run)
 {
 	struct load *load = run->load;
+	unsigned int i;
 	uint64_t now;
 	int r;
 
 	if (load->config.event) {
 		r = vfe_queues_wait(load->queues, load->lane_n, LOOK_NS / 1000000);
 		if (r < 0 && r != -ETIMEDOUT) {
-			load->why = "the target closed the connection";
 			return r;
 		}
 	} else {
@@ -188,6 +188,12 @@ int load_idle(struct load_run *run)
 	if (!vfe_alive(load->session)) {
 		load->why = "the target closed the connection";
 		return -ECONNRESET;
+	}
+	for (i = 0; i < load->lane_n; i++) {
+		if (vfe_queue_failed(load->queues[i])) {
+			load->why = "the target has given a ring up";
+			return -EREMOTEIO;
+		}
 	}
 	if (load_inflight(load) > 0 && now > run->busy_at + clock_to_ticks(STALLED_NS)) {
 		load->why = "a request has not come back for ten seconds";

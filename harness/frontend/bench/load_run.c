@@ -102,8 +102,8 @@ int load_run(struct load *load, uint64_t ns, struct histogram *latency,
 	result.requests = run.counted;
 	result.errors = run.errors;
 	result.ns = clock_to_ns(run.ended - begin);
-	if (run.step > 0 && run.due < (double)end) {
-		result.missed = (uint64_t)(((double)end - run.due) / run.step) + 1;
+	if (run.step > 0 && run.due < (double)run.ended) {
+		result.missed = (uint64_t)(((double)run.ended - run.due) / run.step) + 1;
 	}
 	*ret_result = result;
 	return 0;

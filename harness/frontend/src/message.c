@@ -75,9 +75,11 @@ int vfe_raw_send_bytes(struct vfe_session *session, const void *bytes, size_t le
 		if (n < 0 && errno == EINTR) {
 			continue;
 		}
+		if (n < 0 && (errno == EPIPE || errno == ECONNRESET)) {
+			return vfe_fail(session, -ECONNRESET, "the back-end closed the connection");
+		}
 		if (n < 0) {
-			return vfe_fail(session, errno == EPIPE ? -ECONNRESET : -errno,
-					"cannot send: %s", strerror(errno));
+			return vfe_fail(session, -errno, "cannot send: %s", strerror(errno));
 		}
 		iov.iov_base = (uint8_t *)iov.iov_base + n;
 		iov.iov_len -= (size_t)n;

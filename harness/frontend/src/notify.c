@@ -48,31 +48,46 @@ static void take_calls(struct vfe_queue *queue)
 	}
 }
 
+bool vfe_queue_failed(const struct vfe_queue *queue)
+{
+	struct pollfd p = { .fd = queue->err_fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) > 0;
+}
+
 static int sleep_for_calls(struct vfe_queue *const *queues, unsigned int n, int timeout_ms)
 {
-	struct pollfd fds[VFE_QUEUES_MAX + 1];
+	struct vfe_session *session = queues[0]->session;
+	struct pollfd fds[2 * VFE_QUEUES_MAX + 1];
 	unsigned int i;
 	int r;
 
 	for (i = 0; i < n; i++) {
 		fds[i] = (struct pollfd){ .fd = queues[i]->call_fd, .events = POLLIN };
+		fds[n + i] = (struct pollfd){ .fd = queues[i]->err_fd, .events = POLLIN };
 		queues[i]->stats.waits++;
 	}
-	fds[n] = (struct pollfd){ .fd = queues[0]->session->fd, .events = POLLRDHUP };
-	r = poll(fds, n + 1, timeout_ms);
+	fds[2 * n] = (struct pollfd){ .fd = session->fd, .events = POLLRDHUP };
+	r = poll(fds, 2 * n + 1, timeout_ms);
 	if (r < 0) {
 		return errno == EINTR ? 0 : -errno;
 	}
 	if (r == 0) {
 		return -ETIMEDOUT;
 	}
-	/* What was published before the end can still be reaped. */
+	/* What was published before an end can still be reaped. */
 	for (i = 0; i < n; i++) {
 		if ((fds[i].revents & POLLIN) != 0) {
 			return 0;
 		}
 	}
-	return -ECONNRESET;
+	for (i = 0; i < n; i++) {
+		if ((fds[n + i].revents & POLLIN) != 0) {
+			return vfe_fail(session, -EREMOTEIO, "the device has given ring %u up",
+					queues[i]->index);
+		}
+	}
+	return vfe_fail(session, -ECONNRESET, "the back-end closed the connection");
 }
 
 int vfe_queues_wait(struct vfe_queue *const *queues, unsigned int n, int timeout_ms)

@@ -209,11 +209,14 @@ void vfe_queue_publish(struct vfe_queue *queue);
 /* The number of requests taken (0: none are finished), or -EPROTO and the queue is of no more use. */
 int vfe_queue_reap(struct vfe_queue *queue, struct vfe_done *done, unsigned int max);
 /*
- * Sleeps until there is something to reap. 0: there may be. -ETIMEDOUT; -ECONNRESET: the back-end is gone.
+ * Sleeps until there is something to reap. 0: there may be. -ETIMEDOUT; -ECONNRESET: the back-end is gone;
+ * -EREMOTEIO: the device has given the ring up.
  */
 int vfe_queue_wait(struct vfe_queue *queue, int timeout_ms);
 /* The same for several queues of one session. */
 int vfe_queues_wait(struct vfe_queue *const *queues, unsigned int n, int timeout_ms);
+/* Has the device given the ring up (by its error eventfd)? For those who poll. */
+bool vfe_queue_failed(const struct vfe_queue *queue);
 /* For setting up, with nothing else in flight: publishes, and sleeps until one request has come back. */
 int vfe_queue_finish(struct vfe_queue *queue, int timeout_ms, struct vfe_done *ret_done);
 /* Sends a kick no matter whether the device wants one. */

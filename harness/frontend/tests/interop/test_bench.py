@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""vhost-bench: every mode runs, counts right, and fails when it should. No speed is judged here."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from .backends import QSD, Disk, StorageDaemon, Vhost, run, run_json
+
+SHORT = ("--seconds", "0.2", "--warmup", "0.05")
+needs_qsd = pytest.mark.skipif(shutil.which(QSD) is None, reason=f"{QSD} is not installed")
+needs_valgrind = pytest.mark.skipif(
+    shutil.which("valgrind") is None, reason="valgrind is not installed"
+)
+
+
+@pytest.fixture
+def null_disk(tmp_path: Path) -> Vhost:
+    return Vhost(tmp_path, Disk("null"))
+
+
+@pytest.mark.parametrize("pattern", ["randread", "randwrite", "read", "write", "mix"])
+@pytest.mark.parametrize("device", ["blk", "scsi"])
+def test_patterns(tmp_path: Path, pattern: str, device: str) -> None:
+    """Verify: requests are made, none fails, the histogram holds each of them."""
+    with Vhost(tmp_path, Disk("malloc", device)) as backend:
+        report = run_json(
+            *("vhost-bench", "--rw", pattern, "--device", device, *SHORT),
+            *("--json", "-", backend.socket),
+        )
+    result = report["result"]
+    latency = result["latency_ns"]
+    assert report["workload"]["rw"] == pattern
+    assert result["requests"] > 0
+    assert result["errors"] == 0
+    # Those in flight at the end have a latency but do not count for the rate.
+    assert 0 <= latency["n"] - result["requests"] <= 32
+    assert sum(bin[2] for bin in latency["bins"]) == latency["n"]
+    assert latency["min"] <= latency["percentiles"]["50"] <= latency["percentiles"]["99.9"]
+    assert latency["percentiles"]["99.99"] <= latency["max"]
+
+
+def test_fixed_rate(null_disk: Vhost) -> None:
+    """Verify: what was due was sent; requests and unsent ones make up the rate."""
+    with null_disk as backend:
+        report = run_json(
+            *("vhost-bench", "--rate", "2000", "--depth", "64", *SHORT),
+            *("--json", "-", backend.socket),
+        )
+    result = report["result"]
+    due = 2000 * result["ns"] / 1e9
+    assert result["requests"] + result["unsent"] <= due + 2
+    assert result["requests"] + result["unsent"] >= due - 64 - 2
+
+
+def test_rate_beyond_reach_shows_in_the_latency(null_disk: Vhost) -> None:
+    """A rate that nobody reaches: the latency counts from when requests were due."""
+    with null_disk as backend:
+        report = run_json(
+            *("vhost-bench", "--rate", "1e9", "--depth", "4", *SHORT),
+            *("--json", "-", backend.socket),
+        )
+    result = report["result"]
+    assert result["unsent"] > result["requests"]
+    # The last ones sent were due almost at the beginning.
+    assert result["latency_ns"]["max"] > 0.5 * result["ns"]
+
+
+@pytest.mark.parametrize("completion", ["poll", "event"])
+def test_calls(null_disk: Vhost, completion: str) -> None:
+    with null_disk as backend:
+        result = run_json(
+            *("vhost-bench", "--completion", completion, *SHORT, "--json", "-", backend.socket),
+        )["result"]
+    if completion == "poll":
+        assert result["sleeps"] == 0
+        assert result["calls"] <= 1
+    else:
+        assert result["calls"] > 0
+        assert result["calls"] <= result["requests"]
+
+
+@pytest.mark.parametrize("target", ["vhost-null", "vhost-malloc"])
+def test_spawn(target: str) -> None:
+    report = run_json(
+        "vhost-bench", "--spawn", target, "--target-size", "16M", *SHORT, "--json", "-"
+    )
+    assert report["target"] == target
+    assert report["result"]["requests"] > 0
+
+
+def test_spawn_aio(tmp_path: Path) -> None:
+    image = tmp_path / "disk.raw"
+    image.write_bytes(bytes(8 << 20))
+    report = run_json(
+        *("vhost-bench", "--spawn", "vhost-aio", "--target-file", image, *SHORT, "--json", "-")
+    )
+    assert report["result"]["errors"] == 0
+
+
+@needs_qsd
+def test_spawn_qemu_storage_daemon(tmp_path: Path) -> None:
+    report = run_json("vhost-bench", "--spawn", "qsd", *SHORT, "--json", "-")
+    assert report["result"]["requests"] > 0
+
+
+def test_spawned_targets_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    run("vhost-bench", "--spawn", "vhost-null", *SHORT)
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_qsd
+def test_compare(tmp_path: Path) -> None:
+    """Verify: the ratio is that of the two, one ratio per group, the interval around it."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with (
+        Vhost(tmp_path / "a", Disk("null")) as ours,
+        StorageDaemon(tmp_path / "b", Disk("null")) as theirs,
+    ):
+        report = run_json(
+            *("vhost-bench", "--compare", ours.socket, theirs.socket, "--json", "-"),
+            *("--groups", "3", "--block-seconds", "0.05", "--disturbance", "1000"),
+        )
+    ratio = report["ratio"]
+    assert len(ratio["groups"]) == 3
+    assert ratio["low"] <= ratio["median"] <= ratio["high"]
+    assert min(ratio["groups"]) <= ratio["median"] <= max(ratio["groups"])
+
+
+def test_compare_resumes_what_it_stopped(tmp_path: Path) -> None:
+    """A target that was there before us runs on afterwards: it can be measured again."""
+    (tmp_path / "a").mkdir()
+    with Vhost(tmp_path / "a", Disk("null")) as ours:
+        run(
+            *("vhost-bench", "--compare", ours.socket, "--spawn", "vhost-null"),
+            *("--groups", "2", "--block-seconds", "0.02", "--disturbance", "1000"),
+        )
+        run("vhost-bench", *SHORT, ours.socket)
+
+
+def test_calibrate() -> None:
+    report = run_json(
+        "vhost-bench", "--calibrate", "--target-size", "16M", "--seconds", "0.2", "--json", "-"
+    )
+    assert report["ring_per_second"] > 0
+    assert report["copies_per_second"] > 0
+    assert report["copy_memory_mib"] == 16
+
+
+def test_a_silent_target_is_reported(tmp_path: Path) -> None:
+    """Steps: somebody accepts the connection and closes it. Verify: exit status and words."""
+    path = tmp_path / "sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        closer = threading.Thread(target=lambda: server.accept()[0].close())
+        closer.start()
+        done = run("vhost-bench", *SHORT, path, check=False)
+        closer.join()
+    assert done.returncode == 1
+    assert "closed the connection" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--depth", "0", "/x"),
+        ("--bs", "100", "/x"),
+        ("--rw", "sideways", "/x"),
+        ("--spawn", "vhost-null", "/x"),
+        ("--rate", "5", "--completion", "event", "/x"),
+        ("--compare", "/x"),
+        ("--nonsense",),
+        (),
+    ],
+)
+def test_bad_command_lines(args: tuple[str, ...]) -> None:
+    done = run("vhost-bench", *args, check=False)
+    assert done.returncode == 2
+    assert "vhost-bench" in done.stderr
+
+
+@pytest.mark.parametrize("target", ["vhost-nothing", "vhost-aio"])
+def test_targets_that_cannot_be_spawned(target: str) -> None:
+    done = run("vhost-bench", "--spawn", target, check=False)
+    assert done.returncode == 1
+    assert target in done.stderr
+
+
+def test_help_names_every_option() -> None:
+    text = run("vhost-bench", "--help").stdout
+    for option in ("--rw", "--rate", "--compare", "--calibrate", "--instructions", "--spawn"):
+        assert option in text
