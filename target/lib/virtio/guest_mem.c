@@ -146,12 +146,16 @@ int guest_mem_new(const struct guest_mem_region *regions, unsigned int region_n,
 	if (region_n == 0 || region_n > GUEST_MEM_MAX_REGIONS) {
 		return -EINVAL;
 	}
-	sorted = calloc(region_n, sizeof(*sorted));
 	mem = calloc(1, sizeof(*mem) + region_n * sizeof(mem->regions[0]));
-	if (!sorted || !mem) {
+	if (!mem) {
 		return -ENOMEM;
 	}
+	/* From here on leaving this function gives it back. */
 	atomic_init(&mem->refs, 1);
+	sorted = calloc(region_n, sizeof(*sorted));
+	if (!sorted) {
+		return -ENOMEM;
+	}
 	for (i = 0; i < region_n; i++) {
 		sorted[i] = regions[i];
 	}
