@@ -78,6 +78,15 @@ def test_trimmed_blocks_are_written_and_read_back(fio: Fio, disk: tuple[str, ...
     assert [moved(job, way) for way in ("trim", "write", "read")] == [32 * MIB] * 3
 
 
+def test_flushes_reach_the_disk(fio: Fio, ours: Running) -> None:
+    before = sum(ours.requests("blk"))
+    words = ("--rw=write", "--bs=4k", "--size=1m", "--fsync=4")
+    job = report(fio, "--name=f", ours.socket("blk"), *words)
+    sync = job["sync"]
+    assert isinstance(sync, dict) and sync["total_ios"] >= 60
+    assert sum(ours.requests("blk")) - before == MIB // 4096 + sync["total_ios"]
+
+
 def test_a_trim_empties_a_block(fio: Fio, ours: Running) -> None:
     disk = ours.socket("blk")
     report(fio, "--name=w", disk, "--rw=write", "--bs=1m", "--size=4m")
