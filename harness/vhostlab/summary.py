@@ -25,9 +25,9 @@ COLOURS: Mapping[str, str] = {
 _CELL_COLUMNS = (
     ("iops", "IOPS", 1.0, 0),
     ("bandwidth", "MB/s", 1e6, 1),
-    ("latency_p50", "p50 µs", 1e3, 0),
-    ("latency_p99", "p99 µs", 1e3, 0),
-    ("latency_p99_9", "p99.9 µs", 1e3, 0),
+    ("latency_p50", "p50 µs", 1e3, 1),
+    ("latency_p99", "p99 µs", 1e3, 1),
+    ("latency_p99_9", "p99.9 µs", 1e3, 1),
 )
 
 

@@ -16,11 +16,12 @@ from vhostlab_perf.reader import Result
 CELL_COLUMNS = (
     ("iops", "IOPS", 1.0, 0),
     ("bandwidth", "MB/s", 1e6, 1),
-    ("latency_mean", "mean \N{MICRO SIGN}s", 1e3, 0),
-    ("latency_p50", "p50 \N{MICRO SIGN}s", 1e3, 0),
-    ("latency_p99", "p99 \N{MICRO SIGN}s", 1e3, 0),
-    ("latency_p99_9", "p99.9 \N{MICRO SIGN}s", 1e3, 0),
-    ("target_cpu_per_io", "CPU \N{MICRO SIGN}s/IO", 1e3, 1),
+    ("latency_mean", "mean \N{MICRO SIGN}s", 1e3, 1),
+    ("latency_p50", "p50 \N{MICRO SIGN}s", 1e3, 1),
+    ("latency_p99", "p99 \N{MICRO SIGN}s", 1e3, 1),
+    ("latency_p99_9", "p99.9 \N{MICRO SIGN}s", 1e3, 1),
+    ("target_cpu_per_io", "CPU \N{MICRO SIGN}s/IO", 1e3, 2),
+    ("others_cpu", "others\N{RIGHT SINGLE QUOTATION MARK} cores", 1.0, 2),
 )
 
 VERDICTS = {
@@ -79,7 +80,7 @@ def render(result: Result) -> str:
         r=result,
         style=Markup(style),
         verdict=VERDICTS.get(result.status, result.status),
-        columns=CELL_COLUMNS,
+        columns=[c for c in CELL_COLUMNS if any(c[0] in cell.metrics for cell in result.cells)],
         counters=counters,
         figures={
             name: (Markup(f.wide), Markup(f.narrow), f.legend)
