@@ -68,6 +68,8 @@ int load_run_mirrored(struct load *load, uint64_t ns, double *ret_rate);
  */
 int load_run(struct load *load, uint64_t ns, struct histogram *latency,
 	     struct load_result *ret_result);
+/* Writes every block that the load uses once. -EIO: some could not be written. */
+int load_prefill(struct load *load);
 /*
  * Sends `requests` in batches of config.batch, each when the one before has come back and `ready`, called in
  * between, has returned 0.

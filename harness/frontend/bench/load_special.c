@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Loads that do not measure time: the driver side alone, and batches one by one for counting. */
+#include <errno.h>
+
 #include "clock.h"
 #include "load_private.h"
 #include "vhost_frontend/frontend_raw.h"
@@ -93,6 +95,30 @@ int load_run_batches(struct load *load, uint64_t requests, int (*ready)(void *ar
 	result.ns = clock_ns() - begin;
 	*ret_result = result;
 	return 0;
+}
+
+static int at_once(void *arg)
+{
+	return 0;
+}
+
+int load_prefill(struct load *load)
+{
+	const struct load_config config = load->config;
+	struct load_result result;
+	int r;
+
+	load->config.random = false;
+	load->config.read_percent = 0;
+	load->position = 0;
+	r = load_run_batches(load, load->blocks, at_once, NULL, &result);
+	load->config = config;
+	load->position = 0;
+	if (r == 0 && result.errors > 0) {
+		load->why = "the disk cannot be written";
+		r = -EIO;
+	}
+	return r;
 }
 
 bool load_target_is_armed(const struct load *load)

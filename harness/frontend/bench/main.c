@@ -49,7 +49,10 @@ static int measure(const struct options *options)
 		return 1;
 	}
 	histogram_reset(&latency);
-	r = side_run(&side, options->warmup, NULL, &result);
+	r = options->prefill ? side_prefill(&side) : 0;
+	if (r == 0) {
+		r = side_run(&side, options->warmup, NULL, &result);
+	}
 	if (r == 0) {
 		r = side_run(&side, options->seconds, &latency, &result);
 	}

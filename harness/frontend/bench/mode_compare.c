@@ -192,6 +192,9 @@ int mode_compare(const struct options *options)
 	if (r == 0) {
 		r = side_open(&sides[1], &options->targets[1]);
 	}
+	for (i = 0; i < 2 && r == 0 && options->prefill; i++) {
+		r = side_prefill(&sides[i]);
+	}
 	if (r == 0) {
 		r = run_groups(options, sides, latency, groups, &made);
 	}

@@ -30,6 +30,7 @@ enum option_id {
 	OPT_CPU,
 	OPT_SECONDS,
 	OPT_WARMUP,
+	OPT_PREFILL,
 	OPT_JSON,
 	OPT_SPAWN,
 	OPT_TARGET_CPU,
@@ -70,6 +71,7 @@ static const struct option_text texts[] = {
 	{ OPT_SEED, "seed", "N", "of the random offsets (1)" },
 	{ OPT_SECONDS, "seconds", "T", "length of the measurement (5)" },
 	{ OPT_WARMUP, "warmup", "T", "seconds of load before it (1)" },
+	{ OPT_PREFILL, "prefill", NULL, "write all that will be used once, before anything else" },
 	{ 0, NULL, NULL, "how to talk to the target" },
 	{ OPT_DEVICE, "device", "TYPE", "blk (default) or scsi" },
 	{ OPT_TARGET, "scsi-target", "N", "scsi: the target number (0); LUN 0 of it is used" },
@@ -237,6 +239,9 @@ static bool apply(enum option_id id, char *value, struct options *options,
 		return parse_number(value, 0.01, 86400, &options->seconds);
 	case OPT_WARMUP:
 		return parse_number(value, 0, 3600, &options->warmup);
+	case OPT_PREFILL:
+		options->prefill = true;
+		return true;
 	case OPT_JSON:
 		options->json = value;
 		return true;

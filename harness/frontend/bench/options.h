@@ -38,6 +38,7 @@ struct options {
 	int cpu; /* of this program, -1: any */
 	double seconds;
 	double warmup;
+	bool prefill;
 	const char *json;    /* file, "-": standard output */
 	unsigned int groups; /* compare: of four blocks */
 	double block_seconds;

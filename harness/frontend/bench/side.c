@@ -29,16 +29,24 @@ int side_open(struct side *side, const struct target *target)
 	return 0;
 }
 
-int side_run(struct side *side, double seconds, struct histogram *latency,
-	     struct load_result *ret_result)
+static int told(const struct side *side, int r)
 {
-	int r = load_run(side->load, (uint64_t)(seconds * 1e9), latency, ret_result);
-
 	if (r < 0) {
 		fprintf(stderr, "vhost-bench: %s: %s (%s)\n", side->target->name,
 			load_why(side->load), strerror(-r));
 	}
 	return r;
+}
+
+int side_run(struct side *side, double seconds, struct histogram *latency,
+	     struct load_result *ret_result)
+{
+	return told(side, load_run(side->load, (uint64_t)(seconds * 1e9), latency, ret_result));
+}
+
+int side_prefill(struct side *side)
+{
+	return told(side, load_prefill(side->load));
 }
 
 int side_close(struct side *side)

@@ -16,6 +16,8 @@ int side_open(struct side *side, const struct target *target);
 /* load_run, with its failure reported. */
 int side_run(struct side *side, double seconds, struct histogram *latency,
 	     struct load_result *ret_result);
+/* Writes all of the disk that the load uses. */
+int side_prefill(struct side *side);
 /* 0, or an error if a spawned target did not end well. */
 int side_close(struct side *side);
 
