@@ -85,7 +85,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	owner.close_in_start = options & OPTION_CLOSE;
 	owner.progress = options >> 4;
 	if (vu_replay_new(data + input.pos, bytes_left(&input), &transport) < 0 ||
-	    vu_session_new(NULL, transport, &scripted_owner_ops, &owner, &owner.session) < 0) {
+	    vu_session_new(NULL, transport, owner.max_queues, &scripted_owner_ops, &owner,
+			   &owner.session) < 0) {
 		return 0;
 	}
 	run(&owner, &schedule);

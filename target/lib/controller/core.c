@@ -136,7 +136,7 @@ void core_start_queue(struct core *core, struct core_queue *queue)
 {
 	queue->core = core;
 	queue->draining = false;
-	queue->abandon = false;
+	atomic_store_explicit(&queue->abandon, false, memory_order_relaxed);
 	queue->kick_watched = false;
 	queue->broken_seen = false;
 	queue->request.fn = start_on_core;
@@ -151,18 +151,20 @@ static void stop_on_core(struct msg *msg)
 	queue->draining = true;
 }
 
-static void abandon_on_core(struct msg *msg)
-{
-	struct core_queue *queue = container_of(msg, struct core_queue, request);
-
-	queue->abandon = true;
-	stop_on_core(msg);
-}
-
 void core_stop_queue(struct core_queue *queue, bool abandon)
 {
-	queue->request.fn = abandon ? abandon_on_core : stop_on_core;
+	if (abandon) {
+		core_abandon_queue(queue);
+	}
+	queue->request.fn = stop_on_core;
 	reactor_post(queue->core->reactor, &queue->request);
+}
+
+/* No message, since one may be under way already: the reactor looks before it fetches and publishes. One
+ * that sleeps has nothing to publish, and looks when it wakes. */
+void core_abandon_queue(struct core_queue *queue)
+{
+	atomic_store_explicit(&queue->abandon, true, memory_order_relaxed);
 }
 
 static void set_call_on_core(struct msg *msg)

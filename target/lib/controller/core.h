@@ -17,6 +17,7 @@
 #ifndef VHT_CONTROLLER_CORE_H
 #define VHT_CONTROLLER_CORE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -50,16 +51,18 @@ struct core_queue {
 	int result;
 	int call_fd;
 	bool draining;
-	bool abandon;
+	atomic_bool abandon; /* written by the control thread */
 	bool kick_watched;
 	bool broken_seen;
 	LIST_ENTRY(core_queue) link;
 };
 
 void core_start_queue(struct core *core, struct core_queue *queue);
-/* Drains: answers when nothing of the queue is in flight any more. abandon: completions that were not
- * yet published stay unpublished. */
+/* Drains: answers when nothing of the queue is in flight any more. abandon: as core_abandon_queue(). */
 void core_stop_queue(struct core_queue *queue, bool abandon);
+/* The front-end has left: from now on nothing is fetched, and completions that were not yet published stay
+ * unpublished. At any time before `done` of core_stop_queue(), also after that was called. */
+void core_abandon_queue(struct core_queue *queue);
 void core_set_call(struct core_queue *queue, int call_fd);
 
 #endif

@@ -43,4 +43,9 @@ extern const struct poller_ops core_poller_ops;
 
 int core_add_queue(struct core *core, struct core_queue *queue);
 
+static inline bool core_queue_is_abandoned(const struct core_queue *queue)
+{
+	return atomic_load_explicit(&queue->abandon, memory_order_relaxed);
+}
+
 #endif

@@ -77,7 +77,7 @@ static void remove_queue(struct core *core, struct core_queue *queue)
 
 static void finish_stop(struct core_queue *queue)
 {
-	if (queue->abandon) {
+	if (core_queue_is_abandoned(queue)) {
 		virtq_abandon(queue->vq);
 	}
 	core_unwatch_kick(queue);
@@ -89,7 +89,8 @@ static void finish_stop(struct core_queue *queue)
 
 static bool is_served(const struct core_queue *queue)
 {
-	return !queue->draining && !queue->dq->quiescent && !queue->broken_seen;
+	return !queue->draining && !queue->dq->quiescent && !queue->broken_seen &&
+	       !core_queue_is_abandoned(queue);
 }
 
 static unsigned int take_turn(struct core *core, struct core_device *on)
@@ -124,7 +125,7 @@ static unsigned int publish(struct core_queue *queue)
 {
 	unsigned int work = 0;
 
-	if (!queue->abandon) {
+	if (!core_queue_is_abandoned(queue)) {
 		work += virtq_commit(queue->vq);
 	}
 	if (!queue->broken_seen && virtq_is_broken(queue->vq)) {

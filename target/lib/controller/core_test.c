@@ -280,6 +280,30 @@ static void the_first_device_is_another_in_each_round(void **state)
 	}
 }
 
+/* Of two queues of one device. It is stopped as any other. */
+static void an_abandoned_queue_is_left_alone(void **state)
+{
+	atomic_uint left = 0;
+	struct fake_device fake = fake_new(&left);
+	struct core_queue queues[2];
+
+	start(&queues[0], &fake, 0);
+	start(&queues[1], &fake, 1);
+	core_abandon_queue(&queues[0]);
+	atomic_store(&left, 1000);
+	wait_for_end(&left);
+	stop(&queues[0]);
+	stop(&queues[1]);
+	assert_int_equal(fake.polls[0], 0);
+	assert_int_equal(fake.polls[1], 1000);
+	/* It begins anew when it is started again. */
+	start(&queues[0], &fake, 0);
+	atomic_store(&left, 10);
+	wait_for_end(&left);
+	stop(&queues[0]);
+	assert_int_equal(fake.polls[0], 10);
+}
+
 /* Queues come and go while the others are polled, in every order. */
 static void queues_come_and_go(void **state)
 {
@@ -321,6 +345,7 @@ int main(void)
 		cmocka_unit_test(many_queues_have_one_turn),
 		cmocka_unit_test(the_first_is_another_in_each_round),
 		cmocka_unit_test(the_first_device_is_another_in_each_round),
+		cmocka_unit_test(an_abandoned_queue_is_left_alone),
 		cmocka_unit_test(queues_come_and_go),
 	};
 

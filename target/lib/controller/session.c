@@ -22,13 +22,6 @@ static uint64_t owner_features(void *owner)
 	       UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX | UINT64_C(1) << VIRTIO_F_ANY_LAYOUT;
 }
 
-static unsigned int owner_max_queues(void *owner)
-{
-	struct controller *controller = owner;
-
-	return controller->queue_n;
-}
-
 static void owner_negotiated(void *owner, uint64_t features)
 {
 	struct controller *controller = owner;
@@ -150,6 +143,19 @@ static void owner_ring_stop(void *owner, unsigned int index, bool abandon)
 	core_stop_queue(&queue->run, abandon);
 }
 
+/* All rings at once: each may have to wait for the one before it until it is stopped. */
+static void owner_abandoned(void *owner)
+{
+	struct controller *controller = owner;
+	unsigned int i;
+
+	for (i = 0; i < controller->queue_n; i++) {
+		if (controller->queues[i].run.vq != NULL) {
+			core_abandon_queue(&controller->queues[i].run);
+		}
+	}
+}
+
 static void call_set(struct core_queue *run, int result)
 {
 	struct controller_queue *queue = (struct controller_queue *)run;
@@ -210,7 +216,6 @@ static void owner_closed(void *owner, const char *reason)
 
 static const struct vu_owner_ops owner_ops = {
 	.features = owner_features,
-	.max_queues = owner_max_queues,
 	.negotiated = owner_negotiated,
 	.config_read = owner_config_read,
 	.config_write = owner_config_write,
@@ -218,6 +223,7 @@ static const struct vu_owner_ops owner_ops = {
 	.ring_stop = owner_ring_stop,
 	.ring_set_call = owner_ring_set_call,
 	.close_fds = owner_close_fds,
+	.abandoned = owner_abandoned,
 	.closed = owner_closed,
 };
 
@@ -251,8 +257,8 @@ void controller_connection_waits(void *arg)
 	}
 	r = vu_socket_new(fd, &transport);
 	if (r == 0) {
-		r = vu_session_new(controller->target->loop, transport, &owner_ops, controller,
-				   &controller->session);
+		r = vu_session_new(controller->target->loop, transport, controller->queue_n,
+				   &owner_ops, controller, &controller->session);
 	}
 	if (r < 0) {
 		log_limited(&controller->limiter, LOG_LEVEL_WARNING,

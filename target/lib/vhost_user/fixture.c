@@ -44,8 +44,8 @@ int fixture_setup(void **state)
 	f->peer = fds[0];
 	f->fds_before = count_open_fds() - 1; /* fds[1] goes with the session */
 	assert_int_equal(vu_socket_new(fds[1], &transport), 0);
-	assert_int_equal(vu_session_new(f->loop, transport, &scripted_owner_ops, &f->owner,
-					&f->owner.session),
+	assert_int_equal(vu_session_new(f->loop, transport, f->owner.max_queues,
+					&scripted_owner_ops, &f->owner, &f->owner.session),
 			 0);
 	*state = f;
 	return 0;

@@ -51,8 +51,9 @@ static void test_a_session_lives_on_it(void **state)
 
 	scripted_owner_init(&owner);
 	assert_int_equal(vu_replay_new(record, sizeof(record), &transport), 0);
-	assert_int_equal(
-		vu_session_new(NULL, transport, &scripted_owner_ops, &owner, &owner.session), 0);
+	assert_int_equal(vu_session_new(NULL, transport, owner.max_queues, &scripted_owner_ops,
+					&owner, &owner.session),
+			 0);
 	/* SET_OWNER takes no descriptors: the first message is the last. */
 	assert_false(vu_session_process(owner.session));
 	assert_string_equal(owner.why, "SET_OWNER: wrong number of file descriptors");

@@ -53,11 +53,6 @@ static uint64_t features(void *arg)
 	return ((struct scripted_owner *)arg)->features;
 }
 
-static unsigned int max_queues(void *arg)
-{
-	return ((struct scripted_owner *)arg)->max_queues;
-}
-
 static void negotiated(void *arg, uint64_t bits)
 {
 	struct scripted_owner *owner = arg;
@@ -141,6 +136,7 @@ static void ring_start(void *arg, const struct vu_ring *ring)
 
 	remember(owner, "start %u", ring->index);
 	MUST(!owner->running[ring->index]);
+	MUST(!owner->abandoned);
 	MUST(ring->mem != NULL);
 	MUST(ring->size > 0 && (ring->size & (ring->size - 1)) == 0);
 	MUST(ring->features == owner->negotiated);
@@ -162,6 +158,7 @@ static void ring_stop(void *arg, unsigned int index, bool abandon)
 
 	remember(owner, "%s %u", abandon ? "abandon" : "stop", index);
 	MUST(owner->running[index]);
+	MUST(abandon || !owner->abandoned);
 	asked(owner, index, false, true);
 }
 
@@ -189,6 +186,11 @@ static void close_fds(void *arg, struct fd_bag *bag)
 	asked(owner, 0, false, false);
 }
 
+static void abandoned(void *arg)
+{
+	((struct scripted_owner *)arg)->abandoned = true;
+}
+
 static void closed(void *arg, const char *why)
 {
 	struct scripted_owner *owner = arg;
@@ -207,7 +209,6 @@ static void closed(void *arg, const char *why)
 
 const struct vu_owner_ops scripted_owner_ops = {
 	.features = features,
-	.max_queues = max_queues,
 	.negotiated = negotiated,
 	.config_read = config_read,
 	.config_write = config_write,
@@ -215,5 +216,6 @@ const struct vu_owner_ops scripted_owner_ops = {
 	.ring_stop = ring_stop,
 	.ring_set_call = ring_set_call,
 	.close_fds = close_fds,
+	.abandoned = abandoned,
 	.closed = closed,
 };

@@ -34,6 +34,7 @@ struct scripted_owner {
 	bool pending;
 	unsigned int pending_index;
 	bool pending_start, pending_stop;
+	bool abandoned; /* the front-end has left */
 	int last_call_fd;
 	unsigned int closed_fds; /* given to us to be closed */
 	unsigned int

@@ -265,6 +265,9 @@ static void begin_closing(struct vu_session *session)
 {
 	session->step = VU_STEP_CLOSING;
 	end_watch(session);
+	if (vu_session_peer_gone(session)) {
+		session->ops->abandoned(session->owner);
+	}
 	vu_message_drop_fds(&session->message, &session->rest);
 }
 
@@ -418,16 +421,16 @@ static void socket_ready(void *arg, uint32_t events)
 		end_watch(session);
 		session->peer_gone = true;
 		want_close(session, "", "end of connection");
+		session->ops->abandoned(session->owner);
 	}
 }
 
 /* ---- life ---- */
 
-int vu_session_new(struct loop *loop, struct vu_transport *transport,
+int vu_session_new(struct loop *loop, struct vu_transport *transport, unsigned int queues,
 		   const struct vu_owner_ops *ops, void *owner, struct vu_session **ret_session)
 {
 	struct vu_session *session = calloc(1, sizeof(*session));
-	unsigned int slot_n = ops->max_queues(owner);
 	int fd = transport->ops->fd(transport);
 	unsigned int i;
 	int r = 0;
@@ -443,11 +446,11 @@ int vu_session_new(struct loop *loop, struct vu_transport *transport,
 	session->backend_fd = -1;
 	transport->rest = &session->rest;
 	session->listening = true;
-	session->slots = calloc(slot_n, sizeof(session->slots[0]));
-	if (session->slots == NULL || slot_n > VU_RINGS_MAX) {
+	session->slots = calloc(queues, sizeof(session->slots[0]));
+	if (session->slots == NULL || queues > VU_RINGS_MAX) {
 		r = session->slots == NULL ? -ENOMEM : -EINVAL;
 	} else {
-		session->slot_n = slot_n;
+		session->slot_n = queues;
 	}
 	for (i = 0; i < session->slot_n; i++) {
 		struct vu_slot *slot = &session->slots[i];

@@ -43,7 +43,6 @@ struct vu_ring {
 
 struct vu_owner_ops {
 	uint64_t (*features)(void *owner); /* virtio bits on offer; bit 30 is the session's */
-	unsigned int (*max_queues)(void *owner);
 	/* The driver's choice, a subset of features(); no ring is running. */
 	void (*negotiated)(void *owner, uint64_t features);
 	int (*config_read)(void *owner, uint32_t offset, void *buf, uint32_t len);
@@ -54,14 +53,17 @@ struct vu_owner_ops {
 	void (*ring_set_call)(void *owner, unsigned int index, int call_fd);
 	/* Empties the bag; the session waits, so a front-end can have one of them closed at a time. */
 	void (*close_fds)(void *owner, struct fd_bag *bag);
+	/* The front-end has left and may have given its memory to somebody else: from now on no ring may
+	 * fetch or publish anything, also one whose stop is pending. May come more than once. */
+	void (*abandoned)(void *owner);
 	/* The connection is over (why: one line, valid during the call) and every ring has been stopped.
 	 * The owner frees the session from here or later. Called once, possibly from within
 	 * vu_session_close() or vu_session_complete(). */
 	void (*closed)(void *owner, const char *why);
 };
 
-/* Takes the transport over, also on failure. */
-int vu_session_new(struct loop *loop, struct vu_transport *transport,
+/* For a device with `queues` rings, of all kinds together. Takes the transport over, also on failure. */
+int vu_session_new(struct loop *loop, struct vu_transport *transport, unsigned int queues,
 		   const struct vu_owner_ops *ops, void *owner, struct vu_session **ret_session);
 /* Ends the connection from our side: rings are stopped first, then closed() is called. */
 void vu_session_close(struct vu_session *session, const char *why);

@@ -131,6 +131,7 @@ static void test_peer_goes_while_idle(void **state)
 	assert_true(vu_session_peer_gone(f->owner.session));
 	settle(f);
 	assert_string_equal(f->owner.record, "start 3, abandon 3, closed");
+	assert_true(f->owner.abandoned);
 	assert_string_equal(f->owner.why, "end of connection");
 	assert_null(f->owner.session);
 }
@@ -148,6 +149,8 @@ static void test_peer_goes_while_an_operation_is_pending(void **state)
 	shutdown(f->peer, SHUT_RDWR);
 	settle(f);
 	assert_true(vu_session_peer_gone(f->owner.session));
+	/* Ring 0 may take long to stop; neither it nor ring 1 goes on meanwhile. */
+	assert_true(f->owner.abandoned);
 	assert_true(scripted_owner_answer(&f->owner)); /* ring 0 */
 	settle(f);
 	assert_non_null(f->owner.session);
@@ -187,6 +190,7 @@ static void test_peer_goes_while_a_ring_starts(void **state)
 	shutdown(f->peer, SHUT_RDWR);
 	settle(f);
 	assert_string_equal(f->owner.record, "start 0");
+	assert_true(f->owner.abandoned);
 	f->owner.delayed = false;
 	assert_true(scripted_owner_answer(&f->owner));
 	assert_string_equal(f->owner.record, "start 0, abandon 0, closed");
@@ -204,6 +208,7 @@ static void test_close_from_our_side_publishes(void **state)
 	settle(f);
 	/* The socket is closed after the last ring has stopped, not before. */
 	assert_false(peer_sees_end(f));
+	assert_false(f->owner.abandoned);
 	assert_true(scripted_owner_answer(&f->owner));
 	assert_true(peer_sees_end(f));
 	assert_string_equal(f->owner.record, "start 0, stop 0, closed");
@@ -302,8 +307,9 @@ static void test_other_session_goes_on_beside_half_a_message(void **state)
 	scripted_owner_init(&other);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	assert_int_equal(vu_socket_new(fds[1], &transport), 0);
-	assert_int_equal(
-		vu_session_new(f->loop, transport, &scripted_owner_ops, &other, &other.session), 0);
+	assert_int_equal(vu_session_new(f->loop, transport, 1, &scripted_owner_ops, &other,
+					&other.session),
+			 0);
 	assert_int_equal(send(fds[0], "\1\0\0", 3, 0), 3);
 	settle(f);
 	negotiate(f);

@@ -2,8 +2,9 @@
 """A file whose server stops answering: the one file of a FUSE file system.
 
 `python fuse_file.py PLACE` mounts it, says "ready", and answers the kernel. For each line with the
-number of an operation on its standard input it says "held" and never answers that operation again.
-It ends with its input.
+number of an operation on its standard input it says "held" and does not answer that operation any
+more; for the same number with a minus it answers all of them again, says "released". It ends with
+its input.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _HEADER = struct.Struct("<IIQQIIII")
 _MNT_DETACH = 2
 _FILE, _SIZE = 2, 1 << 21
 _ENOSYS = 38
+_FLAGS = 1 | 1 << 15  # FUSE_ASYNC_READ, FUSE_ASYNC_DIO: nobody waits in io_submit(2)
 
 
 class _Server:
@@ -38,7 +40,8 @@ class _Server:
         options = f"fd={self._fd},rootmode=40000,user_id=0,group_id=0".encode()
         if self._libc.mount(b"test", self._place, b"fuse", 0, options) != 0:
             raise OSError(ctypes.get_errno(), "mount")
-        self.held: set[int] = set()
+        self._held: set[int] = set()
+        self._waiting: list[tuple[int, int, int, bytes]] = []
 
     def end(self) -> None:
         self._libc.umount2(self._place, _MNT_DETACH)
@@ -51,12 +54,23 @@ class _Server:
             except OSError:
                 return
             _, operation, unique, node, *_ = _HEADER.unpack_from(request)
-            if operation not in self.held and operation not in (
-                _FORGET,
-                _BATCH_FORGET,
-                _INTERRUPT,
-            ):
-                self._answer(operation, unique, node, request[_HEADER.size :])
+            if operation in (_FORGET, _BATCH_FORGET, _INTERRUPT):
+                continue
+            one = (operation, unique, node, request[_HEADER.size :])
+            if operation in self._held:
+                self._waiting.append(one)
+            else:
+                self._answer(*one)
+
+    def obey(self, number: int) -> str:
+        if number > 0:
+            self._held.add(number)
+            return "held"
+        self._held.discard(-number)
+        for one in [one for one in self._waiting if one[0] == -number]:
+            self._waiting.remove(one)
+            self._answer(*one)
+        return "released"
 
     def _attributes(self, node: int) -> bytes:
         mode = stat.S_IFREG | 0o600 if node == _FILE else stat.S_IFDIR | 0o700
@@ -67,7 +81,7 @@ class _Server:
         data = b""
         error = 0
         if operation == _INIT:
-            data = struct.pack("<IIIIHHIIHHI7I", 7, 31, 65536, 0, 12, 9, 1 << 17, 1, *[0] * 10)
+            data = struct.pack("<IIIIHHIIHHI7I", 7, 31, 65536, _FLAGS, 12, 9, 1 << 17, 1, *[0] * 10)
         elif operation == _LOOKUP:
             data = struct.pack("<4QII", _FILE, *[0] * 5) + self._attributes(_FILE)
         elif operation == GETATTR:
@@ -93,10 +107,16 @@ class FuseFile:
         self.path = path
         self._server = server
 
-    def hold(self, operation: int) -> None:
+    def _tell(self, number: int) -> str:
         assert self._server.stdin is not None and self._server.stdout is not None
-        print(operation, file=self._server.stdin, flush=True)
-        assert self._server.stdout.readline() == "held\n"
+        print(number, file=self._server.stdin, flush=True)
+        return self._server.stdout.readline()
+
+    def hold(self, operation: int) -> None:
+        assert self._tell(operation) == "held\n"
+
+    def release(self, operation: int) -> None:
+        assert self._tell(-operation) == "released\n"
 
 
 @contextlib.contextmanager
@@ -129,8 +149,7 @@ def _main() -> None:
     threading.Thread(target=server.serve, daemon=True).start()
     print("ready", flush=True)
     for line in sys.stdin:
-        server.held.add(int(line))
-        print("held", flush=True)
+        print(server.obey(int(line)), flush=True)
     server.end()
 
 
