@@ -197,12 +197,13 @@ static void owner_close_fds(void *owner, struct fd_bag *bag)
 
 /* ---- connections ---- */
 
-static void owner_closed(void *owner, const char *reason)
+static void owner_closed(void *owner, const char *reason, bool fault)
 {
 	struct controller *controller = owner;
 
-	log_limited(&controller->limiter, LOG_LEVEL_INFO, "%s: front-end disconnected: %s",
-		    controller->name, reason);
+	log_limited(&controller->limiter, fault ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "%s: %s: %s",
+		    controller->name, fault ? "the connection was ended" : "front-end disconnected",
+		    reason);
 	vu_session_free(controller->session);
 	controller->session = NULL;
 	controller->features = 0;

@@ -191,7 +191,7 @@ static void abandoned(void *arg)
 	((struct scripted_owner *)arg)->abandoned = true;
 }
 
-static void closed(void *arg, const char *why)
+static void closed(void *arg, const char *why, bool fault)
 {
 	struct scripted_owner *owner = arg;
 	unsigned int i;
@@ -203,6 +203,7 @@ static void closed(void *arg, const char *why)
 		MUST(!owner->running[i]);
 	}
 	snprintf(owner->why, sizeof(owner->why), "%s", why);
+	owner->fault = fault;
 	vu_session_free(owner->session);
 	owner->session = NULL;
 }

@@ -28,6 +28,7 @@ struct scripted_owner {
 	struct vu_session *session; /* NULL after closed() */
 	char record[512];	    /* "start 0, stop 0, abandon 1, call 0, closed" */
 	char why[128];
+	bool fault;
 	uint64_t negotiated;
 	struct vu_ring rings[VU_RINGS_MAX];
 	bool running[VU_RINGS_MAX];

@@ -62,13 +62,22 @@ static void end_watch(struct vu_session *session)
 	session->watch = NULL;
 }
 
-static void want_close(struct vu_session *session, const char *subject, const char *why)
+static void want_close(struct vu_session *session, const char *why)
 {
 	if (!session->close_wanted) {
 		session->close_wanted = true;
-		snprintf(session->close_why, sizeof(session->close_why), "%s%s%s", subject,
-			 subject[0] != '\0' ? ": " : "", why);
+		snprintf(session->close_why, sizeof(session->close_why), "%s", why);
 	}
+}
+
+/* It did what it may not, or asked for what cannot be. */
+static void close_for_fault(struct vu_session *session, const char *subject, const char *why)
+{
+	char line[sizeof(session->close_why)];
+
+	snprintf(line, sizeof(line), "%s%s%s", subject, subject[0] != '\0' ? ": " : "", why);
+	session->close_for_fault = session->close_for_fault || !session->close_wanted;
+	want_close(session, line);
 }
 
 /* ---- operations of the owner ---- */
@@ -156,7 +165,7 @@ static bool front_end_left(struct vu_session *session)
 {
 	if (vu_session_peer_gone(session)) {
 		session->peer_gone = true;
-		want_close(session, "", "end of connection");
+		want_close(session, "end of connection");
 	}
 	return session->close_wanted;
 }
@@ -224,7 +233,7 @@ static void answer_failure(struct vu_session *session, const char *name, bool *r
 	log_limited(&session->limiter, LOG_LEVEL_DEBUG, "vhost-user request %u (%s) refused: %s",
 		    session->message.header.request, name, session->why);
 	if (session->fatal) {
-		want_close(session, name, session->why);
+		close_for_fault(session, name, session->why);
 	} else if (spec != NULL && spec->empty_reply_is_error) {
 		session->reply.header.size = 0;
 		*ret_send = true;
@@ -232,7 +241,7 @@ static void answer_failure(struct vu_session *session, const char *name, bool *r
 		vu_reply_put_u64(&session->reply, (uint64_t)-session->result);
 		*ret_send = true;
 	} else if (spec != NULL) {
-		want_close(session, name, session->why);
+		close_for_fault(session, name, session->why);
 	}
 }
 
@@ -251,7 +260,7 @@ static void step_answer(struct vu_session *session)
 		send = true;
 	}
 	if (send && session->transport->ops->send(session->transport, &session->reply) < 0) {
-		want_close(session, name, "the reply cannot be sent");
+		close_for_fault(session, name, "the reply cannot be sent");
 	}
 	session->step = VU_STEP_IDLE;
 	vu_message_drop_fds(&session->message, &session->rest);
@@ -356,7 +365,7 @@ static bool advance(struct vu_session *session)
 	}
 	session->advancing = false;
 	if (session->step == VU_STEP_CLOSED) {
-		session->ops->closed(session->owner, session->close_why);
+		session->ops->closed(session->owner, session->close_why, session->close_for_fault);
 		return false;
 	}
 	update_watch(session);
@@ -400,8 +409,11 @@ bool vu_session_process(struct vu_session *session)
 			begin_message(session);
 		} else {
 			session->peer_gone = r != -EPROTO;
-			want_close(session, "",
-				   r == -EPROTO ? "not a vhost-user message" : "end of connection");
+			if (r == -EPROTO) {
+				close_for_fault(session, "", "not a vhost-user message");
+			} else {
+				want_close(session, "end of connection");
+			}
 		}
 		if (!advance(session)) {
 			return false;
@@ -420,7 +432,7 @@ static void socket_ready(void *arg, uint32_t events)
 		/* It would be reported again and again until the owner has answered. */
 		end_watch(session);
 		session->peer_gone = true;
-		want_close(session, "", "end of connection");
+		want_close(session, "end of connection");
 		session->ops->abandoned(session->owner);
 	}
 }
@@ -476,7 +488,7 @@ void vu_session_close(struct vu_session *session, const char *why)
 	if (session->step == VU_STEP_CLOSED) {
 		return;
 	}
-	want_close(session, "", why);
+	want_close(session, why);
 	advance(session);
 }
 

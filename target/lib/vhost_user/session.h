@@ -56,10 +56,11 @@ struct vu_owner_ops {
 	/* The front-end has left and may have given its memory to somebody else: from now on no ring may
 	 * fetch or publish anything, also one whose stop is pending. May come more than once. */
 	void (*abandoned)(void *owner);
-	/* The connection is over (why: one line, valid during the call) and every ring has been stopped.
+	/* The connection is over (why: one line, valid during the call; fault: the front-end broke a rule
+	 * or asked for what cannot be) and every ring has been stopped.
 	 * The owner frees the session from here or later. Called once, possibly from within
 	 * vu_session_close() or vu_session_complete(). */
-	void (*closed)(void *owner, const char *why);
+	void (*closed)(void *owner, const char *why, bool fault);
 };
 
 /* For a device with `queues` rings, of all kinds together. Takes the transport over, also on failure. */

@@ -91,6 +91,7 @@ struct vu_session {
 
 	bool peer_gone;
 	bool close_wanted;
+	bool close_for_fault;
 	char close_why[128];
 };
 

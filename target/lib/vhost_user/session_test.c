@@ -133,6 +133,7 @@ static void test_peer_goes_while_idle(void **state)
 	assert_string_equal(f->owner.record, "start 3, abandon 3, closed");
 	assert_true(f->owner.abandoned);
 	assert_string_equal(f->owner.why, "end of connection");
+	assert_false(f->owner.fault);
 	assert_null(f->owner.session);
 }
 
@@ -213,6 +214,7 @@ static void test_close_from_our_side_publishes(void **state)
 	assert_true(peer_sees_end(f));
 	assert_string_equal(f->owner.record, "start 0, stop 0, closed");
 	assert_string_equal(f->owner.why, "shutting down");
+	assert_false(f->owner.fault);
 }
 
 static void test_close_while_an_operation_is_pending(void **state)
@@ -333,6 +335,7 @@ static void test_unread_replies_end_the_connection(void **state)
 	}
 	assert_null(f->owner.session);
 	assert_string_equal(f->owner.why, "GET_FEATURES: the reply cannot be sent");
+	assert_true(f->owner.fault);
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
