@@ -209,7 +209,7 @@ walk_common(struct virtq *vq, const struct vring_desc *first, uint16_t head)
 		table_n = d.len / sizeof(struct vring_desc);
 		table = guest_mem_lookup(vq->mem, &vq->cache, d.addr, d.len);
 		if (!vq->indirect || !table || ((uintptr_t)table | d.len) % sizeof(*table) != 0 ||
-		    (d.flags & VRING_DESC_F_NEXT) != 0) {
+		    (d.flags & VRING_DESC_F_NEXT) != 0 || table_n > VIRTQ_MAX_SEGMENTS) {
 			return NULL;
 		}
 		d = desc_load(&table[0]);

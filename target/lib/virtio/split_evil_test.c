@@ -128,6 +128,17 @@ static void evil_table_len_1025(struct ring_driver *rd)
 	offer_raw(rd, rd_alloc(rd, 1025 * 16, 16), 1025 * 16, RD_F_INDIRECT, 0);
 }
 
+/* The one descriptor that counts is good, and so is the memory behind it. */
+static void evil_table_len_1025_good(struct ring_driver *rd)
+{
+	struct rd_buf buf = good(rd);
+	uint64_t at = rd_alloc(rd, 1025 * 16, 16);
+	struct rd_desc desc = { htole64(buf.gpa), htole32(buf.len), htole16(RD_F_WRITE), 0 };
+
+	memcpy(rd_ptr(rd, at), &desc, sizeof(desc));
+	offer_raw(rd, at, 1025 * 16, RD_F_INDIRECT, 0);
+}
+
 static void evil_table_len_huge(struct ring_driver *rd)
 {
 	offer_raw(rd, good(rd).gpa, 16 * 65536, RD_F_INDIRECT, 0);
@@ -287,6 +298,8 @@ static void test_broken(void **state)
 		{ "T8 table of 8", evil_table_len_8, "multiple of 16", 0, false },
 		{ "T8 table of 17", evil_table_len_17, "multiple of 16", 0, false },
 		{ "T8 table of 1025 entries", evil_table_len_1025, "too long", 0, false },
+		{ "T8 table of 1025 entries, one good", evil_table_len_1025_good, "too long", 0,
+		  false },
 		{ "T8 table of 65536 entries", evil_table_len_huge, "too long", 0, false },
 		{ "T8 table of 4 GiB", evil_table_len_max, "too long", 0, false },
 		{ "T9 nested", evil_nested, "refers to another", 0, false },
