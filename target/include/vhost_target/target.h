@@ -79,7 +79,8 @@ int vht_target_add_aio(struct vht_target *target, const struct vht_bdev_options 
 struct vht_controller_options {
 	const char *name;    /* file name of the socket */
 	const char *cpumask; /* NULL: all reactors */
-	int listen_fd;	     /* -1: make the socket; else a listening socket, taken over */
+	/* -1: make the socket; else a listening socket, taken over, also on failure. */
+	int listen_fd;
 	unsigned int queues; /* most request queues; 0: default */
 	const char *bdev;    /* blk */
 	bool read_only;	     /* blk */

@@ -214,7 +214,7 @@ static int begin_controller(struct apply *a, const struct config_section *sectio
 	return 0;
 }
 
-/* The socket belongs to the controller now. */
+/* The socket has been taken over, whether or not there is a controller now. */
 static void end_controller(struct apply *a, const struct controller_options *opts)
 {
 	struct config_listen_fd *fd = find_fd(a, opts->name);
@@ -274,10 +274,10 @@ static int apply_scsi(struct apply *a, const struct config_section *section)
 		return r;
 	}
 	r = controller_create_scsi(a->target, &opts, &scsi, &reason);
+	end_controller(a, &opts);
 	if (r < 0) {
 		return fail_with(a, blame(section, r), r, reason);
 	}
-	end_controller(a, &opts);
 	while ((item = next_target(section, item)) != NULL) {
 		uint64_t number;
 
@@ -316,10 +316,10 @@ static int apply_blk(struct apply *a, const struct config_section *section)
 		return 0;
 	}
 	r = controller_create_blk(a->target, &opts, &blk, &reason);
+	end_controller(a, &opts);
 	if (r < 0) {
 		return fail_with(a, blame(section, r), r, reason);
 	}
-	end_controller(a, &opts);
 	return 0;
 }
 

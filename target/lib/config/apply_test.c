@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* On a real target with real reactors, on the posix environment. */
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -251,6 +252,24 @@ static void passed_sockets_find_their_controllers(void **state)
 	assert_int_equal(lstat(path, &st), -1);
 }
 
+static void a_socket_for_a_refused_controller_is_closed(void **state)
+{
+	struct fixture *f = *state;
+	const char *reason = "";
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/passed", f->dir);
+	int fd = listening_socket(path);
+	struct config_listen_fd fds[] = { { .controller = "b", .fd = fd } };
+
+	assert_int_equal(apply_with_fds(f, "[VhostScsi0]\nName b\nCpumask [1023]\n", fds, 1,
+					&reason),
+			 -EINVAL);
+	assert_int_equal(fds[0].fd, -1);
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
+	unlink(path);
+}
+
 static void an_unnamed_socket_needs_a_single_controller(void **state)
 {
 	struct fixture *f = *state;
@@ -282,6 +301,7 @@ int main(void)
 		cmocka_unit_test(refusals_name_the_line),
 		with_target(a_socket_that_cannot_be_opened_is_reported_with_its_line),
 		with_target(passed_sockets_find_their_controllers),
+		with_target(a_socket_for_a_refused_controller_is_closed),
 		with_target(an_unnamed_socket_needs_a_single_controller),
 		with_target(a_socket_for_nobody_is_an_error),
 	};

@@ -133,7 +133,7 @@ static int being_deleted(const char *name, const char **ret_why)
 	return -EBUSY;
 }
 
-/* A controller without its device. */
+/* A controller without its device. On failure the socket that was handed in is closed. */
 static int prepare(struct target *target, const struct controller_options *opts,
 		   struct controller **ret_controller, const char **ret_why)
 {
@@ -142,11 +142,14 @@ static int prepare(struct target *target, const struct controller_options *opts,
 	int r;
 
 	if (controller == NULL) {
+		if (opts->listen_fd >= 0) {
+			close(opts->listen_fd);
+		}
 		*ret_why = why("out of memory");
 		return -ENOMEM;
 	}
 	controller->target = target;
-	controller->listen_fd = -1;
+	controller->listen_fd = opts->listen_fd;
 	if (target->shutting_down) {
 		*ret_why = why("the target is shutting down");
 		return -ESHUTDOWN;
@@ -197,13 +200,12 @@ static int listen_now(struct controller *controller, const char **ret_why)
 }
 
 /* Takes the controller over, also on failure. */
-static int finish(struct controller *controller_given, int listen_fd, const char **ret_why)
+static int finish(struct controller *controller_given, const char **ret_why)
 {
 	struct controller *controller CLEANUP(controller_freep) = controller_given;
 	unsigned int i;
 	int r;
 
-	controller->listen_fd = listen_fd;
 	controller->queue_n = controller->device->ops->max_queues(controller->device);
 	controller->queues = calloc(controller->queue_n, sizeof(*controller->queues));
 	if (controller->queues == NULL) {
@@ -257,7 +259,7 @@ int controller_create_blk(struct target *target, const struct controller_options
 	}
 	controller->bdev = bdev;
 	controller->read_only = blk->read_only || bdev->info.read_only;
-	return finish(STEAL(controller), opts->listen_fd, ret_why);
+	return finish(STEAL(controller), ret_why);
 }
 
 int controller_create_scsi(struct target *target, const struct controller_options *opts,
@@ -277,7 +279,7 @@ int controller_create_scsi(struct target *target, const struct controller_option
 		return r;
 	}
 	controller->is_scsi = true;
-	return finish(STEAL(controller), opts->listen_fd, ret_why);
+	return finish(STEAL(controller), ret_why);
 }
 
 static bool has_targets(const struct controller *controller)

@@ -39,8 +39,9 @@ void target_free(struct target *target); /* after shutdown; NULL is fine */
 struct controller_options {
 	const char *name;    /* the socket's file name */
 	const char *cpumask; /* NULL: the whole ReactorMask */
-	int listen_fd;	     /* -1: make the socket; otherwise a listening socket, taken over */
-	const char *origin;  /* "file:line" for messages of target_listen(); NULL: none */
+	/* -1: make the socket; otherwise a listening socket, taken over, also on failure. */
+	int listen_fd;
+	const char *origin; /* "file:line" for messages of target_listen(); NULL: none */
 };
 
 struct controller_blk_options {
