@@ -8,6 +8,7 @@ from pathlib import Path
 from . import wire
 from .daemon import Daemon
 from .frontend import FrontEnd
+from .waiting import until
 from .wire import Message, Request, state, u64
 
 
@@ -28,6 +29,7 @@ def test_a_connection_that_we_end_is_explained(tmp_path: Path) -> None:
         with FrontEnd(daemon.socket("blk.0")) as front:
             front.send_bytes(wire.HEADER.pack(Request.SET_OWNER, 0, 0))
             assert front.ended()
+        until("four lines are there", lambda: len(lines(daemon, "blk.0: ")) >= 4)
         assert lines(daemon, "blk.0: ") == [
             f"vhost: warning: blk.0: the connection was ended: {why}"
             for why in (
@@ -59,4 +61,4 @@ def test_the_log_cannot_be_filled(tmp_path: Path) -> None:
         with FrontEnd(daemon.socket("blk.1")) as front:
             front.send(state(Request.SET_VRING_NUM, 0, 3))
             assert front.ended()
-        assert len(lines(daemon, "blk.1: ")) == 1
+        until("its line is there", lambda: len(lines(daemon, "blk.1: ")) == 1)
