@@ -10,17 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "must.h"
 #include "vhost_user/codec.h"
 #include "vhost_user/dispatch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-#define MUST(condition)             \
-	do {                        \
-		if (!(condition)) { \
-			abort();    \
-		}                   \
-	} while (0)
 
 static void decode_all(const struct vu_message *message)
 {

@@ -9,15 +9,9 @@
 #include <string.h>
 
 #include "config/schema.h"
+#include "must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-#define MUST(condition)             \
-	do {                        \
-		if (!(condition)) { \
-			abort();    \
-		}                   \
-	} while (0)
 
 static void check(const struct config *config)
 {

@@ -18,15 +18,9 @@
 #include "base/bytes.h"
 #include "base/iov.h"
 #include "device/scsi/cmd.h"
+#include "must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-#define MUST(condition)             \
-	do {                        \
-		if (!(condition)) { \
-			abort();    \
-		}                   \
-	} while (0)
 
 #define DISK_SIZE    (256u << 10)
 #define DATA_MAX     65535

@@ -19,16 +19,10 @@
 #include "base/bytes.h"
 #include "device/scsi/proto.h"
 #include "device/scsi/scsi.h"
+#include "must.h"
 #include "virtio/device.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-#define MUST(condition)             \
-	do {                        \
-		if (!(condition)) { \
-			abort();    \
-		}                   \
-	} while (0)
 
 #define QUEUES	     4 /* control, event, two for requests */
 #define RING	     16

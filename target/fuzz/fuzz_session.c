@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Fuzzer F6: whole sessions. The input is
+ * Fuzzer F1, second half: whole sessions. The input is
  *
  *	u8 options | u8 n | n bytes: when the owner answers | a record for the replay transport
  *
  * Messages and answers of the owner are interleaved as the n bytes say. The scripted owner aborts when
- * the session breaks its contract; here we check that everything ends and that no descriptor is left.
+ * the session breaks its contract; here we check that everything ends and that no descriptor and no
+ * memory is left.
  */
-#include <dirent.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "base/bytes.h"
+#include "leaks.h"
+#include "must.h"
 #include "vhost_user/scripted_owner.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
@@ -24,21 +24,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 /* More than the longest input has messages. */
 #define TURNS_MAX 100000
-
-static unsigned int count_open_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned int n = 0;
-
-	if (dir == NULL) {
-		abort();
-	}
-	while (readdir(dir) != NULL) {
-		n++;
-	}
-	closedir(dir);
-	return n;
-}
 
 static void run(struct scripted_owner *owner, struct bytes_reader *schedule)
 {
@@ -57,9 +42,8 @@ static void run(struct scripted_owner *owner, struct bytes_reader *schedule)
 			vu_session_process(owner->session);
 		}
 	}
-	if (owner->session != NULL) {
-		abort(); /* the record is at its end: so must the session be */
-	}
+	/* The record is at its end: so must the session be. */
+	MUST(owner->session == NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
@@ -70,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	struct bytes_reader schedule;
 	struct vu_transport *transport;
 	static struct scripted_owner owner;
-	unsigned int before = count_open_fds();
+	struct leaks before = leaks_start();
 
 	if (input.failed) {
 		return 0;
@@ -90,9 +74,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		return 0;
 	}
 	run(&owner, &schedule);
-	if (count_open_fds() != before) {
-		fprintf(stderr, "descriptors were left open\n");
-		abort();
-	}
+	leaks_check(&before);
 	return 0;
 }

@@ -20,15 +20,9 @@
 #include "base/bytes.h"
 #include "device/blk.h"
 #include "device/blk_proto.h"
+#include "must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-#define MUST(condition)             \
-	do {                        \
-		if (!(condition)) { \
-			abort();    \
-		}                   \
-	} while (0)
 
 #define DISK_SIZE 32768
 #define MEM_SIZE  (256u << 10)

@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a well-behaved front-end says, and what follows from the answers. A message that the target may
+ * refuse in the state it is in makes the session unsure.
+ */
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include "../must.h"
+#include "base/fd.h"
+#include "device/blk_proto.h"
+#include "guest.h"
+
+static const uint64_t protocol_features =
+	1ull << VU_PROTOCOL_F_MQ | 1ull << VU_PROTOCOL_F_REPLY_ACK |
+	1ull << VU_PROTOCOL_F_BACKEND_REQ | 1ull << VU_PROTOCOL_F_CONFIG;
+
+/* ---- sending ---- */
+
+static bool say_with(struct guest *g, struct peer_message m, const void *payload, uint32_t len,
+		     const int *fds, unsigned int fd_n)
+{
+	m.replies = m.request == VU_GET_FEATURES || m.request == VU_GET_PROTOCOL_FEATURES ||
+		    m.request == VU_GET_QUEUE_NUM || m.request == VU_GET_VRING_BASE ||
+		    m.request == VU_GET_CONFIG;
+	m.acknowledged = !m.replies && g->peer.reply_ack;
+	if (!peer_send(&g->peer, &m, payload, len, fds, fd_n)) {
+		g->unsure = true;
+		return false;
+	}
+	return true;
+}
+
+static bool say(struct guest *g, uint32_t request)
+{
+	return say_with(g, (struct peer_message){ .request = request }, "", 0, NULL, 0);
+}
+
+static bool say_u64(struct guest *g, uint32_t request, uint64_t value)
+{
+	return say_with(g, (struct peer_message){ .request = request }, &value, sizeof(value), NULL,
+			0);
+}
+
+static bool say_state(struct guest *g, uint32_t request, struct ring *ring, uint32_t num)
+{
+	const struct vu_vring_state state = { ring->index, num };
+	struct peer_message m = { .request = request, .ring = ring->index };
+
+	/* What starts the ring later than this message is told from what did before. */
+	m.value = (uint64_t)ring->starts << 32 | num;
+	return say_with(g, m, &state, sizeof(state), NULL, 0);
+}
+
+/* ---- one ring ---- */
+
+/* The target may have the ring from here on. */
+static void may_start(struct ring *ring)
+{
+	ring->starts++;
+	ring->quiet = false;
+}
+
+/* Refused while the ring runs. */
+static bool dare(struct guest *g, const struct ring *ring, bool daring)
+{
+	if (ring->quiet) {
+		return true;
+	}
+	g->unsure = g->unsure || daring;
+	return daring;
+}
+
+static void say_base(struct guest *g, struct ring *ring)
+{
+	ring->has_base = true;
+	say_state(g, VU_SET_VRING_BASE, ring, ring_used_idx(ring));
+}
+
+static void say_addr(struct guest *g, struct ring *ring)
+{
+	uint64_t at = RAM_UVA + ring->index * RING_BYTES;
+	const struct vu_vring_addr addr = {
+		.index = ring->index,
+		.descriptor = at,
+		.available = at + RING_AVAIL,
+		.used = at + RING_USED,
+	};
+
+	say_with(g, (struct peer_message){ .request = VU_SET_VRING_ADDR, .ring = ring->index },
+		 &addr, sizeof(addr), NULL, 0);
+}
+
+static void say_kick(struct guest *g, struct ring *ring)
+{
+	const uint64_t value = ring->index;
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	MUST(fd >= 0);
+	if (!g->features_said) {
+		g->unsure = true;
+	}
+	may_start(ring);
+	say_with(g, (struct peer_message){ .request = VU_SET_VRING_KICK, .ring = ring->index },
+		 &value, sizeof(value), &fd, 1);
+	/* Kicks wait in the new one until the target has it. */
+	fd_close(&ring->kick_fd);
+	ring->kick_fd = fd;
+}
+
+static void say_call(struct guest *g, struct ring *ring, bool none)
+{
+	const uint64_t value = ring->index | (none ? VU_VRING_NO_FD : 0);
+	int fd = none ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	if (ring->swapping) {
+		fd_close(&fd);
+		return;
+	}
+	if (!say_with(g, (struct peer_message){ .request = VU_SET_VRING_CALL, .ring = ring->index },
+		      &value, sizeof(value), &fd, none ? 0 : 1)) {
+		fd_close(&fd);
+		return;
+	}
+	ring->next_call_fd = fd;
+	ring->swapping = true;
+}
+
+static void say_err(struct guest *g, struct ring *ring)
+{
+	const uint64_t value = ring->index;
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	MUST(fd >= 0);
+	say_with(g, (struct peer_message){ .request = VU_SET_VRING_ERR, .ring = ring->index },
+		 &value, sizeof(value), &fd, 1);
+	fd_close(&fd);
+}
+
+static void say_enable(struct guest *g, struct ring *ring, bool enable)
+{
+	if (!g->features_said || !g->protocol) {
+		return; /* rings cannot be enabled and disabled */
+	}
+	if (enable) {
+		may_start(ring);
+	}
+	say_state(g, VU_SET_VRING_ENABLE, ring, enable);
+}
+
+void guest_ring_message(struct guest *g, struct bytes_reader *in)
+{
+	uint8_t which = bytes_get_u8(in);
+	struct ring *ring = &g->rings[(which >> 4) % g->driver->rings];
+	bool daring = (which & 0x80) != 0;
+
+	if (!guest_connected(g) || g->ram.lost) {
+		return;
+	}
+	switch (which & 15) {
+	case 0:
+		if (dare(g, ring, daring)) {
+			say_state(g, VU_SET_VRING_NUM, ring, ring->size);
+		}
+		break;
+	case 1:
+		if (dare(g, ring, daring)) {
+			say_addr(g, ring);
+		}
+		break;
+	case 2:
+		if (dare(g, ring, daring)) {
+			say_base(g, ring);
+		}
+		break;
+	case 3:
+	case 4:
+	case 5:
+		if (ring->quiet) {
+			say_base(g, ring);
+		}
+		say_kick(g, ring);
+		break;
+	case 6:
+	case 7:
+		say_call(g, ring, daring);
+		break;
+	case 8:
+		say_err(g, ring);
+		break;
+	case 9:
+	case 10:
+		if (ring->quiet) {
+			say_base(g, ring);
+		}
+		say_enable(g, ring, true);
+		break;
+	case 11:
+	case 12:
+		say_enable(g, ring, false);
+		break;
+	default:
+		say_state(g, VU_GET_VRING_BASE, ring, ring->has_base);
+	}
+}
+
+/* ---- memory ---- */
+
+static unsigned int outstanding(const struct guest *g)
+{
+	unsigned int n = 0;
+	unsigned int i;
+
+	for (i = 0; i < g->driver->rings; i++) {
+		n += ring_outstanding(&g->rings[i]);
+	}
+	return n;
+}
+
+/* From now on the driver uses a copy of its memory. Nothing is on its way that would be missed. */
+static bool move(struct guest *g)
+{
+	unsigned int i;
+
+	if (outstanding(g) > 0 || g->moving || g->parted ||
+	    (g->old.fd >= 0 && g->old.frozen == NULL)) {
+		return false;
+	}
+	ram_close(&g->old);
+	g->old = g->ram;
+	ram_copy(&g->ram, &g->old);
+	for (i = 0; i < g->driver->rings; i++) {
+		g->rings[i].ram = &g->ram;
+	}
+	return true;
+}
+
+static void say_memory(struct guest *g, uint32_t cuts, bool shuffled, bool elsewhere)
+{
+	struct {
+		uint32_t n;
+		uint32_t padding;
+		struct vu_region regions[VU_REGIONS_MAX];
+	} table = { 0 };
+	int fds[VU_REGIONS_MAX];
+	unsigned int i;
+
+	elsewhere = elsewhere && move(g);
+	table.n = ram_table(cuts, shuffled, table.regions);
+	for (i = 0; i < table.n; i++) {
+		fds[i] = g->ram.fd;
+	}
+	if (say_with(g, (struct peer_message){ .request = VU_SET_MEM_TABLE, .value = elsewhere },
+		     &table, VU_MEM_TABLE_HEADER_SIZE + table.n * VU_REGION_SIZE, fds, table.n)) {
+		g->moving = g->moving || elsewhere;
+	}
+}
+
+void guest_memory_message(struct guest *g, struct bytes_reader *in)
+{
+	uint8_t how = bytes_get_u8(in);
+	uint32_t cuts = bytes_get_le32(in);
+
+	if (guest_connected(g) && !g->ram.lost) {
+		say_memory(g, cuts, (how & 1) != 0, (how & 2) != 0);
+	}
+}
+
+/* ---- the session ---- */
+
+static void say_features(struct guest *g)
+{
+	g->features_said = true;
+	say_u64(g, VU_SET_FEATURES, g->features | (g->protocol ? VU_F_PROTOCOL_FEATURES : 0));
+}
+
+static void say_config(struct guest *g, uint32_t offset, uint32_t size, const uint8_t *data)
+{
+	struct {
+		struct vu_config config;
+		uint8_t data[VU_CONFIG_MAX];
+	} payload = { .config = { .offset = offset, .size = size } };
+
+	if (!g->peer.reply_ack) {
+		return; /* protocol features were not negotiated */
+	}
+	if (data != NULL) {
+		memcpy(payload.data, data, size);
+	}
+	say_with(g,
+		 (struct peer_message){
+			 .request = data != NULL ? VU_SET_CONFIG : VU_GET_CONFIG,
+			 .value = size,
+		 },
+		 &payload, VU_CONFIG_HEADER_SIZE + size, NULL, 0);
+}
+
+static void say_protocol_features(struct guest *g)
+{
+	if (!g->protocol || g->peer.reply_ack) {
+		return;
+	}
+	say(g, VU_GET_PROTOCOL_FEATURES);
+	say_u64(g, VU_SET_PROTOCOL_FEATURES, protocol_features);
+	g->peer.reply_ack = true;
+}
+
+static void say_backend_channel(struct guest *g)
+{
+	int fds[2];
+
+	if (!g->peer.reply_ack) {
+		return;
+	}
+	MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+	say_with(g, (struct peer_message){ .request = VU_SET_BACKEND_REQ_FD }, "", 0, fds, 1);
+	fd_close(&fds[0]);
+	fd_close(&fds[1]);
+}
+
+void guest_message(struct guest *g, struct bytes_reader *in)
+{
+	uint8_t which = bytes_get_u8(in);
+	uint8_t writeback = which >> 7;
+
+	if (!guest_connected(g)) {
+		return;
+	}
+	switch (which % 10) {
+	case 0:
+		say(g, VU_GET_FEATURES);
+		break;
+	case 1:
+		say_protocol_features(g);
+		break;
+	case 2:
+		say(g, VU_SET_OWNER);
+		break;
+	case 3:
+		say(g, VU_RESET_OWNER);
+		break;
+	case 4:
+		say_features(g);
+		break;
+	case 5:
+		say(g, VU_GET_QUEUE_NUM);
+		break;
+	case 6:
+		say_config(g, which, VU_CONFIG_MAX - which, NULL);
+		break;
+	case 7:
+		if ((g->features >> BLK_F_CONFIG_WCE & 1) != 0) {
+			say_config(g, BLK_CONFIG_WRITEBACK, 1, &writeback);
+		}
+		break;
+	case 8:
+		say_backend_channel(g);
+		break;
+	default:
+		say(g, VU_GET_PROTOCOL_FEATURES);
+	}
+}
+
+static void say_ring(struct guest *g, struct ring *ring)
+{
+	if (dare(g, ring, false)) {
+		say_state(g, VU_SET_VRING_NUM, ring, ring->size);
+		say_base(g, ring);
+		say_addr(g, ring);
+	}
+	say_kick(g, ring);
+	say_call(g, ring, false);
+}
+
+void guest_start(struct guest *g, struct bytes_reader *in)
+{
+	uint8_t cuts = bytes_get_u8(in);
+	unsigned int i;
+
+	if (!guest_connected(g) || g->ram.lost) {
+		return;
+	}
+	say(g, VU_GET_FEATURES);
+	say_protocol_features(g);
+	say(g, VU_GET_QUEUE_NUM);
+	say(g, VU_SET_OWNER);
+	say_features(g);
+	say_config(g, 0, 60, NULL);
+	say_memory(g, (uint32_t)cuts << 4, false, false);
+	for (i = 0; i < g->driver->rings; i++) {
+		say_ring(g, &g->rings[i]);
+	}
+	for (i = 0; i < g->driver->rings; i++) {
+		say_enable(g, &g->rings[i], true);
+	}
+}
+
+/* ---- answers ---- */
+
+static void ring_stopped(struct ring *ring, const struct peer_message *m)
+{
+	if (m->value >> 32 == ring->starts) {
+		ring->quiet = true;
+		ring->quiet_used = ring_used_idx(ring);
+	}
+}
+
+static void base_told(struct guest *g, struct ring *ring, const struct peer_message *m,
+		      const struct vu_message *reply)
+{
+	struct vu_vring_state state;
+
+	memcpy(&state, reply->payload, sizeof(state));
+	MUST(reply->header.size == VU_VRING_STATE_SIZE && state.index == ring->index);
+	if (g->hostile || g->ram.lost) {
+		return;
+	}
+	/* All that was taken from the ring has been answered. */
+	MUST(state.num == ring_used_idx(ring) || g->unsure || (uint32_t)m->value == false);
+	ring->has_kick = false;
+	ring_stopped(ring, m);
+}
+
+static void call_swapped(struct guest *g, struct ring *ring)
+{
+	struct pollfd old = { .fd = ring->call_fd, .events = POLLIN };
+	bool was_none = ring->call_fd < 0;
+
+	/* A front-end carries over what came in the old one. */
+	if (!was_none && poll(&old, 1, 0) > 0 && ring->next_call_fd >= 0) {
+		eventfd_signal(ring->next_call_fd);
+	}
+	fd_close(&ring->call_fd);
+	ring->call_fd = ring->next_call_fd;
+	ring->next_call_fd = -1;
+	ring->swapping = false;
+	if (was_none && !g->hostile && !g->ram.lost) {
+		guest_reap(g, ring); /* nothing told it so far */
+	}
+}
+
+static void memory_swapped(struct guest *g, const struct peer_message *m)
+{
+	g->mem_set = true;
+	if (m->value != 0) {
+		g->moving = false;
+		ram_freeze(&g->old);
+	}
+}
+
+static void features_set(struct guest *g)
+{
+	unsigned int i;
+
+	for (i = 0; i < RINGS_MAX && !g->features_set; i++) {
+		g->rings[i].enabled = !g->protocol;
+	}
+	g->features_set = true;
+}
+
+void guest_message_done(struct guest *g, const struct peer_message *m, bool ok,
+			const struct vu_message *reply)
+{
+	struct ring *ring = &g->rings[m->ring];
+
+	if (!ok) {
+		MUST(g->unsure);
+		return;
+	}
+	switch (m->request) {
+	case VU_SET_FEATURES:
+		features_set(g);
+		break;
+	case VU_SET_MEM_TABLE:
+		memory_swapped(g, m);
+		break;
+	case VU_SET_VRING_NUM:
+		ring->has_size = true;
+		break;
+	case VU_SET_VRING_ADDR:
+		ring->has_addr = true;
+		break;
+	case VU_SET_VRING_KICK:
+		ring->has_kick = true;
+		break;
+	case VU_SET_VRING_CALL:
+		call_swapped(g, ring);
+		break;
+	case VU_SET_VRING_ENABLE:
+		ring->enabled = (uint32_t)m->value == 1;
+		if (!ring->enabled && !g->hostile && !g->ram.lost) {
+			ring_stopped(ring, m);
+		}
+		break;
+	case VU_GET_VRING_BASE:
+		base_told(g, ring, m, reply);
+		break;
+	case VU_GET_CONFIG:
+		MUST(reply->header.size == VU_CONFIG_HEADER_SIZE + m->value);
+		break;
+	default:
+		break;
+	}
+}

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "ring.h"
+
+#include <endian.h>
+#include <poll.h>
+#include <string.h>
+
+#include "../must.h"
+#include "base/fd.h"
+#include "trace.h"
+
+#define F_NEXT	   1
+#define F_WRITE	   2
+#define F_INDIRECT 4
+
+/* Wide of any index that comes up here, in both directions. */
+#define FAR 0x4000
+
+struct desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags;
+	uint16_t next;
+};
+
+struct used_elem {
+	uint32_t id;
+	uint32_t len;
+};
+
+/* ---- where things lie ---- */
+
+static uint8_t *part(const struct ring *ring, uint32_t offset)
+{
+	return ring->ram->mem + ring->index * RING_BYTES + offset;
+}
+
+static struct desc *descs(const struct ring *ring)
+{
+	return (struct desc *)part(ring, 0);
+}
+
+/* flags, idx, ring[size], used_event */
+static uint16_t *avail(const struct ring *ring, unsigned int i)
+{
+	return (uint16_t *)part(ring, RING_AVAIL) + i;
+}
+
+static uint16_t *used_flags(const struct ring *ring)
+{
+	return (uint16_t *)part(ring, RING_USED);
+}
+
+static struct used_elem *used(const struct ring *ring, unsigned int i)
+{
+	return (struct used_elem *)part(ring, RING_USED + 4) + i;
+}
+
+static uint64_t slot_at(const struct ring *ring, const struct request *request)
+{
+	uint64_t slot = ring->index * SLOTS + (uint64_t)(request - ring->requests);
+
+	return SLOTS_AT + slot * SLOT_BYTES;
+}
+
+uint8_t *ring_out(const struct ring *ring, const struct request *request)
+{
+	return ring->ram->mem + slot_at(ring, request) + SLOT_OUT;
+}
+
+uint8_t *ring_in(const struct ring *ring, const struct request *request)
+{
+	return ring->ram->mem + slot_at(ring, request) + SLOT_IN;
+}
+
+/* ---- life ---- */
+
+static void free_descs(struct ring *ring)
+{
+	uint16_t i;
+
+	for (i = 0; i < ring->size; i++) {
+		ring->free[i] = (uint16_t)(ring->size - 1 - i);
+	}
+	ring->free_n = ring->size;
+}
+
+void ring_reset(struct ring *ring, const struct ring_options *opts)
+{
+	uint16_t start = opts->start;
+	unsigned int index = ring->index;
+
+	ring_close_fds(ring);
+	*ring = (struct ring){
+		.index = index,
+		.size = opts->size,
+		.ram = opts->ram,
+		.event_idx = opts->event_idx,
+		.indirect = opts->indirect,
+		.next_avail = start,
+		.next_used = start,
+		.checked_avail = start,
+		.kick_fd = -1,
+		.call_fd = -1,
+		.next_call_fd = -1,
+		.quiet = true,
+		.quiet_used = start,
+	};
+	memset(part(ring, 0), 0, RING_BYTES);
+	free_descs(ring);
+	*avail(ring, 1) = htole16(start);
+	used_flags(ring)[1] = htole16(start);
+	ring_want_calls(ring, true);
+}
+
+void ring_close_fds(struct ring *ring)
+{
+	fd_close(&ring->kick_fd);
+	fd_close(&ring->call_fd);
+	fd_close(&ring->next_call_fd);
+}
+
+static void offer(struct ring *ring, uint16_t head)
+{
+	*avail(ring, 2 + (ring->next_avail & (ring->size - 1u))) = htole16(head);
+	ring->next_avail++;
+	*avail(ring, 1) = htole16(ring->next_avail);
+}
+
+void ring_resume(struct ring *ring)
+{
+	unsigned int i;
+
+	ring_close_fds(ring);
+	ring->swapping = false;
+	ring->has_size = ring->has_addr = ring->has_kick = ring->enabled = false;
+	ring->starts = 0;
+	ring->has_base = false;
+	ring->quiet = true;
+	ring->quiet_used = ring_used_idx(ring);
+	MUST(ring->next_used == ring->quiet_used);
+	ring->next_avail = ring->checked_avail = ring->next_used;
+	*avail(ring, 1) = htole16(ring->next_avail);
+	ring_want_calls(ring, ring->wants_calls);
+	for (i = 0; i < SLOTS; i++) {
+		if (ring->requests[i].used) {
+			offer(ring, ring->requests[i].head);
+		}
+	}
+}
+
+/* ---- requests ---- */
+
+struct request *ring_free_slot(struct ring *ring)
+{
+	unsigned int i;
+
+	for (i = 0; i < SLOTS; i++) {
+		if (!ring->requests[i].used) {
+			ring->requests[i] = (struct request){ 0 };
+			return &ring->requests[i];
+		}
+	}
+	return NULL;
+}
+
+unsigned int ring_outstanding(const struct ring *ring)
+{
+	unsigned int n = 0;
+	unsigned int i;
+
+	for (i = 0; i < SLOTS; i++) {
+		n += ring->requests[i].used;
+	}
+	return n;
+}
+
+static unsigned int cut(struct desc *list, unsigned int n, uint64_t at, uint32_t len,
+			unsigned int pieces, uint16_t flags)
+{
+	uint32_t each = len / pieces;
+
+	while (len > 0) {
+		uint32_t take = pieces == 1 || each == 0 ? len : each;
+
+		list[n++] = (struct desc){ htole64(RAM_GPA + at), htole32(take), flags, 0 };
+		at += take;
+		len -= take;
+		pieces--;
+	}
+	return n;
+}
+
+static void link_chain(struct desc *at, const uint16_t *order, const struct desc *list,
+		       unsigned int n)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		bool last = i + 1 == n;
+		struct desc d = list[i];
+
+		d.flags = htole16(d.flags | (last ? 0 : F_NEXT));
+		d.next = htole16(last ? 0 : order[i + 1]);
+		memcpy(&at[order[i]], &d, sizeof(d));
+	}
+}
+
+static void submit_direct(struct ring *ring, struct request *request, const struct desc *list,
+			  unsigned int n)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		request->descs[i] = ring->free[--ring->free_n];
+	}
+	request->desc_n = n;
+	link_chain(descs(ring), request->descs, list, n);
+}
+
+static void submit_indirect(struct ring *ring, struct request *request, const struct desc *list,
+			    unsigned int n)
+{
+	uint64_t table = slot_at(ring, request) + SLOT_TABLE;
+	uint16_t order[PIECES_MAX];
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		order[i] = (uint16_t)i;
+	}
+	link_chain((struct desc *)(ring->ram->mem + table), order, list, n);
+	request->descs[0] = ring->free[--ring->free_n];
+	request->desc_n = 1;
+	descs(ring)[request->descs[0]] = (struct desc){
+		.addr = htole64(RAM_GPA + table),
+		.len = htole32(n * (uint32_t)sizeof(struct desc)),
+		.flags = htole16(F_INDIRECT),
+	};
+}
+
+bool ring_submit(struct ring *ring, struct request *request, unsigned int out_pieces,
+		 unsigned int in_pieces, bool indirect)
+{
+	uint64_t at = slot_at(ring, request);
+	struct desc list[PIECES_MAX];
+	unsigned int n = 0;
+
+	MUST(out_pieces + in_pieces <= PIECES_MAX);
+	MUST(request->out_len <= SLOT_OUT_MAX && request->in_len + GUARD_BYTES <= SLOT_IN_MAX);
+	n = cut(list, n, at + SLOT_OUT, request->out_len, out_pieces, 0);
+	n = cut(list, n, at + SLOT_IN, request->in_len, in_pieces, F_WRITE);
+	indirect = ring->indirect && (indirect || n > ring->free_n);
+	if ((indirect ? 1 : n) > ring->free_n) {
+		return false;
+	}
+	memset(ring_in(ring, request) - GUARD_BYTES, GUARD, GUARD_BYTES);
+	memset(ring_in(ring, request) + request->in_len, GUARD, GUARD_BYTES);
+	if (indirect) {
+		submit_indirect(ring, request, list, n);
+	} else {
+		submit_direct(ring, request, list, n);
+	}
+	request->head = request->descs[0];
+	request->used = true;
+	offer(ring, request->head);
+	TRACE("  ring %u: request type %#x, tag %llu, head %u, available index %u\n", ring->index,
+	      (unsigned int)request->type, (unsigned long long)request->tag, request->head,
+	      ring->next_avail);
+	return true;
+}
+
+/* ---- notifications ---- */
+
+void ring_kick(struct ring *ring, bool always)
+{
+	uint16_t old = ring->checked_avail;
+	uint16_t now = ring->next_avail;
+	uint16_t event = le16toh(*(uint16_t *)used(ring, ring->size)); /* avail_event */
+	bool needed = (le16toh(*used_flags(ring)) & 1) == 0;
+
+	if (ring->event_idx) {
+		needed = (uint16_t)(now - event - 1) < (uint16_t)(now - old);
+	}
+	if (ring->kick_fd < 0) {
+		return; /* thought about again when there is one */
+	}
+	ring->checked_avail = now;
+	if (always || (needed && now != old)) {
+		TRACE("  ring %u: kick\n", ring->index);
+		eventfd_signal(ring->kick_fd);
+	}
+}
+
+void ring_want_calls(struct ring *ring, bool want)
+{
+	ring->wants_calls = want;
+	*avail(ring, 0) = htole16(ring->event_idx || want ? 0 : 1);
+	*avail(ring, 2u + ring->size) =
+		htole16((uint16_t)(want ? ring->next_used : ring->next_used - FAR));
+}
+
+static bool was_called(const struct ring *ring)
+{
+	struct pollfd fds[2] = {
+		{ .fd = ring->call_fd, .events = POLLIN },
+		{ .fd = ring->next_call_fd, .events = POLLIN },
+	};
+
+	return poll(fds, 2, 0) > 0;
+}
+
+/* ---- used requests ---- */
+
+uint16_t ring_used_idx(const struct ring *ring)
+{
+	return le16toh(used_flags(ring)[1]);
+}
+
+static struct request *find(struct ring *ring, uint32_t head)
+{
+	unsigned int i;
+
+	for (i = 0; i < SLOTS; i++) {
+		if (ring->requests[i].used && ring->requests[i].head == head) {
+			return &ring->requests[i];
+		}
+	}
+	return NULL;
+}
+
+static void check_guards(const struct ring *ring, const struct request *request)
+{
+	const uint8_t *in = ring_in(ring, request);
+	unsigned int i;
+
+	for (i = 0; i < GUARD_BYTES; i++) {
+		MUST(in[(int)i - GUARD_BYTES] == GUARD && in[request->in_len + i] == GUARD);
+	}
+}
+
+struct request *ring_reap(struct ring *ring, uint32_t *ret_len)
+{
+	struct used_elem elem;
+	struct request *request;
+	unsigned int i;
+
+	if (ring->next_used == ring_used_idx(ring)) {
+		return NULL;
+	}
+	elem = *used(ring, ring->next_used & (ring->size - 1u));
+	request = find(ring, le32toh(elem.id));
+	MUST(request != NULL); /* nobody asked for it, or it was returned before */
+	check_guards(ring, request);
+	MUST(le32toh(elem.len) <= request->in_len);
+	for (i = 0; i < request->desc_n; i++) {
+		ring->free[ring->free_n++] = request->descs[i];
+	}
+	ring->next_used++;
+	TRACE("  ring %u: head %u returned, used index %u\n", ring->index, request->head,
+	      ring->next_used);
+	*ret_len = le32toh(elem.len);
+	return request;
+}
+
+void ring_check(struct ring *ring)
+{
+	uint16_t idx = ring_used_idx(ring);
+
+	MUST((uint16_t)(idx - ring->next_used) <= ring_outstanding(ring));
+	MUST(!ring->quiet || idx == ring->quiet_used);
+	/* While a call descriptor is being taken away it may be gone already. */
+	if (ring->wants_calls && ring->call_fd >= 0 && idx != ring->next_used &&
+	    (!ring->swapping || ring->next_call_fd >= 0)) {
+		MUST(was_called(ring));
+	}
+}

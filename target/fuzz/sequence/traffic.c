@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Requests and their answers, whatever the device. */
+#include "guest.h"
+
+#include <string.h>
+
+#include "../must.h"
+#include "base/fd.h"
+
+static bool can_drive(const struct guest *g)
+{
+	return guest_connected(g) && !g->parted && !g->hostile;
+}
+
+static void claims_end(struct guest *g, const struct request *r, bool done)
+{
+	unsigned int i;
+
+	for (i = 0; i < r->range_n; i++) {
+		if (r->effect == EFFECT_WRITE) {
+			disk_write_done(g->disk, r->ranges[i].offset, r->ranges[i].len, done);
+		} else {
+			disk_read_done(g->disk, r->ranges[i].offset, r->ranges[i].len);
+		}
+	}
+}
+
+void guest_request(struct guest *g, struct bytes_reader *in)
+{
+	struct ring *ring = &g->rings[bytes_get_u8(in) % g->driver->rings];
+	uint8_t how = bytes_get_u8(in);
+	struct request *r = ring_free_slot(ring);
+
+	if (!can_drive(g) || r == NULL || !g->driver->make(g, ring, r, in)) {
+		return;
+	}
+	r->failures = g->disk->failures;
+	r->refusals = g->disk->refusals;
+	if (!ring_submit(ring, r, 1 + (how & 7), 1 + (how >> 3 & 7), (how & 0x40) != 0)) {
+		claims_end(g, r, false);
+		return;
+	}
+	if ((how & 0x80) == 0) {
+		ring_kick(ring, false);
+	}
+}
+
+void guest_reap(struct guest *g, struct ring *ring)
+{
+	struct request *r;
+	uint32_t len;
+
+	if (ring->call_fd >= 0) {
+		eventfd_drain(ring->call_fd);
+	}
+	if (ring->next_call_fd >= 0) {
+		eventfd_drain(ring->next_call_fd);
+	}
+	while ((r = ring_reap(ring, &len)) != NULL) {
+		claims_end(g, r, g->driver->check(g, ring, r, len));
+		r->used = false;
+	}
+	ring_want_calls(ring, ring->wants_calls);
+}
+
+void guest_reap_all(struct guest *g)
+{
+	unsigned int i;
+
+	for (i = 0; i < g->driver->rings; i++) {
+		guest_reap(g, &g->rings[i]);
+	}
+}
+
+bool guest_ring_runs(const struct guest *g, const struct ring *ring)
+{
+	return g->mem_set && g->features_set && ring->has_size && ring->has_addr &&
+	       ring->has_kick && ring->enabled;
+}
