@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "base/fd.h"
@@ -11,7 +12,9 @@
 struct job {
 	struct fd_bag bag;
 	struct loop *loop;
-	struct msg *done;
+	struct msg *done; /* the caller's */
+	struct msg over;
+	pthread_t thread;
 };
 
 void fd_bag_put(struct fd_bag *bag, int *fd)
@@ -39,30 +42,35 @@ static void *close_all(void *arg)
 	struct job *job = arg;
 
 	fd_bag_close(&job->bag);
-	loop_post(job->loop, job->done);
-	free(job);
+	loop_post(job->loop, &job->over);
 	return NULL;
 }
 
-/* Signals are for the threads that were there before. */
-static int start_thread(void *(*fn)(void *arg), void *arg)
+/*
+ * On the loop's thread. Whoever hears that it is done may free the loop, in which the thread has a last
+ * look at whether it must be woken: that is waited for, a few instructions.
+ */
+static void job_over(struct msg *msg)
 {
-	pthread_attr_t attr;
-	pthread_t thread;
+	struct job *job = (struct job *)((char *)msg - offsetof(struct job, over));
+	struct msg *done = job->done;
+
+	pthread_join(job->thread, NULL);
+	free(job);
+	done->fn(done);
+}
+
+/* Signals are for the threads that were there before. */
+static int start_thread(pthread_t *thread, void *(*fn)(void *arg), void *arg)
+{
 	sigset_t all;
 	sigset_t before;
 	int r;
 
-	r = pthread_attr_init(&attr);
-	if (r != 0) {
-		return -r;
-	}
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&thread, &attr, fn, arg);
+	r = pthread_create(thread, NULL, fn, arg);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
 	return -r;
 }
 
@@ -74,8 +82,8 @@ int fd_bag_close_apart(struct fd_bag *bag, struct loop *loop, struct msg *done)
 	if (job == NULL) {
 		return -ENOMEM;
 	}
-	*job = (struct job){ .bag = *bag, .loop = loop, .done = done };
-	r = start_thread(close_all, job);
+	*job = (struct job){ .bag = *bag, .loop = loop, .done = done, .over.fn = job_over };
+	r = start_thread(&job->thread, close_all, job);
 	if (r < 0) {
 		free(job);
 		return r;

@@ -26,8 +26,9 @@ void fd_bag_put(struct fd_bag *bag, int *fd);
 /* Closes all of them here and now. */
 void fd_bag_close(struct fd_bag *bag);
 /*
- * Leaves all of them to a thread of their own, which posts `done` to the loop when they are closed. The
- * bag is empty afterwards. Negative errno: there is no thread; nothing has changed.
+ * Leaves all of them to a thread of their own. When they are closed and the thread is over, `done` is
+ * called by the loop, on whose thread this is called, too. The bag is empty afterwards. Negative errno:
+ * there is no thread; nothing has changed.
  */
 int fd_bag_close_apart(struct fd_bag *bag, struct loop *loop, struct msg *done);
 
