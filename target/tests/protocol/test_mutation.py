@@ -30,6 +30,8 @@ from .waiting import until
 
 SECONDS = 0.4
 """For each case; together they take about 5 s."""
+DEADLINE_S = 20.0
+"""Chance may need longer on a busy machine until both good and bad requests were seen."""
 DESC_F_INDIRECT = 4
 BLK_T_DISCARD = 11
 READ_10, READ_16 = 0x28, 0x88
@@ -89,6 +91,10 @@ class Outcome:
     unanswered: int = 0
     """Used, but the status was not where it should be: the mutator moved it."""
     broken: int = 0
+
+    @property
+    def bad(self) -> int:
+        return self.refused + self.broken + self.unanswered
 
 
 class Victim:
@@ -160,12 +166,17 @@ class Victim:
         self.memory.write(ring.used, bytes(4))
         self.front.start([ring])
 
+    def is_enough(self, seconds: float) -> bool:
+        """Time is up, and both sides were seen."""
+        seen = self.outcome.good > 0 and self.outcome.bad > 0
+        return seconds >= (SECONDS if seen else DEADLINE_S)
+
     def run(self) -> Outcome:
         """Requests while they are changed, then some that are left alone."""
         self.front.start([self.ring])
-        end = time.monotonic() + SECONDS
+        start = time.monotonic()
         with Mutator(self.memory, self.fields()):
-            while time.monotonic() < end:
+            while not self.is_enough(time.monotonic() - start):
                 self.offer()
                 if self.settle():
                     self.reap()
@@ -338,8 +349,12 @@ class AvailIndex(BlkVictim):
     def fields(self) -> tuple[Field, ...]:
         size = self.ring.size
         return (
-            Field(self.ring.avail + 4, u16(0, 0, 3, size - 1, size, 0xFFFF)),
-            Field(self.ring.avail + 2, u16(0, HEADS, 2 * HEADS, size, size + 1, 0xFFFF)),
+            Field(self.ring.avail + 4, u16(0, 0, 0, 3, size - 1, size, 0xFFFF)),
+            # Mostly right: otherwise nearly every ring breaks before it has served a request.
+            Field(
+                self.ring.avail + 2,
+                u16(*(HEADS,) * 18, 0, 2 * HEADS, size, size + 1, 0xFFFF),
+            ),
         )
 
 
@@ -353,7 +368,7 @@ def test_blk_requests_that_change(
     outcome = case(ready, memory, 0).run()
     # The test must have seen both sides.
     assert outcome.good > 0, outcome
-    assert outcome.refused + outcome.broken + outcome.unanswered > 0, outcome
+    assert outcome.bad > 0, outcome
     assert bystander.flush() == 0
 
 
