@@ -234,7 +234,8 @@ static void many_queues_have_one_turn(void **state)
 		assert_in_range(many.polls[i], 50 - 1, 50 + 1);
 	}
 	assert_int_equal(sum, 50 * QUEUES);
-	assert_true(one.polls[0] >= sum - 1);
+	/* In the first and the last round it may have been asked before and after the counting. */
+	assert_true(one.polls[0] >= sum - 2);
 }
 
 /* What the first one polled takes is not there for the others: each is the first in its turn. */

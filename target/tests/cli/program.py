@@ -121,8 +121,6 @@ class Daemon:
                 stdout=log,
                 stderr=log,
                 pass_fds=self._pass_fds,
-                # Under nohup it would be inherited as ignored, which the daemon respects.
-                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
             )
         try:
             until("the daemon is ready", self._ready)

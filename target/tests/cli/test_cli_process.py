@@ -59,8 +59,13 @@ def test_the_limit_of_open_files_is_raised(tmp_path: Path) -> None:
 
 
 def test_a_closed_terminal_ends_it_in_order(tmp_path: Path) -> None:
-    with Daemon(tmp_path, ["-f", "pid"], NULL) as daemon:
-        daemon.end(signal.SIGHUP)
+    # It may be ignored here, under nohup, and the daemon would inherit that.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with Daemon(tmp_path, ["-f", "pid"], NULL) as daemon:
+            daemon.end(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert sockets(tmp_path) == []
     assert not (tmp_path / "pid").exists()
 
