@@ -245,6 +245,19 @@ static void answer_failure(struct vu_session *session, const char *name, bool *r
 	}
 }
 
+static void send_reply(struct vu_session *session, const char *name)
+{
+	int r = session->transport->ops->send(session->transport, &session->reply);
+
+	if (r == -EPIPE || r == -ECONNRESET) {
+		/* It has left while we were at it. */
+		session->peer_gone = true;
+		want_close(session, "end of connection");
+	} else if (r < 0) {
+		close_for_fault(session, name, "the reply cannot be sent");
+	}
+}
+
 static void step_answer(struct vu_session *session)
 {
 	const struct vu_request_spec *spec = session->spec;
@@ -259,8 +272,8 @@ static void step_answer(struct vu_session *session)
 		vu_reply_put_u64(&session->reply, 0);
 		send = true;
 	}
-	if (send && session->transport->ops->send(session->transport, &session->reply) < 0) {
-		close_for_fault(session, name, "the reply cannot be sent");
+	if (send) {
+		send_reply(session, name);
 	}
 	session->step = VU_STEP_IDLE;
 	vu_message_drop_fds(&session->message, &session->rest);
@@ -395,6 +408,22 @@ static void begin_message(struct vu_session *session)
 	session->step = r < 0 ? VU_STEP_ANSWER : VU_STEP_STOP;
 }
 
+static void cannot_read(struct vu_session *session, int error)
+{
+	switch (error) {
+	case -EPROTO:
+		close_for_fault(session, "", "not a vhost-user message");
+		break;
+	case -EMFILE:
+		close_for_fault(session, "", "its descriptors find no room: too many open files");
+		break;
+	default:
+		session->peer_gone = true;
+		want_close(session, "end of connection");
+		break;
+	}
+}
+
 bool vu_session_process(struct vu_session *session)
 {
 	unsigned int i;
@@ -408,12 +437,7 @@ bool vu_session_process(struct vu_session *session)
 		if (r == 1) {
 			begin_message(session);
 		} else {
-			session->peer_gone = r != -EPROTO;
-			if (r == -EPROTO) {
-				close_for_fault(session, "", "not a vhost-user message");
-			} else {
-				want_close(session, "end of connection");
-			}
+			cannot_read(session, r);
 		}
 		if (!advance(session)) {
 			return false;

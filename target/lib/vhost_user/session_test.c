@@ -322,6 +322,21 @@ static void test_other_session_goes_on_beside_half_a_message(void **state)
 	assert_non_null(f->owner.session);
 }
 
+/* Firmware and monitors do that; it is nothing to complain of. */
+static void test_reply_to_a_peer_that_left(void **state)
+{
+	struct vu_header header = { .request = VU_GET_FEATURES, .flags = VU_VERSION };
+	struct fixture *f = *state;
+
+	negotiate(f);
+	assert_int_equal(send(f->peer, &header, sizeof(header), 0), sizeof(header));
+	shutdown(f->peer, SHUT_RDWR);
+	settle(f);
+	assert_null(f->owner.session);
+	assert_string_equal(f->owner.why, "end of connection");
+	assert_false(f->owner.fault);
+}
+
 static void test_unread_replies_end_the_connection(void **state)
 {
 	struct fixture *f = *state;
@@ -360,6 +375,7 @@ int main(void)
 		TEST(test_failing_start_without_ack_ends_the_connection),
 		TEST(test_answers_given_at_once_do_not_nest),
 		TEST(test_other_session_goes_on_beside_half_a_message),
+		TEST(test_reply_to_a_peer_that_left),
 		TEST(test_unread_replies_end_the_connection),
 	};
 

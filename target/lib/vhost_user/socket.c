@@ -54,7 +54,8 @@ static int take_fds(struct socket_transport *s, struct msghdr *hdr)
 			r = -EPROTO;
 		}
 	}
-	return hdr->msg_flags & MSG_CTRUNC ? -EPROTO : r;
+	/* There was room for all: this process has no more descriptors to give. */
+	return hdr->msg_flags & MSG_CTRUNC ? -EMFILE : r;
 }
 
 /* One read, never beyond the end of the message at hand. Bytes read, 0: nothing there now. */
@@ -72,6 +73,7 @@ static ssize_t receive_some(struct socket_transport *s)
 		.msg_controllen = sizeof(control),
 	};
 	ssize_t n;
+	int r;
 
 	do {
 		n = recvmsg(s->fd, &hdr, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
@@ -79,8 +81,9 @@ static ssize_t receive_some(struct socket_transport *s)
 	if (n < 0) {
 		return errno == EAGAIN ? 0 : -ECONNRESET;
 	}
-	if (take_fds(s, &hdr) < 0) {
-		return -EPROTO;
+	r = take_fds(s, &hdr);
+	if (r < 0) {
+		return r;
 	}
 	return n == 0 ? -ECONNRESET : n;
 }

@@ -18,7 +18,8 @@ struct vu_transport_ops {
 	/*
 	 * One message. 1: *msg is filled, its fds are the caller's. 0: nothing complete yet. Negative:
 	 * -ECONNRESET end of connection, -EPROTO framing broken (wrong version, payload too long,
-	 * too many or truncated descriptors); what was received then is dropped by free().
+	 * too many descriptors), -EMFILE some were lost for want of room in this process; what was
+	 * received then is dropped by free().
 	 */
 	int (*recv)(struct vu_transport *transport, struct vu_message *ret_msg);
 	/* Sends the whole message or fails; the fds stay the caller's. */

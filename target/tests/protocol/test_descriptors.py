@@ -21,6 +21,7 @@ from .frontend import Blk, FrontEnd
 from .fuse_file import FLUSH, GETATTR, READ, fuse_file
 from .management import call
 from .memory import GuestMemory, SplitRing
+from .waiting import until
 from .wire import NEED_REPLY, Message, Request, u64
 
 LINGER_S = 3
@@ -128,6 +129,32 @@ def test_memory_on_a_disk(daemon: Daemon, front: FrontEnd, tmp_path: Path) -> No
     with path.open("r+b") as file:
         region = wire.Region(0, 1 << 20, 0x7000_0000)
         assert front.acknowledged(wire.mem_table((region,), (file.fileno(),))) == 0
+
+
+def test_a_process_without_room_for_more(tmp_path: Path) -> None:
+    """Whoever sends descriptors loses his connection, and the log says why; the others go on."""
+    with (
+        Daemon(tmp_path) as daemon,
+        FrontEnd(daemon.socket("blk.0")) as front,
+        FrontEnd(daemon.socket("blk.1")) as other,
+    ):
+        front.negotiate()
+        assert other.alive()
+        pid = daemon.process.pid
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        numbers = {int(fd) for fd in daemon.fds()}
+        lowest_free = next(n for n in range(len(numbers) + 1) if n not in numbers)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+        eventfd = os.eventfd(0)
+        front.send(u64(Request.SET_VRING_CALL, 0, eventfd))
+        os.close(eventfd)
+        assert front.ended()
+        assert other.alive()
+        reason = "the connection was ended: its descriptors find no room: too many open files"
+        until("the log says why", lambda: reason in daemon.log_tail())
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        with FrontEnd(daemon.socket("blk.0")) as again:
+            assert again.alive()
 
 
 def test_descriptors_of_one_guest_are_not_missed_by_another(tmp_path: Path) -> None:
