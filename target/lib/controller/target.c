@@ -330,14 +330,20 @@ static int find_idle(struct target *target, const char *name, struct controller 
 int controller_delete(struct target *target, const char *name, bool force, const char **ret_why)
 {
 	struct controller *controller;
-	int r = force ? find_staying(target, name, &controller, ret_why) :
-			find_idle(target, name, &controller, ret_why);
+	int r = find_staying(target, name, &controller, ret_why);
 
 	if (r < 0) {
 		return r;
 	}
+	if (!force && controller->session != NULL) {
+		*ret_why = why("controller %s is in use: a front-end is connected; 'force' ends "
+			       "its connection",
+			       name);
+		return -EBUSY;
+	}
 	if (!force && has_targets(controller)) {
-		*ret_why = why("controller %s still has targets: remove them first", name);
+		*ret_why = why("controller %s still has targets: remove them first, or use 'force'",
+			       name);
 		return -EBUSY;
 	}
 	if (controller->session != NULL) {

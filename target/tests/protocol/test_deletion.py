@@ -37,7 +37,7 @@ def force(daemon: Daemon) -> None:
 
 
 def test_a_connected_controller_stays(daemon: Daemon, mine: FrontEnd) -> None:
-    with pytest.raises(Refused, match="in use: a front-end is connected"):
+    with pytest.raises(Refused, match="is connected; 'force' ends its connection"):
         call(daemon, "vhost_delete_controller", ctrlr=NAME)
     with pytest.raises(Refused, match="in use"):
         call(daemon, "bdev_delete", name="disk")
