@@ -73,8 +73,9 @@ static long mount_of(int fd)
 /* Of those known to keep their data on disks of this machine. */
 static bool is_local_type(const char *type)
 {
-	static const char *const types[] = { "ext2", "ext3",	 "ext4", "xfs",	    "btrfs",
-					     "f2fs", "bcachefs", "zfs",	 "overlay", "ramfs" };
+	static const char *const types[] = { "tmpfs",	 "hugetlbfs", "ext2",	 "ext3",
+					     "ext4",	 "xfs",	      "btrfs",	 "f2fs",
+					     "bcachefs", "zfs",	      "overlay", "ramfs" };
 	size_t i;
 
 	for (i = 0; i < sizeof(types) / sizeof(types[0]); i++) {

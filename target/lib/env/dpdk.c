@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <rte_cycles.h>
@@ -22,13 +23,17 @@
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_malloc.h>
+#include <rte_memory.h>
 #include <rte_version.h>
 
 #include "base/log.h"
 #include "base/why.h"
 #include "env/internal.h"
 
-#define MAX_ARGS 16
+#define MAX_ARGS      16
+#define FDS_PER_LCORE 4
+/* What the program has open already, and EAL itself. */
+#define SPARE_FDS 32
 /* With less than this in free huge pages EAL would take them and then run dry. */
 #define MIN_HUGE_BYTES (UINT64_C(64) << 20)
 /* EAL's own tables only, when there are no huge pages: our memory comes from the C library then. */
@@ -267,11 +272,32 @@ static int start_eal(const struct arguments *args)
 	return rc;
 }
 
+/* EAL opens two pipes for each lcore, and aborts when it cannot. */
+static int check_descriptors(const struct env_cpuset *cores, const char **ret_why)
+{
+	unsigned int needed = SPARE_FDS + FDS_PER_LCORE; /* the main lcore */
+	struct rlimit limit;
+
+	for (unsigned int core = 0; core < ENV_MAX_CORES; core++) {
+		needed += env_cpuset_has(cores, core) ? FDS_PER_LCORE : 0;
+	}
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < needed) {
+		*ret_why = why("only %llu files may be open at a time, and %u are needed to start: "
+			       "raise the limit ('ulimit -n')",
+			       (unsigned long long)limit.rlim_cur, needed);
+		return -EMFILE;
+	}
+	return 0;
+}
+
 int env_init(const struct env_options *opts, const char **ret_why)
 {
 	struct arguments *args = &dpdk.args;
 	int rc = env_check_cores(&opts->cores, ret_why);
 
+	if (rc == 0) {
+		rc = check_descriptors(&opts->cores, ret_why);
+	}
 	if (rc != 0) {
 		return rc;
 	}
@@ -331,20 +357,26 @@ int env_core_join(unsigned int core)
 	return rte_eal_wait_lcore(dpdk.lcore_of[core]);
 }
 
+/*
+ * Huge pages if there are any left. Guests with many queues may use them up, and others shall not have to
+ * do without queues for that: no device needs to reach this memory.
+ */
 void *env_zalloc(size_t size, size_t align, int numa_node)
 {
-	if (!dpdk.huge) {
-		/* No device reaches memory without huge pages, and this has no limit set at start. */
-		return env_heap_zalloc(size, align);
-	}
+	void *ptr = NULL;
+
 	align = align < ENV_CACHE_LINE ? ENV_CACHE_LINE : align;
-	return rte_zmalloc_socket(NULL, size, (unsigned int)align,
-				  numa_node < 0 ? SOCKET_ID_ANY : numa_node);
+	if (dpdk.huge) {
+		ptr = rte_zmalloc_socket(NULL, size, (unsigned int)align,
+					 numa_node < 0 ? SOCKET_ID_ANY : numa_node);
+	}
+	return ptr != NULL ? ptr : env_heap_zalloc(size, align);
 }
 
 void env_free(void *ptr)
 {
-	if (dpdk.huge) {
+	/* Both know of NULL, and only EAL's memory is in its list. */
+	if (dpdk.huge && rte_mem_virt2memseg_list(ptr) != NULL) {
 		rte_free(ptr);
 	} else {
 		free(ptr);

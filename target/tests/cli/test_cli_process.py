@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import signal
 import subprocess
@@ -89,3 +90,18 @@ def test_signals_that_come_in_pairs(tmp_path: Path) -> None:
         daemon.end(signal.SIGCONT)
     assert sockets(tmp_path) == []
     assert not (tmp_path / "pid").exists()
+
+
+@pytest.mark.parametrize("limit", [5, 8, 12, 16])
+def test_too_few_open_files(tmp_path: Path, limit: int) -> None:
+    """It starts or says why not; DPDK by itself would abort without a word."""
+    (tmp_path / "vhost.conf").write_text(NULL)
+    script = f'ulimit -n {limit}; exec timeout 1 "$0" -q -c vhost.conf'
+    done = subprocess.run(
+        ["sh", "-c", script, str(vhost())], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode in (1, 124)
+    if done.returncode == 1:
+        (line,) = done.stderr.splitlines()
+        assert re.match(r"vhost: error: .*(open files|may be open)", line)
+    assert sockets(tmp_path) == []
