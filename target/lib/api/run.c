@@ -30,9 +30,10 @@ static char *default_rpc_path(const struct vht_target *t)
 
 /*
  * A path that somebody asked for must work. The default place may be taken, by a second daemon in the
- * same directory: that one runs without management, as both did before there was any.
+ * same directory: that one runs without management, as both did before there was any. *ret_missing, the
+ * caller's to free, says why; NULL otherwise.
  */
-static int open_management(struct vht_target *t, const char **ret_why)
+static int open_management(struct vht_target *t, char **ret_missing, const char **ret_why)
 {
 	const char *asked = t->opts.rpc_path;
 	CLEANUP(freep) char *chosen = NULL;
@@ -60,7 +61,7 @@ static int open_management(struct vht_target *t, const char **ret_why)
 	opts.path = chosen;
 	r = mgmt_new(&opts, &t->mgmt, ret_why);
 	if (r < 0 && asked == NULL) {
-		log_warning("no management socket: %s (-r PATH gives it another place)", *ret_why);
+		*ret_missing = strdup(*ret_why);
 		return 0;
 	}
 	if (r == 0) {
@@ -107,6 +108,7 @@ static void say_ready(const struct vht_target *t)
 
 int vht_target_run(struct vht_target *target, const char **ret_why)
 {
+	CLEANUP(freep) char *no_management = NULL;
 	struct vht_target *t = target;
 	int r;
 
@@ -116,13 +118,17 @@ int vht_target_run(struct vht_target *target, const char **ret_why)
 	}
 	r = check_directory(t, ret_why);
 	if (r == 0) {
-		r = open_management(t, ret_why);
+		r = open_management(t, &no_management, ret_why);
 	}
 	if (r == 0) {
 		r = target_listen(t->target, ret_why);
 	}
 	if (r < 0) {
 		return r;
+	}
+	if (no_management != NULL) {
+		log_warning("no management socket: %s (-r PATH gives it another place)",
+			    no_management);
 	}
 	say_ready(t);
 	while (r == 0 && !t->ended) {

@@ -202,7 +202,14 @@ int vht_target_pass_fd(struct vht_target *target, const char *name, int fd, cons
 {
 	struct config_listen_fd *grown;
 	char *copy = NULL;
+	unsigned int i;
 
+	for (i = 0; i < target->fd_n; i++) {
+		if (target->fds[i].fd == fd) {
+			*ret_why = why("file descriptor %d is passed in twice", fd);
+			return -EINVAL;
+		}
+	}
 	if (fd < 0 || target->fd_n == MAX_PASSED_FDS) {
 		*ret_why = why("file descriptor %d cannot be passed in", fd);
 		return -EINVAL;

@@ -66,6 +66,13 @@ def test_whose_is_it(
     assert message in refused(["-c", "vhost.conf", "--fd", f"{name}{fd}"], tmp_path, [fd])
 
 
+def test_one_socket_for_two(tmp_path: Path, listener: socket.socket) -> None:
+    (tmp_path / "vhost.conf").write_text(TWO)
+    fd = listener.fileno()
+    args = ["-c", "vhost.conf", "--fd", f"blk.0={fd}", "--fd", f"scsi.0={fd}"]
+    assert refused(args, tmp_path, [fd]) == f"file descriptor {fd} is passed in twice"
+
+
 def test_not_a_listening_socket(tmp_path: Path) -> None:
     (tmp_path / "vhost.conf").write_text(ONE)
     with (tmp_path / "file").open("w") as file, socket.socket(socket.AF_UNIX) as idle:
