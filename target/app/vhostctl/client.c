@@ -15,12 +15,15 @@
 #include "base/fd.h"
 
 /* The daemon answers at once; creating a large ramdisk is the slowest it can do. */
-#define ANSWER_LIMIT_S	 30
+#define ANSWER_LIMIT_S 30
+/* Only a daemon that stands still lets a connection wait: for room in its backlog. */
+#define CONNECT_LIMIT_S	 5
 #define MAX_ANSWER_BYTES (256u << 20)
 
 static int open_socket(const char *path)
 {
-	const struct timeval limit = { .tv_sec = ANSWER_LIMIT_S };
+	const struct timeval answer_limit = { .tv_sec = ANSWER_LIMIT_S };
+	const struct timeval connect_limit = { .tv_sec = CONNECT_LIMIT_S };
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	int fd;
 
@@ -31,12 +34,14 @@ static int open_socket(const char *path)
 	}
 	memcpy(addr.sun_path, path, strlen(path));
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
+	if (fd < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &answer_limit, sizeof(answer_limit)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &connect_limit, sizeof(connect_limit)) < 0 ||
 	    connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0) {
 		fprintf(stderr,
 			"vhostctl: no daemon answers at %s: %s. Start vhost, or name its management "
 			"socket (vhost -r) with -s\n",
-			path, strerror(errno));
+			path, strerror(errno == EAGAIN ? ETIMEDOUT : errno));
 		fd_close(&fd);
 	}
 	return fd;
