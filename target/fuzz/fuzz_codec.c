@@ -3,13 +3,16 @@
  * Fuzzer F1: the message assembler and all payload decoders. The input is a stream of bytes as it comes
  * out of a socket; the first byte says in how small pieces it arrives. Whatever the bytes: no more is
  * asked for than one message can hold, the pieces make no difference, and decoders only hand out what
- * lies inside the payload.
+ * lies inside the payload. A third time descriptors come along with the pieces: all of them are closed.
  */
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
+#include "base/fd.h"
+#include "leaks.h"
 #include "must.h"
 #include "vhost_user/codec.h"
 #include "vhost_user/dispatch.h"
@@ -90,11 +93,76 @@ static uint64_t run(const uint8_t *data, size_t len, size_t piece)
 	return sum * 31 + (uint64_t)-r;
 }
 
+/* As many descriptors as the byte that comes next says. Each is good for one piece. */
+static int add_descriptors(struct vu_assembler *a, uint8_t next, unsigned int *ret_n)
+{
+	int fds[VU_FDS_MAX + 1];
+	unsigned int n = (next & 7) < 5 ? 0 : next % (VU_FDS_MAX + 2);
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		fds[i] = eventfd(0, EFD_CLOEXEC);
+		MUST(fds[i] >= 0);
+	}
+	*ret_n = n;
+	if (vu_assembler_add_fds(a, fds, n) == 0) {
+		return 0;
+	}
+	while (n > 0) {
+		fd_close(&fds[--n]);
+	}
+	return -1;
+}
+
+static void run_with_descriptors(const uint8_t *data, size_t len, size_t piece)
+{
+	static struct vu_message message;
+	struct vu_assembler a;
+	unsigned int fd_n = 0;
+	size_t pos = 0;
+	int fd;
+
+	vu_assembler_init(&a);
+	while (pos < len) {
+		size_t n = vu_assembler_wanted(&a);
+		unsigned int added;
+		int r;
+
+		if (add_descriptors(&a, data[pos], &added) < 0) {
+			MUST(fd_n + added > VU_FDS_MAX);
+			break;
+		}
+		fd_n += added;
+		n = n < piece ? n : piece;
+		n = n < len - pos ? n : len - pos;
+		memcpy(vu_assembler_space(&a), data + pos, n);
+		pos += n;
+		r = vu_assembler_received(&a, n);
+		if (r < 0) {
+			break;
+		}
+		if (r == 1) {
+			vu_assembler_take(&a, &message);
+			MUST(message.fd_n == fd_n && fd_n <= VU_FDS_MAX);
+			fd = vu_message_take_fd(&message);
+			MUST((fd >= 0) == (fd_n == 1));
+			fd_close(&fd);
+			vu_message_drop_fds(&message, NULL);
+			fd_n = 0;
+		}
+	}
+	vu_assembler_done(&a, NULL);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
+	struct leaks before = leaks_start();
+
 	if (len > 0) {
 		MUST(run(data + 1, len - 1, (size_t)data[0] + 1) ==
 		     run(data + 1, len - 1, SIZE_MAX));
+		run_with_descriptors(data + 1, len - 1, (size_t)data[0] + 1);
 	}
+	leaks_check(&before);
 	return 0;
 }

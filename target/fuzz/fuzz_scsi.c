@@ -65,6 +65,9 @@ static void open_disk(struct run *run)
 		.max_unmap_lba_count = (limits & 1) != 0 ? 4194304 : limits >> 4,
 		.max_unmap_block_descriptor_count = limits >> 2 & 7,
 		.max_write_same_length = (limits & 2) != 0 ? 512 : 0,
+		.optimal_unmap_granularity = limits >> 5,
+		.unmap_granularity_alignment = limits >> 6,
+		.ugavalid = (limits & 0x80) != 0,
 	};
 	struct scsi_lu_options opts = { .bdev = &run->disk.bdev, .limits = &scsi_limits };
 	struct bdev_info *info = &run->disk.bdev.info;
@@ -76,6 +79,8 @@ static void open_disk(struct run *run)
 	info->can_write_zeroes = (disk & 8) == 0;
 	info->write_cache = (disk & 16) == 0;
 	info->max_discard = (disk & 32) == 0 ? DISK_SIZE : 70000;
+	info->physical_block_size = info->block_size << (limits >> 3 & 3);
+	info->opt_io_size = (limits & 0x40) != 0 ? 65536 : 0;
 	opts.read_only = (disk & 0xc0) == 0xc0;
 	LIST_INIT(&run->channels.list);
 	MUST(bdev_channels_get(&run->channels, &run->disk.bdev, &run->channel) == 0);
@@ -154,6 +159,7 @@ static void execute(struct run *run)
 static void run_command(struct run *run)
 {
 	struct scsi_cmd *cmd = &run->cmd;
+	static const int errors[] = { EIO, ENOSPC, EROFS, ENXIO, EOPNOTSUPP, ETIMEDOUT };
 	uint8_t how = bytes_get_u8(&run->in);
 	uint8_t opcode = bytes_get_u8(&run->in);
 	uint16_t cdb_len = cdb_length(opcode);
@@ -170,7 +176,10 @@ static void run_command(struct run *run)
 	cmd->cdb_len = (how & 1) != 0 ? how >> 3 : SCSI_CDB_MAX;
 	cmd->lu = (how & 6) == 6 ? NULL : &run->lu;
 	run->lu.ua |= (how & 0xe0) == 0xe0 ? SCSI_UA_BIT_RESET : 0;
-	run->disk.fail = (how & 0x70) == 0x60 ? -EIO : 0;
+	run->lu.ua |= (how & 0xf0) == 0xc0 ? SCSI_UA_BIT_NEXUS_LOSS : 0;
+	run->disk.fail = (how & 0x70) == 0x60 ?
+				 -errors[(how & 0x0f) % (sizeof(errors) / sizeof(errors[0]))] :
+				 0;
 	out_len = bytes_get_le16(&run->in);
 	in_len = bytes_get_le16(&run->in);
 	if (out_len > 0 && in_len > 0) {

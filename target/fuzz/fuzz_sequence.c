@@ -33,6 +33,8 @@
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
+void __wrap_core_start_queue(struct core *core, struct core_queue *queue);
+void __real_core_start_queue(struct core *core, struct core_queue *queue);
 void __wrap_core_stop_queue(struct core_queue *queue, bool abandon);
 void __real_core_stop_queue(struct core_queue *queue, bool abandon);
 
@@ -78,12 +80,23 @@ bool sequence_trace;
 
 /* ---- what the guests are told by the linker ---- */
 
-void __wrap_core_stop_queue(struct core_queue *queue, bool abandon)
+static struct guest *guest_of(const struct core_queue *queue)
 {
 	bool is_scsi = strcmp(queue->device->ops->type, "scsi") == 0;
 
+	return &world.guest[is_scsi ? SCSI : BLK];
+}
+
+void __wrap_core_start_queue(struct core *core, struct core_queue *queue)
+{
+	guest_ring_starts(guest_of(queue));
+	__real_core_start_queue(core, queue);
+}
+
+void __wrap_core_stop_queue(struct core_queue *queue, bool abandon)
+{
 	if (abandon) {
-		guest_ring_abandoned(&world.guest[is_scsi ? SCSI : BLK], queue->index);
+		guest_ring_abandoned(guest_of(queue), queue->index);
 	}
 	__real_core_stop_queue(queue, abandon);
 }
@@ -222,15 +235,20 @@ static void look(struct world *w)
 		w->guest[BLK].unsure = w->guest[SCSI].unsure = true;
 	}
 	for (i = 0; i < GUESTS; i++) {
-		guest_look(&w->guest[i], w->shutting_down);
+		guest_look(&w->guest[i]);
 	}
 }
 
 static void run_loop(struct world *w, unsigned int n)
 {
+	unsigned int i;
+
 	while (n-- > 0) {
 		MUST(loop_run_once(w->loop, 0) == 0);
 		look(w);
+		for (i = 0; i < GUESTS; i++) {
+			guest_listen(&w->guest[i], w->shutting_down);
+		}
 	}
 }
 
@@ -248,8 +266,8 @@ static bool run_cores(struct world *w, bool then_sleep)
 		} else if (then_sleep) {
 			stepped_sleep(core);
 		}
-		look(w);
 	}
+	look(w);
 	return work;
 }
 
@@ -277,7 +295,7 @@ static uint64_t state_of(const struct guest *g)
 	unsigned int i;
 
 	for (i = 0; i < g->driver->rings; i++) {
-		state += ring_outstanding(&g->rings[i]);
+		state += g->rings[i].outstanding;
 	}
 	return state << 3 | g->parted << 2 | g->accepted << 1 | guest_connected(g);
 }
@@ -333,10 +351,10 @@ static void check_ring_at_rest(const struct guest *g, const struct ring *ring)
 		MUST(!info.running || info.broken == NULL);
 	}
 	if (guest_ring_runs(g, ring) && g->driver != &scsi_driver) {
-		MUST(ring_outstanding(ring) == 0);
+		MUST(ring->outstanding == 0);
 	}
 	if (guest_ring_runs(g, ring) && g->driver == &scsi_driver && ring->index != 1) {
-		MUST(ring_outstanding(ring) == 0);
+		MUST(ring->outstanding == 0);
 	}
 }
 
@@ -396,6 +414,21 @@ static void close_world(struct world *w)
 
 /* ---- operations ---- */
 
+/* What was deleted comes again. */
+static void recreate(struct world *w)
+{
+	unsigned int i;
+
+	for (i = 0; i < GUESTS && !w->shutting_down; i++) {
+		struct guest *g = &w->guest[i];
+
+		if (!guest_has_session(g) && controller_find(w->target, g->controller) == NULL) {
+			g->can_resume = false;
+			create_controller(w, i);
+		}
+	}
+}
+
 static void set_disk(struct disk *d, uint8_t how)
 {
 	d->depth = how & 3; /* 0: no bound */
@@ -410,6 +443,9 @@ static void manage_targets(struct world *w)
 	const char *why;
 	int r;
 
+	if (controller_find(w->target, "scsi") == NULL) {
+		return;
+	}
 	r = g->has_disk ? controller_remove_scsi_target(w->target, "scsi", 0, &why) :
 			  controller_add_scsi_target(w->target, "scsi", 0, "disk-scsi", &why);
 	if (r == 0) {
@@ -434,10 +470,11 @@ static void manage(struct world *w, unsigned int which, uint8_t how)
 			controller_get_queue(c, i, &queue);
 		}
 	}
-	if ((how & 0x0f) == 0 && !guest_has_session(g)) {
-		g->can_resume = false;
-		MUST(controller_delete(w->target, g->controller, true, &why) == 0);
-		create_controller(w, which);
+	if ((how & 0x0f) == 0) {
+		/* By force: its session is over soon, and so is it. */
+		g->unsure = true;
+		MUST(controller_delete(w->target, g->controller, true, &why) == 0 ||
+		     guest_has_session(g));
 	} else if ((how & 0x0f) == 1) {
 		manage_targets(w);
 	} else if (how == 0xff) {
@@ -506,6 +543,7 @@ static void run_operation(struct world *w)
 	struct bytes_reader *in = &w->in;
 	unsigned int n = 1 + (op >> 5 & 3);
 
+	recreate(w);
 	TRACE("operation %u of %s, %u\n", op & 31, g->controller, n);
 	switch (op & 31) {
 	case 0:

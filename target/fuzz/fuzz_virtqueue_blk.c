@@ -2,9 +2,9 @@
 /*
  * Fuzzer F2: a split ring with block requests, by a driver that mostly keeps the rules. The input is
  *
- *	u8 mode | u8 ring | u8 disk | u8 features | then
- *	  mode even: a program, one u8 operation after the other with its arguments (struct run, below)
- *	  mode odd:  an image of the ring and the memory behind it, as it is
+ *	u8 mode | u8 ring | u8 disk | u8 features | then, as bit 0 of the mode says,
+ *	  0: a program, one u8 operation after the other with its arguments (struct run, below)
+ *	  1: an image of the ring and the memory behind it, as it is
  *
  * Whatever it is: the device stays inside of guest memory and of the disk, publishes only what it has
  * fetched, and a queue that is stopped comes to rest.
@@ -30,6 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 /* More rounds than any request has parts. */
 #define TURNS_MAX  2000
 #define PIECES_MAX 64
+#define HOLD_ALL   4000 /* more than there are requests */
 
 struct run {
 	struct bytes_reader in;
@@ -39,6 +40,7 @@ struct run {
 	struct device_queue *queue;
 	struct virtq *vq;
 	struct ring_driver rd;
+	uint64_t max_req_bytes;
 	uint16_t cursor; /* next descriptor to use */
 	uint16_t used;	 /* what the device has published */
 };
@@ -101,6 +103,7 @@ static void queue_open(struct run *run, uint16_t base)
 		rd_config(&run->rd, run->device->ops->req_size(run->device, 0));
 
 	config.base = base;
+	config.max_req_bytes = run->max_req_bytes;
 	MUST(virtq_new(&config, &run->vq) == 0);
 	MUST(run->device->ops->queue_start(run->device, 0, run->vq, &run->channels, &run->queue) ==
 	     0);
@@ -310,6 +313,29 @@ static void add_request(struct run *run)
 	add_chain(run, bufs, n, how);
 }
 
+/*
+ * Up to 1500 flushes with one header and one status byte for all, which share a descriptor: more than a
+ * queue has slots, if the ring is that large.
+ */
+static void add_many(struct run *run)
+{
+	unsigned int n = bytes_get_le16(&run->in) % 1500;
+	uint64_t header = some_gpa(run);
+	uint16_t mask = (uint16_t)(run->rd.size - 1);
+	uint16_t last = run->cursor++ & mask;
+	struct rd_buf first = { header, BLK_HEADER_LEN, false };
+	struct rd_buf status = { header + BLK_HEADER_LEN, 1, true };
+
+	put_header(run, header, BLK_T_FLUSH, 0);
+	put_desc(&run->rd.desc[last], &status, true, 0);
+	while (n-- > 0) {
+		uint16_t head = run->cursor++ & mask;
+
+		put_desc(&run->rd.desc[head], &first, false, last);
+		rd_offer(&run->rd, head);
+	}
+}
+
 /* A write of whole sectors in up to 1024 pieces of one byte or more, from an indirect table. */
 static void add_large(struct run *run)
 {
@@ -341,7 +367,7 @@ static void change_disk(struct run *run)
 	uint8_t choice = bytes_get_u8(&run->in);
 
 	run->disk.depth = choice & 7; /* 0: no bound */
-	run->disk.hold = choice >> 3 & 3;
+	run->disk.hold = (choice >> 3 & 3) == 3 ? HOLD_ALL : choice >> 3 & 3;
 	run->disk.newest_first = (choice & 0x20) != 0;
 	run->disk.fail = (choice & 0x40) != 0 ? -EIO : 0;
 }
@@ -393,7 +419,11 @@ static void run_operation(struct run *run)
 		turn(run, true);
 		break;
 	case 9:
-		add_large(run);
+		if (op == 0xf9) {
+			add_many(run);
+		} else {
+			add_large(run);
+		}
 		break;
 	default:
 		add_request(run);
@@ -442,6 +472,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	disk = bytes_get_u8(&run.in);
 	features = bytes_get_u8(&run.in);
 	ring.size = (uint16_t)(1u << shape % 9); /* 1 to 256 */
+	if ((mode & 2) != 0) {
+		ring.size = 2048; /* more than a queue has slots */
+	}
+	run.max_req_bytes = (mode & 4) != 0 ? 4096 : 0;
 	ring.region_n = 1 + (shape >> 4 & 3);
 	ring.start = (shape & 0x80) != 0 ? 65530 : 0;
 	ring.features = (uint64_t)(features & 1) << VIRTIO_RING_F_INDIRECT_DESC |

@@ -44,7 +44,8 @@ static void reset_session(struct guest *g)
 	controller_get_info(controller_find(g->target, g->controller), &info);
 	g->accepted = false;
 	g->session = info.sessions + 1 + (g->parted && g->parted_session > info.sessions);
-	g->unsure = false;
+	/* One that was hostile may have sent its own socket, and keeps the connection alive by it. */
+	g->unsure = g->parted && g->parted_hostile;
 	g->hostile = false;
 	g->moving = false;
 	g->mem_set = false;
@@ -180,6 +181,15 @@ static void session_over(struct guest *g)
 	fd_close(&g->half_fd);
 }
 
+void guest_ring_starts(const struct guest *g)
+{
+	struct controller_info info;
+
+	controller_get_info(controller_find(g->target, g->controller), &info);
+	/* Its memory may be somebody else's by now. */
+	MUST(!g->parted || g->parted_hostile || info.sessions > g->parted_session);
+}
+
 void guest_ring_abandoned(struct guest *g, unsigned int index)
 {
 	const struct ram *ram = g->parted_rings ? &g->ram : &g->old;
@@ -285,12 +295,14 @@ static void read_replies(struct guest *g, bool shutting_down)
 	}
 }
 
-void guest_look(struct guest *g, bool shutting_down)
+void guest_listen(struct guest *g, bool shutting_down)
 {
 	struct controller *controller = controller_find(g->target, g->controller);
 	struct controller_info info = { .sessions = UINT64_MAX };
-	unsigned int i;
 
+	if (!guest_has_session(g)) {
+		return;
+	}
 	if (controller != NULL) {
 		controller_get_info(controller, &info);
 	}
@@ -302,13 +314,19 @@ void guest_look(struct guest *g, bool shutting_down)
 	}
 	g->accepted = was_accepted(&info, g->session);
 	read_replies(g, shutting_down);
-	if (!guest_connected(g)) {
-		if (g->parted_session == g->session && !g->accepted) {
-			session_over(g); /* it never began */
-		}
+	if (!guest_connected(g) && g->parted_session == g->session && !g->accepted) {
+		session_over(g); /* it never began */
+	}
+}
+
+void guest_look(struct guest *g)
+{
+	unsigned int i;
+
+	if (!guest_connected(g) || g->hostile || g->ram.lost) {
 		return;
 	}
-	for (i = 0; i < g->driver->rings && !g->hostile && !g->ram.lost; i++) {
+	for (i = 0; i < g->driver->rings; i++) {
 		ring_check(&g->rings[i]);
 	}
 }

@@ -91,14 +91,18 @@ enum parting {
 	PART_MID_MESSAGE, /* half a header was sent */
 };
 void guest_part(struct guest *g, enum parting how);
-/* Looks at everything that the target may have done; call it after each step. */
-void guest_look(struct guest *g, bool shutting_down);
+/* Looks at what reactors may have done; call it after each step. */
+void guest_look(struct guest *g);
+/* Looks at what the control thread may have done: replies, the end of sessions. */
+void guest_listen(struct guest *g, bool shutting_down);
 static inline bool guest_connected(const struct guest *g)
 {
 	return g->peer.fd >= 0;
 }
 bool guest_has_session(const struct guest *g); /* one that is not over */
-/* The target has posted the end of a ring whose front-end has left. */
+/* The target hands a ring to its reactor. */
+void guest_ring_starts(const struct guest *g);
+/* It has posted the end of a ring whose front-end has left. */
 void guest_ring_abandoned(struct guest *g, unsigned int index);
 void guest_be_hostile(struct guest *g);
 

@@ -214,7 +214,7 @@ static unsigned int outstanding(const struct guest *g)
 	unsigned int i;
 
 	for (i = 0; i < g->driver->rings; i++) {
-		n += ring_outstanding(&g->rings[i]);
+		n += g->rings[i].outstanding;
 	}
 	return n;
 }
@@ -428,8 +428,12 @@ static void call_swapped(struct guest *g, struct ring *ring)
 	struct pollfd old = { .fd = ring->call_fd, .events = POLLIN };
 	bool was_none = ring->call_fd < 0;
 
-	/* A front-end carries over what came in the old one. */
-	if (!was_none && poll(&old, 1, 0) > 0 && ring->next_call_fd >= 0) {
+	/*
+	 * What came in the old one is carried over by the front-end, if the ring stands still. If it runs
+	 * the target says it anew, since the front-end may have looked for the last time before.
+	 */
+	if (!was_none && ring->next_call_fd >= 0 && (g->unsure || !guest_ring_runs(g, ring)) &&
+	    poll(&old, 1, 0) > 0) {
 		eventfd_signal(ring->next_call_fd);
 	}
 	fd_close(&ring->call_fd);

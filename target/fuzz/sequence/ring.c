@@ -164,17 +164,6 @@ struct request *ring_free_slot(struct ring *ring)
 	return NULL;
 }
 
-unsigned int ring_outstanding(const struct ring *ring)
-{
-	unsigned int n = 0;
-	unsigned int i;
-
-	for (i = 0; i < SLOTS; i++) {
-		n += ring->requests[i].used;
-	}
-	return n;
-}
-
 static unsigned int cut(struct desc *list, unsigned int n, uint64_t at, uint32_t len,
 			unsigned int pieces, uint16_t flags)
 {
@@ -262,6 +251,7 @@ bool ring_submit(struct ring *ring, struct request *request, unsigned int out_pi
 	}
 	request->head = request->descs[0];
 	request->used = true;
+	ring->outstanding++;
 	offer(ring, request->head);
 	TRACE("  ring %u: request type %#x, tag %llu, head %u, available index %u\n", ring->index,
 	      (unsigned int)request->type, (unsigned long long)request->tag, request->head,
@@ -362,11 +352,17 @@ struct request *ring_reap(struct ring *ring, uint32_t *ret_len)
 	return request;
 }
 
+void ring_free(struct ring *ring, struct request *request)
+{
+	request->used = false;
+	ring->outstanding--;
+}
+
 void ring_check(struct ring *ring)
 {
 	uint16_t idx = ring_used_idx(ring);
 
-	MUST((uint16_t)(idx - ring->next_used) <= ring_outstanding(ring));
+	MUST((uint16_t)(idx - ring->next_used) <= ring->outstanding);
 	MUST(!ring->quiet || idx == ring->quiet_used);
 	/* While a call descriptor is being taken away it may be gone already. */
 	if (ring->wants_calls && ring->call_fd >= 0 && idx != ring->next_used &&

@@ -76,6 +76,7 @@ struct ring {
 	uint16_t free[RING_SIZE_MAX];
 	unsigned int free_n;
 	struct request requests[SLOTS];
+	unsigned int outstanding;
 
 	/* Notifications. Calls: two descriptors while they are being swapped. */
 	int kick_fd;
@@ -112,13 +113,13 @@ struct request *ring_free_slot(struct ring *ring); /* NULL: all are out; cleared
 /* Cuts both parts into pieces and makes the request available. False: not enough descriptors. */
 bool ring_submit(struct ring *ring, struct request *request, unsigned int out_pieces,
 		 unsigned int in_pieces, bool indirect);
-unsigned int ring_outstanding(const struct ring *ring);
 
 /* Kicks if the driver has to; always: even if not. */
 void ring_kick(struct ring *ring, bool always);
 void ring_want_calls(struct ring *ring, bool want);
-/* The next request that was returned; the caller frees the slot with `used`. NULL: there is none. */
+/* The next request that was returned, to be freed by the caller. NULL: there is none. */
 struct request *ring_reap(struct ring *ring, uint32_t *ret_len);
+void ring_free(struct ring *ring, struct request *request);
 
 uint16_t ring_used_idx(const struct ring *ring);
 /* What must hold at any time. */

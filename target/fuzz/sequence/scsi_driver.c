@@ -192,7 +192,7 @@ static bool make_on_request_queue(struct guest *g, struct ring *ring, struct req
 	c.target = address >= 0xf8;
 	c.lun = address >= 0xfc;
 	r->tag = ++g->tag;
-	r->ended_from_outside = ring_outstanding(&g->rings[VIRTIO_SCSI_Q_CONTROL]) > 0;
+	r->ended_from_outside = g->rings[VIRTIO_SCSI_Q_CONTROL].outstanding > 0;
 	r->out_len = HEAD_LEN;
 	r->in_len = RESP_LEN;
 	if (c.target != 0 || !g->has_disk) {

@@ -50,6 +50,9 @@ void guest_reap(struct guest *g, struct ring *ring)
 	struct request *r;
 	uint32_t len;
 
+	if (ring_used_idx(ring) == ring->next_used) {
+		return;
+	}
 	if (ring->call_fd >= 0) {
 		eventfd_drain(ring->call_fd);
 	}
@@ -58,7 +61,7 @@ void guest_reap(struct guest *g, struct ring *ring)
 	}
 	while ((r = ring_reap(ring, &len)) != NULL) {
 		claims_end(g, r, g->driver->check(g, ring, r, len));
-		r->used = false;
+		ring_free(ring, r);
 	}
 	ring_want_calls(ring, ring->wants_calls);
 }
