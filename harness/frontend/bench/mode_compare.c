@@ -66,10 +66,9 @@ static int run_block(const struct options *options, struct side *sides, unsigned
 	if (r == 0) {
 		r = side_run(&sides[which], options->block_seconds, latency, &result);
 	}
-	if (r == 0 && (result.errors > 0 || result.requests == 0)) {
-		fprintf(stderr, "vhost-bench: %s: %llu requests, %llu failed\n",
-			sides[which].target->name, (unsigned long long)result.requests,
-			(unsigned long long)result.errors);
+	if (r == 0 && result.errors > 0) {
+		fprintf(stderr, "vhost-bench: %s: %llu requests failed\n",
+			sides[which].target->name, (unsigned long long)result.errors);
 		r = -1;
 	}
 	if (r == 0) {
@@ -100,6 +99,10 @@ static int run_group(const struct options *options, struct side *sides, struct h
 	ret_group->iops[0] = sqrt(product[0]);
 	ret_group->iops[1] = sqrt(product[1]);
 	ret_group->others = others_end(&others);
+	/* Somebody was never scheduled: a ratio cannot be made of it. */
+	if (!(product[0] > 0 && product[1] > 0)) {
+		ret_group->others = HUGE_VAL;
+	}
 	return 0;
 }
 
@@ -128,6 +131,10 @@ static int run_groups(const struct options *options, struct side *sides, struct 
 	}
 	qsort(groups, n, sizeof(*groups), by_others);
 	*ret_n = n;
+	if (isinf(groups[options->groups - 1].others)) {
+		fprintf(stderr, "vhost-bench: others take the processors: no result\n");
+		return -1;
+	}
 	return 0;
 }
 

@@ -57,9 +57,5 @@ int side_close(struct side *side)
 	side->load = NULL;
 	r = spawn_stop(side->spawned);
 	side->spawned = NULL;
-	if (r < 0) {
-		fprintf(stderr, "vhost-bench: %s: the target did not end well\n",
-			side->target->name);
-	}
 	return r;
 }

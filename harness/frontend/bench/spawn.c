@@ -62,10 +62,10 @@ static bool listens(const char *path)
 	return found;
 }
 
-/* The last lines that the target wrote. */
-static void tell_log(const struct spawned *s, char *ret_why, size_t why_len)
+/* `what`, and the last lines that the target wrote. */
+static void tell_log(const struct spawned *s, const char *what, char *ret_why, size_t why_len)
 {
-	int n = snprintf(ret_why, why_len, "the target did not start: ");
+	int n = snprintf(ret_why, why_len, "%s: ", what);
 	FILE *f = fopen(s->log, "re");
 
 	if (f != NULL && n > 0 && (size_t)n < why_len) {
@@ -87,11 +87,11 @@ static int wait_listening(struct spawned *s, char *ret_why, size_t why_len)
 	while (!listens(s->socket)) {
 		if (waitpid(s->pid, NULL, WNOHANG) == s->pid) {
 			s->pid = -1;
-			tell_log(s, ret_why, why_len);
+			tell_log(s, "the target did not start", ret_why, why_len);
 			return -ECHILD;
 		}
 		if (clock_ns() - begin > START_DEADLINE_NS) {
-			tell_log(s, ret_why, why_len);
+			tell_log(s, "the target did not start", ret_why, why_len);
 			return -ETIMEDOUT;
 		}
 		nanosleep(&interval, NULL);
@@ -165,6 +165,7 @@ static int wait_end(pid_t pid)
 
 int spawn_stop(struct spawned *spawned)
 {
+	char why[1024];
 	int r = 0;
 
 	if (spawned == NULL) {
@@ -174,6 +175,10 @@ int spawn_stop(struct spawned *spawned)
 		kill(spawned->pid, SIGCONT);
 		kill(spawned->pid, SIGTERM);
 		r = wait_end(spawned->pid);
+	}
+	if (r < 0) {
+		tell_log(spawned, "the target did not end well", why, sizeof(why));
+		fprintf(stderr, "vhost-bench: %s\n", why);
 	}
 	unlink(spawned->socket);
 	unlink(spawned->conf);

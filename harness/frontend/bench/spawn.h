@@ -30,7 +30,7 @@ int spawn_start(const struct spawn_config *config, const char *what, struct spaw
 		char *ret_why, size_t why_len);
 const char *spawn_socket(const struct spawned *spawned);
 pid_t spawn_pid(const struct spawned *spawned);
-/* SIGTERM, and a wait with a deadline; 0 if it ended as it should. NULL is fine. */
+/* SIGTERM, and a wait with a deadline; 0 if it ended as it should, else that was said on stderr. NULL is fine. */
 int spawn_stop(struct spawned *spawned);
 
 #endif
