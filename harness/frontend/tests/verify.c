@@ -5,6 +5,7 @@
  *
  *   verify [-s] [-p] [-i] [-e] [-E] [-q QUEUES] [-d DEPTH] [-n REQUESTS] [-r REGIONS] SOCKET
  *     -s scsi   -p packed ring   -i indirect   -e sleep for calls   -E without EVENT_IDX
+ *     -R reconnects when the back-end dies (with -e)
  *     -b only breaks the ring, and sees that this is noticed
  */
 #include <errno.h>
@@ -47,7 +48,7 @@ struct slot {
 };
 
 static struct {
-	bool scsi, packed, indirect, event, no_event_idx, break_ring;
+	bool scsi, packed, indirect, event, no_event_idx, break_ring, reconnect;
 	unsigned int queues, depth, requests, regions;
 } options = { .queues = 1, .depth = 16, .requests = 20000, .regions = 1 };
 
@@ -62,6 +63,7 @@ static uint32_t blocks;
 static bool can_zero;
 static uint64_t state = 1;
 static uint32_t next_version = 1;
+static unsigned int reconnects;
 
 __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...)
 {
@@ -294,6 +296,29 @@ static unsigned int inflight(void)
 	return sum;
 }
 
+/* A successor may die before all queues run. */
+static void reconnect(void)
+{
+	int r;
+
+	do {
+		r = vfe_reconnect(session);
+		reconnects++;
+	} while (r == -ECONNRESET);
+	must(r, "reconnect");
+}
+
+static void sleep_for_some(void)
+{
+	int r = vfe_queues_wait(queues, options.queues, TIMEOUT_MS);
+
+	if (r == -ECONNRESET && options.reconnect) {
+		reconnect();
+	} else {
+		must(r, "wait");
+	}
+}
+
 static void wait_for_some(void)
 {
 	time_t begin = time(NULL);
@@ -302,7 +327,7 @@ static void wait_for_some(void)
 
 	while (inflight() > 0 && take() == 0) {
 		if (options.event) {
-			must(vfe_queues_wait(queues, options.queues, TIMEOUT_MS), "wait");
+			sleep_for_some();
 			continue;
 		}
 		if (++spins % LOOK_SPINS != 0) {
@@ -351,14 +376,26 @@ static void read_all(void)
 
 /* ---- set-up ---- */
 
+/* The one request of queue 0, whoever completes it. */
+static void finish(const char *what)
+{
+	struct vfe_done done;
+	int r;
+
+	while ((r = vfe_queue_finish(queues[0], TIMEOUT_MS, &done)) == -ECONNRESET &&
+	       options.reconnect) {
+		reconnect();
+	}
+	must(r, what);
+}
+
 static void read_id(char *ret_id)
 {
 	char *id = vfe_memory_alloc(memory, VFE_BLK_ID_LEN, 8);
 	const struct vfe_seg data = { vfe_memory_gpa(memory, id), VFE_BLK_ID_LEN };
-	struct vfe_done done;
 
 	must(vfe_blk_add(queues[0], slots[0][0].blk, VFE_BLK_GET_ID, 0, &data, 1, NULL), "get id");
-	must(vfe_queue_finish(queues[0], TIMEOUT_MS, &done), "get id");
+	finish("get id");
 	must(vfe_blk_result(slots[0][0].blk), "get id");
 	memcpy(ret_id, id, VFE_BLK_ID_LEN);
 	ret_id[VFE_BLK_ID_LEN] = '\0';
@@ -366,7 +403,6 @@ static void read_id(char *ret_id)
 
 static void flush(void)
 {
-	struct vfe_done done;
 	uint8_t cdb[VFE_CDB_MAX];
 	struct slot *slot = &slots[0][0];
 
@@ -381,7 +417,7 @@ static void flush(void)
 	} else {
 		must(vfe_blk_add(queues[0], slot->blk, VFE_BLK_FLUSH, 0, NULL, 0, NULL), "flush");
 	}
-	must(vfe_queue_finish(queues[0], TIMEOUT_MS, &done), "flush");
+	finish("flush");
 	must(options.scsi ? vfe_scsi_result(slot->scsi) : vfe_blk_result(slot->blk), "flush");
 }
 
@@ -459,7 +495,7 @@ static void parse(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "spieEbq:d:n:r:")) != -1) {
+	while ((c = getopt(argc, argv, "spieEbRq:d:n:r:")) != -1) {
 		switch (c) {
 		case 's':
 			options.scsi = true;
@@ -475,6 +511,9 @@ static void parse(int argc, char **argv)
 			break;
 		case 'E':
 			options.no_event_idx = true;
+			break;
+		case 'R':
+			options.reconnect = true;
 			break;
 		case 'b':
 			options.break_ring = true;
@@ -528,9 +567,9 @@ static void count(void)
 		sums[1] += stats->kicks;
 		sums[2] += stats->calls;
 	}
-	printf("\"requests\": %llu, \"kicks\": %llu, \"calls\": %llu}\n",
+	printf("\"requests\": %llu, \"kicks\": %llu, \"calls\": %llu, \"reconnects\": %u}\n",
 	       (unsigned long long)sums[0], (unsigned long long)sums[1],
-	       (unsigned long long)sums[2]);
+	       (unsigned long long)sums[2], reconnects);
 }
 
 int main(int argc, char **argv)
