@@ -12,7 +12,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 TARGET ?= vhostlab
 RESULTS ?=
 DRY_RUN ?=
-FUZZ_SECONDS ?= 20
+FUZZ_SECONDS ?= 10
 
 BIN := .venv/bin
 BUILD := build
@@ -24,7 +24,7 @@ REPORTS := $(BUILD)/reports
 BENCH_FLAGS = --target $(TARGET) $(if $(RESULTS),--results $(RESULTS))
 VMTEST_FLAGS = --target $(TARGET) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(RESULTS),--results $(RESULTS))
 
-.PHONY: all build test vmtest guest-shell bench verify-4g lint format check-c check-py check-protocol check-engine check-vm fuzz \
+.PHONY: all build test vmtest guest-shell bench verify-4g lint format check-c check-py check-protocol check-engine check-vm fuzz hostile \
 	selftest docs setup venv lock clean distclean help
 
 all: build ## same as build
@@ -61,7 +61,7 @@ lint: build venv ## layout, warnings, layers, types, shell scripts and man pages
 check-c: setup ## C unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@ci/check_c.sh
 
-fuzz: setup ## run each fuzz target for FUZZ_SECONDS (20)
+fuzz: setup ## run each fuzz target for FUZZ_SECONDS (10), two at a time on two cores
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) ci/fuzz.sh
 
 check-py: selftest check-protocol ## all Python tests
@@ -80,6 +80,11 @@ check-protocol: build venv ## drive a real daemon as a front-end would, message 
 
 check-engine: build venv ## fio with the engine on real targets, no guest
 	@$(BIN)/python -m pytest -q --junit-xml=$(REPORTS)/engine.xml harness/frontend/fio/engine_tests
+
+hostile: venv ## everything that no honest driver does, to the builds with sanitizers (RACE_MS=10000: longer races)
+	@ci/build.sh asan
+	@ci/build.sh tsan $(VHOST)
+	@$(BIN)/python -m pytest -q --junit-xml=$(REPORTS)/hostile.xml harness/frontend/hostile
 
 check-vm: build venv ## one small guest: boot, look at the disks, a little I/O
 	@$(BIN)/vhostlab vmtest --suite quick --results $(REPORTS)/vm-quick

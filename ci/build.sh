@@ -4,6 +4,7 @@
 # Configure (once, and anew when the options below change) and build one flavour of the C tree into build/NAME:
 #   release   gcc, optimised, on DPDK: what users run
 #   asan      gcc, AddressSanitizer and UndefinedBehaviorSanitizer, on the posix environment: unit tests
+#   tsan      gcc, ThreadSanitizer, on the posix environment: races provoked by hostile guests
 #   fuzz      clang, libFuzzer and the same sanitizers, on the posix environment
 # Warnings are errors in all of them.
 #
@@ -20,12 +21,16 @@ sanitize=(-Ddebug=true -Doptimization=1 -Denv=posix "-Db_sanitize=address,undefi
 case $name in
 release) flavour=(-Ddebug=true -Doptimization=3 -Denv=dpdk) ;;
 asan) flavour=("${sanitize[@]}") ;;
+tsan)
+	# gcc warns that the sanitizer does not know fences; a false report of a race would be the worst of it.
+	flavour=(-Ddebug=true -Doptimization=1 -Denv=posix -Db_sanitize=thread -Db_lundef=false -Dc_args=-Wno-tsan)
+	;;
 fuzz)
 	flavour=("${sanitize[@]}" -Dfuzzing=true)
 	export CC=clang
 	;;
 *)
-	echo "usage: ci/build.sh release|asan|fuzz [NINJA-TARGET...]" >&2
+	echo "usage: ci/build.sh release|asan|tsan|fuzz [NINJA-TARGET...]" >&2
 	exit 2
 	;;
 esac

@@ -46,6 +46,7 @@ STEPS = (
         (REPORTS / "protocol-asan.xml", REPORTS / "protocol.xml"),
         needs="build",
     ),
+    Step("hostile", (REPORTS / "hostile.xml",)),
     Step("check-engine", (REPORTS / "engine.xml",), needs="build"),
     Step("check-vm", (REPORTS / "vm-quick/latest/junit.xml",), needs="build"),
 )

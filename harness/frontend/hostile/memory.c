@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* T67 to T72: guest memory that is not what it says, or changes (vhost-user, SET_MEM_TABLE). */
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "case.h"
+
+#define SLOT_TRIES 33
+
+/* ---- T67: the file behind memory is cut short ---- */
+
+enum cut {
+	CUT_ALL,
+	CUT_DATA, /* the second region: the ring stays, the data is gone */
+};
+
+static void cut_short(struct rig *rig, const void *arg)
+{
+	const enum cut cut = *(const enum cut *)arg;
+	const struct rig_options how = { .unsealed = true };
+	const struct vfe_raw_region *regions;
+	struct request request;
+	uint32_t base;
+	unsigned int i;
+
+	if (!rig_start(rig, &how)) {
+		return;
+	}
+	rig_expect_usable(rig);
+	rig_write(rig, 0, RIG_SECTOR, VFE_SECTOR, &request);
+	request.segs[request.data_at].gpa = RIG_SCRATCH;
+	if (rig->failed ||
+	    vfe_queue_add(rig->queue, request.segs, request.out_n, request.in_n, rig) < 0) {
+		return;
+	}
+	vfe_queue_publish(rig->queue);
+	vfe_raw_memory_regions(rig->memory, &regions);
+	for (i = cut == CUT_ALL ? 0 : 1; i < 2; i++) {
+		if (ftruncate(regions[i].fd, 0) < 0) {
+			rig_fail(rig, "cannot cut the file");
+		}
+	}
+	/* From here on our own pointers lead nowhere as well: only messages and eventfds are of use. */
+	for (i = 0; i < 20; i++) {
+		rig_kick(rig);
+	}
+	if (rig->options->strict &&
+	    vfe_raw_ring_stop(rig->session, rig_queue_index(rig), &base) < 0 && rig_alive(rig)) {
+		rig_fail(rig, "the ring does not stop: %s", vfe_why(rig->session));
+	}
+}
+
+#define CUT(what)         \
+	&(const enum cut) \
+	{                 \
+		what      \
+	}
+
+/* ---- T68, T69: tables ---- */
+
+#define MIB (1ull << 20)
+
+struct table {
+	const char *what;
+	unsigned int n;
+	struct vfe_wire_region regions[2];
+};
+
+static bool send_table(struct rig *rig, const struct table *table)
+{
+	const struct vfe_raw_region *regions;
+	struct vfe_message message = { .header = { VFE_SET_MEM_TABLE, 0, 0 } };
+	unsigned int i;
+
+	vfe_raw_memory_regions(rig->memory, &regions);
+	message.payload.mem_table.region_n = table->n;
+	for (i = 0; i < table->n; i++) {
+		message.payload.mem_table.regions[i] = table->regions[i];
+		message.fds[i] = regions[0].fd;
+	}
+	message.fd_n = table->n;
+	message.header.size = 8 + table->n * (uint32_t)sizeof(table->regions[0]);
+	return rig_expect_refused(rig, table->what, rig_ask(rig, &message));
+}
+
+static const struct table overlaps[] = {
+	{ "the same region twice", 2, { { 0, MIB, 0x10000000, 0 }, { 0, MIB, 0x10000000, 0 } } },
+	{ "guest addresses that overlap",
+	  2,
+	  { { 0, MIB, 0x10000000, 0 }, { MIB / 2, MIB, 0x20000000, MIB } } },
+	{ "one guest address inside of another region",
+	  2,
+	  { { 0, 4 * MIB, 0x10000000, 0 }, { MIB, 4096, 0x20000000, 0 } } },
+	{ "user addresses that overlap",
+	  2,
+	  { { 0, MIB, 0x10000000, 0 }, { 16 * MIB, MIB, 0x10000000 + MIB / 2, MIB } } },
+};
+
+static const struct table overflows[] = {
+	{ "a region of no bytes", 1, { { 0, 0, 0x10000000, 0 } } },
+	{ "a region longer than its file", 1, { { 0, RIG_REGION + 4096, 0x10000000, 0 } } },
+	{ "a region behind its file", 1, { { 0, 4096, 0x10000000, RIG_REGION } } },
+	{ "offset and size that wrap", 1, { { 0, 8192, 0x10000000, UINT64_MAX - 4095 } } },
+	{ "a size of 2^64 - 1", 1, { { 4096, UINT64_MAX, 0x10000000, 0 } } },
+	{ "a guest address that wraps", 1, { { UINT64_MAX - 4095, 8192, 0x10000000, 0 } } },
+	{ "a user address that wraps", 1, { { 0, 8192, UINT64_MAX - 4095, 0 } } },
+	{ "offset and size beyond 2^63", 1, { { 0, 1ull << 63, 0x10000000, 1ull << 63 } } },
+};
+
+static void refuse_tables(struct rig *rig, const struct table *tables, unsigned int n)
+{
+	const struct rig_options how = { 0 };
+	unsigned int i;
+
+	for (i = 0; i < n && !rig->failed; i++) {
+		rig_close(rig);
+		if (!rig_start(rig, &how) || !send_table(rig, &tables[i])) {
+			return;
+		}
+		/* A table that was refused has changed nothing. */
+		if (rig->options->strict && rig->queue != NULL) {
+			rig_expect_usable(rig);
+		}
+	}
+}
+
+static void overlapping_regions(struct rig *rig, const void *arg)
+{
+	(void)arg;
+	refuse_tables(rig, overlaps, sizeof(overlaps) / sizeof(overlaps[0]));
+}
+
+static void regions_that_overflow(struct rig *rig, const void *arg)
+{
+	(void)arg;
+	refuse_tables(rig, overflows, sizeof(overflows) / sizeof(overflows[0]));
+}
+
+/* The table says another number than there are regions or descriptors. */
+static void tables_that_lie(struct rig *rig, const void *arg)
+{
+	static const uint32_t counts[] = { 0, 2, 8, 9, 0x7fffffff, 0xffffffff };
+	const struct rig_options how = { 0 };
+	const struct vfe_raw_region *regions;
+	unsigned int i;
+
+	(void)arg;
+	for (i = 0; i < sizeof(counts) / sizeof(counts[0]) && !rig->failed; i++) {
+		struct vfe_message message = { .header = { VFE_SET_MEM_TABLE, 0, 40 }, .fd_n = 1 };
+
+		rig_close(rig);
+		if (!rig_open(rig, &how)) {
+			return;
+		}
+		vfe_raw_memory_regions(rig->memory, &regions);
+		message.payload.mem_table.region_n = counts[i];
+		message.payload.mem_table.regions[0] = regions[0].wire;
+		message.fds[0] = regions[0].fd;
+		(void)rig_expect_refused(rig, "a table that lies about its length",
+					 rig_ask(rig, &message));
+	}
+}
+
+/* ---- T70, T71: memory slots ---- */
+
+static enum taken send_slot(struct rig *rig, enum vfe_request request,
+			    const struct vfe_wire_region *region, int fd)
+{
+	struct vfe_message message = {
+		.header = { request, 0, sizeof(struct vfe_wire_mem_reg) },
+		.payload.mem_reg.region = *region,
+		.fds = { fd },
+		.fd_n = fd < 0 ? 0 : 1,
+	};
+
+	return rig_ask(rig, &message);
+}
+
+/* Whoever offers slots says how many; one that does not must refuse the first. */
+static void many_slots(struct rig *rig, const void *arg)
+{
+	const struct rig_options how = { 0 };
+	const struct vfe_raw_region *regions;
+	struct vfe_message reply;
+	uint64_t most = 0;
+	unsigned int i;
+
+	(void)arg;
+	if (!rig_open(rig, &how)) {
+		return;
+	}
+	if ((vfe_protocol_features(rig->session) & VFE_PF_CONFIGURE_MEM_SLOTS) != 0 &&
+	    vfe_raw_query(rig->session, VFE_GET_MAX_MEM_SLOTS, &reply) == 0) {
+		most = reply.payload.u64;
+	}
+	vfe_raw_memory_regions(rig->memory, &regions);
+	for (i = 0; i < SLOT_TRIES || i <= most; i++) {
+		struct vfe_wire_region region = { 0x100000000 + i * 0x10000ull, 4096,
+						  0x7f0000000000 + i * 0x10000ull, 0 };
+		enum taken taken = send_slot(rig, VFE_ADD_MEM_REG, &region, regions[0].fd);
+
+		/* The two that are there count as well. */
+		if (i + 2 >= most &&
+		    !rig_expect_refused(rig, "a region more than there are slots", taken)) {
+			return;
+		}
+		if (taken == TAKEN_STALLED) {
+			rig_fail(rig, "region %u was %s", i, taken_name(taken));
+			return;
+		}
+		if (most > 1024 && i > 1024) {
+			break;
+		}
+	}
+}
+
+static void slot_removed_during_requests(struct rig *rig, const void *arg)
+{
+	const struct rig_options how = { .with_protocol = VFE_PF_CONFIGURE_MEM_SLOTS };
+	const struct vfe_raw_region *regions;
+	struct request request;
+	struct vfe_wire_region unknown = { 0x100000000, 4096, 0x7f0000000000, 0 };
+	unsigned int i;
+
+	(void)arg;
+	for (i = 0; i < 20 && !rig->failed; i++) {
+		rig_close(rig);
+		if (!rig_start(rig, &how)) {
+			return;
+		}
+		vfe_raw_memory_regions(rig->memory, &regions);
+		rig_write(rig, 0, RIG_SECTOR, RIG_DATA, &request);
+		request.segs[request.data_at].gpa = RIG_SCRATCH;
+		if (!rig_submit(rig, &request)) {
+			return;
+		}
+		if (send_slot(rig, VFE_REM_MEM_REG, i % 2 == 0 ? &regions[1].wire : &unknown, -1) ==
+		    TAKEN_STALLED) {
+			rig_fail(rig, "REM_MEM_REG during a request was followed by silence");
+		}
+		rig_expect(rig, 0, WANT_DEFINED);
+	}
+}
+
+/* ---- T72: the table changes during requests ---- */
+
+static void table_changes_during_requests(struct rig *rig, const void *arg)
+{
+	const struct rig_options how = { 0 };
+	struct request request;
+	unsigned int i;
+
+	(void)arg;
+	if (!rig_start(rig, &how)) {
+		return;
+	}
+	for (i = 0; i < 40 && !rig->failed; i++) {
+		uint8_t *data = rig_data(rig, 0);
+
+		memset(data, (int)i + 1, RIG_DATA);
+		rig_write(rig, 0, RIG_SECTOR, RIG_DATA, &request);
+		if (!rig_submit(rig, &request)) {
+			return;
+		}
+		if (vfe_share(rig->session, rig->memory) < 0) {
+			if (rig->options->strict || rig_alive(rig)) {
+				rig_fail(rig, "the same table once more: %s",
+					 vfe_why(rig->session));
+			}
+			return; /* others end the connection instead */
+		}
+		rig_expect(rig, 0, WANT_OK);
+		memset(data, 0, RIG_DATA);
+		rig_read(rig, 0, RIG_SECTOR, RIG_DATA, &request);
+		if (rig->failed || !rig_submit(rig, &request)) {
+			return;
+		}
+		rig_expect(rig, 0, WANT_OK);
+		if (data[0] != (uint8_t)(i + 1) || memcmp(data, data + 1, RIG_DATA - 1) != 0) {
+			rig_fail(rig, "round %u: what was read is not what was written", i);
+		}
+	}
+}
+
+static const struct hostile_case cases[] = {
+	{ "T67", "all memory is cut off under a running ring", ON_DISK | ON_SPLIT, cut_short,
+	  CUT(CUT_ALL) },
+	{ "T67", "the memory of the data is cut off", ON_DISK | ON_SPLIT, cut_short,
+	  CUT(CUT_DATA) },
+	{ "T68", "regions that overlap", ON_DISK | ON_SPLIT, overlapping_regions, NULL },
+	{ "T69", "regions that overflow", ON_DISK | ON_SPLIT, regions_that_overflow, NULL },
+	{ "T69", "tables that lie about their length", ON_DISK | ON_SPLIT, tables_that_lie, NULL },
+	{ "T70", "33 regions, one by one", ON_DISK | ON_SPLIT, many_slots, NULL },
+	{ "T71", "a region is removed during requests", ON_DISK | ON_SPLIT,
+	  slot_removed_during_requests, NULL },
+	{ "T72", "the memory table changes during requests", ON_DISK | ON_SPLIT,
+	  table_changes_during_requests, NULL },
+};
+
+const struct case_table memory_table = CASE_TABLE(cases);

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* T75 to T78: dirty logs and in-flight areas. Skipped where the target does not offer them. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "case.h"
+
+#define F_LOG_ALL	(1ull << 26)
+#define PF_LOG_SHMFD	(1ull << 1)
+#define VRING_F_LOG	1
+#define LOG_PAGE	4096
+#define LOG_BYTE_PAGES	8
+#define INFLIGHT_ROUNDS 40
+
+/* Protocol features that the library does not take by itself. */
+static bool take_protocol_feature(struct rig *rig, uint64_t bit)
+{
+	struct vfe_message reply;
+	struct vfe_message set = { .header = { VFE_SET_PROTOCOL_FEATURES, VFE_FLAG_VERSION, 8 } };
+	uint64_t offered;
+
+	if (vfe_raw_query(rig->session, VFE_GET_PROTOCOL_FEATURES, &reply) < 0) {
+		rig_fail(rig, "GET_PROTOCOL_FEATURES: %s", vfe_why(rig->session));
+		return false;
+	}
+	offered = reply.payload.u64;
+	vfe_raw_close_fds(&reply);
+	if ((offered & bit) == 0 || (vfe_features_offered(rig->session) & F_LOG_ALL) == 0) {
+		rig_skip(rig, "the target does not offer the dirty log (LOG_SHMFD, LOG_ALL)");
+		return false;
+	}
+	set.payload.u64 = vfe_protocol_features(rig->session) | bit;
+	return vfe_raw_send(rig->session, &set) == 0;
+}
+
+/* ---- T75 ---- */
+
+struct log_message {
+	uint64_t size;
+	uint64_t offset;
+};
+
+/* A log of `bytes` in a file that has a guard page behind it; returns the file. */
+static int make_log(size_t bytes, uint8_t **ret_map)
+{
+	size_t len = (bytes + 4095) / 4096 * 4096 + 4096;
+	int fd = memfd_create("log", MFD_CLOEXEC);
+	void *map;
+
+	if (fd < 0 || ftruncate(fd, (off_t)len) < 0) {
+		return -1;
+	}
+	map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED) {
+		close(fd);
+		return -1;
+	}
+	*ret_map = map;
+	return fd;
+}
+
+static enum taken set_log(struct rig *rig, uint64_t size, uint64_t offset, int fd)
+{
+	struct vfe_message message = { .header = { VFE_SET_LOG_BASE, 0, 16 },
+				       .fds = { fd },
+				       .fd_n = 1 };
+	struct log_message log = { size, offset };
+
+	memcpy(message.payload.bytes, &log, sizeof(log));
+	return rig_ask(rig, &message);
+}
+
+/* Logs that do not cover memory: refused, or what lies behind them is never written to. */
+static void log_too_small(struct rig *rig, const void *arg)
+{
+	static const struct log_message logs[] = {
+		{ 0, 0 },
+		{ 1, 0 },
+		{ 4096, 1 },
+		{ UINT64_MAX, 0 },
+		{ 4096, UINT64_MAX - 4095 },
+		{ 1ull << 40, 0 },
+	};
+	const uint64_t whole = RIG_END / LOG_PAGE / LOG_BYTE_PAGES;
+	const struct rig_options how = { .with_protocol = VFE_PF_REPLY_ACK };
+	struct vfe_message set = { .header = { VFE_SET_FEATURES, 0, 8 } };
+	struct vfe_message addr = { .header = { VFE_SET_VRING_ADDR, 0,
+						sizeof(struct vfe_wire_addr) } };
+	struct vfe_raw_ring ring;
+	uint8_t *map = NULL;
+	unsigned int i;
+	int fd;
+
+	(void)arg;
+	if (!rig_start(rig, &how) || !take_protocol_feature(rig, PF_LOG_SHMFD)) {
+		return;
+	}
+	fd = make_log(whole, &map);
+	if (fd < 0) {
+		rig_fail(rig, "no file for a log");
+		return;
+	}
+	for (i = 0; i < sizeof(logs) / sizeof(logs[0]) && !rig->failed && rig_alive(rig); i++) {
+		if (set_log(rig, logs[i].size, logs[i].offset, fd) == TAKEN_STALLED) {
+			rig_fail(rig, "SET_LOG_BASE was followed by silence");
+		}
+	}
+	/* One page of log: writes of the device beyond the first 128 MiB have no bit in it. */
+	if (!rig->failed && rig_alive(rig) && set_log(rig, 4096, 0, fd) == TAKEN_ACCEPTED) {
+		set.payload.u64 = vfe_features(rig->session) | F_LOG_ALL;
+		vfe_raw_ring_of(rig->queue, &ring);
+		addr.payload.addr = ring.addr;
+		addr.payload.addr.flags = VRING_F_LOG;
+		addr.payload.addr.log = RIG_SCRATCH;
+		if (rig_ask(rig, &set) != TAKEN_STALLED && rig_alive(rig)) {
+			(void)rig_ask(rig, &addr);
+		}
+		if (rig_alive(rig)) {
+			rig_expect_usable(rig);
+		}
+		for (i = 4096; i < whole + 4096 && !rig->failed; i++) {
+			if (map[i] != 0) {
+				rig_fail(rig, "byte %u behind a log of 4096 bytes was written", i);
+			}
+		}
+	}
+	munmap(map, (whole + 4095) / 4096 * 4096 + 4096);
+	close(fd);
+}
+
+/* ---- T76, T77 ---- */
+
+static void enormous_inflight_areas(struct rig *rig, const void *arg)
+{
+	static const struct vfe_wire_inflight wishes[] = {
+		{ 0, 0, 65535, 65535, 0 }, { 0, 0, 0, 65535, 0 },
+		{ 0, 0, 65535, 0, 0 },	   { 0, 0, 0, 0, 0 },
+		{ 0, 0, 1, 3, 0 },	   { UINT64_MAX, UINT64_MAX, 1, 128, 0 },
+	};
+	const struct rig_options how = { .with_protocol = VFE_PF_INFLIGHT_SHMFD };
+	unsigned int i;
+
+	(void)arg;
+	for (i = 0; i < sizeof(wishes) / sizeof(wishes[0]) && !rig->failed; i++) {
+		struct vfe_message message = {
+			.header = { VFE_GET_INFLIGHT_FD, 0, sizeof(wishes[0]) },
+			.payload.inflight = wishes[i],
+		};
+
+		rig_close(rig);
+		if (!rig_open(rig, &how)) {
+			return;
+		}
+		if (rig_ask(rig, &message) == TAKEN_STALLED) {
+			rig_fail(rig, "GET_INFLIGHT_FD of %u queues of %u was followed by silence",
+				 wishes[i].queue_n, wishes[i].queue_size);
+		}
+	}
+}
+
+static void areas_that_do_not_fit(struct rig *rig, const void *arg)
+{
+	static const struct vfe_wire_inflight areas[] = {
+		{ 0, 0, 1, RIG_SIZE, 0 },
+		{ 4096, 0, 0, RIG_SIZE, 0 },
+		{ 4096, 0, 65535, 65535, 0 },
+		{ 64, 0, 1, 32768, 0 },
+		{ UINT64_MAX, 0, 1, RIG_SIZE, 0 },
+		{ 4096, UINT64_MAX - 4095, 1, RIG_SIZE, 0 },
+		{ 1ull << 40, 0, 1, RIG_SIZE, 0 },
+		{ 4096, 1, 1, RIG_SIZE, 0 },
+		{ 4096, 1ull << 40, 1, RIG_SIZE, 0 },
+	};
+	const struct rig_options how = { .with_protocol = VFE_PF_INFLIGHT_SHMFD };
+	unsigned int i;
+
+	(void)arg;
+	for (i = 0; i < sizeof(areas) / sizeof(areas[0]) && !rig->failed; i++) {
+		struct vfe_message message = {
+			.header = { VFE_SET_INFLIGHT_FD, 0, sizeof(areas[0]) },
+			.payload.inflight = areas[i],
+			.fd_n = 1,
+		};
+
+		rig_close(rig);
+		if (!rig_open(rig, &how)) {
+			return;
+		}
+		message.fds[0] = memfd_create("inflight", MFD_CLOEXEC);
+		if (message.fds[0] < 0 || ftruncate(message.fds[0], 4096) < 0) {
+			rig_fail(rig, "no file for an in-flight area");
+			return;
+		}
+		(void)rig_expect_refused(rig, "an in-flight area that does not fit",
+					 rig_ask(rig, &message));
+		vfe_raw_close_fds(&message);
+	}
+}
+
+/* ---- T78 ---- */
+
+static void random_inflight_area(struct rig *rig, const void *arg)
+{
+	const struct rig_options how = { .with_protocol = VFE_PF_INFLIGHT_SHMFD };
+	unsigned int seed = 78;
+	unsigned int round;
+	size_t size;
+	size_t i;
+
+	(void)arg;
+	for (round = 0; round < INFLIGHT_ROUNDS && !rig->failed; round++) {
+		uint8_t *area;
+		int r;
+
+		rig_close(rig);
+		if (!rig_start(rig, &how)) {
+			return;
+		}
+		rig_expect_usable(rig);
+		area = vfe_raw_inflight(rig->session, &size);
+		if (area == NULL) {
+			rig_fail(rig, "there is no in-flight area");
+			return;
+		}
+		vfe_disconnect(rig->session);
+		/* A few fields, or everything. */
+		for (i = 0; i < size; i++) {
+			if (round % 2 == 0 || rand_r(&seed) % 32 == 0) {
+				area[i] = (uint8_t)rand_r(&seed);
+			}
+		}
+		r = vfe_reconnect(rig->session);
+		if (r == 0) {
+			/* Requests that there never were may come back, or the ring breaks. */
+			rig_kick(rig);
+			(void)rig_await(rig, UINT32_MAX, 50);
+		}
+	}
+	rig_close(rig);
+	if (!rig->failed && rig_start(rig, &how)) {
+		rig_expect_usable(rig);
+	}
+}
+
+static const struct hostile_case cases[] = {
+	{ "T75", "dirty logs that are too small", ON_DISK | ON_SPLIT, log_too_small, NULL },
+	{ "T76", "an in-flight area for 65535 queues of 65535", ON_DISK | ON_RING,
+	  enormous_inflight_areas, NULL },
+	{ "T77", "in-flight areas that do not fit", ON_DISK | ON_RING, areas_that_do_not_fit,
+	  NULL },
+	{ "T78", "in-flight areas of random bytes", ON_DISK | ON_RING, random_inflight_area, NULL },
+};
+
+const struct case_table state_table = CASE_TABLE(cases);
