@@ -7,11 +7,12 @@
  *             be deleted. Several claims are fine: live migration shows one disk on two sockets.
  *   channel   the use of one bdev by one reactor. Opened, used and closed on that reactor only, so
  *             drivers need no locks.
- *   io        one request. The submitter owns it; between a successful submit and `done` it belongs
+ *   io        one request. The submitter owns it; between a submit that took it and `done` it belongs
  *             to the driver.
  *
- * A round on a reactor: submit ... submit, commit once, poll. Completions come only from poll,
- * never from submit or commit. Status is 0 or a negative errno; only device/ translates it.
+ * A round on a reactor: submit ... submit, commit once, poll. `done` is called from poll only, never
+ * from submit or commit; what a submit carries out on the spot it returns as done. Status is 0 or a
+ * negative errno; only device/ translates it.
  */
 #ifndef VHT_BDEV_BDEV_H
 #define VHT_BDEV_BDEV_H
@@ -36,6 +37,12 @@ enum bdev_op {
 	BDEV_WRITE_ZEROES, /* reads return zeroes afterwards */
 };
 
+/* What a submit returns besides -EAGAIN. */
+enum bdev_submitted {
+	BDEV_TAKEN = 0, /* `done` comes later */
+	BDEV_DONE = 1,	/* it is over: io->status is set, and `done` is not called */
+};
+
 enum bdev_io_flags {
 	BDEV_IO_MAY_UNMAP = 1 << 0, /* write-zeroes may free the space */
 };
@@ -47,7 +54,7 @@ struct bdev_io {
 	uint64_t len; /* bytes; multiple of the block size; for read/write equal to the iovecs' sum */
 	const struct iovec *iov; /* any addresses and lengths; stays valid until done */
 	unsigned int iov_n;
-	int status;			  /* set by the driver before done */
+	int status;			  /* set by the driver before done, or BDEV_DONE */
 	void (*done)(struct bdev_io *io); /* called from bdev_channel_poll() on the same reactor */
 	STAILQ_ENTRY(bdev_io) link;	  /* for the driver's queues while it owns the io */
 	_Alignas(16) uint8_t driver[BDEV_IO_DRIVER_BYTES];
@@ -79,14 +86,15 @@ struct bdev_ops {
 	/* On the reactor. The driver's channel struct starts with struct bdev_channel. */
 	int (*channel_open)(struct bdev *bdev, struct bdev_channel **ret_channel);
 	void (*channel_close)(struct bdev_channel *channel); /* no io is outstanding */
-	/* 0: taken. -EAGAIN: full, offer it again next round. Nothing else: a request that cannot be
-	 * carried out is taken and completes with its error from poll. */
+	/* BDEV_TAKEN, BDEV_DONE, or -EAGAIN: full, offer it again next round. Nothing else: the error
+	 * of a request that cannot be carried out is its status. What is done on the spot takes no more
+	 * time in a round than a poll may. */
 	int (*submit)(struct bdev_channel *channel, struct bdev_io *io);
 	/* Ring the bell for everything submitted in this round. NULL: nothing to do. */
 	void (*commit)(struct bdev_channel *channel);
 	/* Completes what is ready, calls io->done for each, returns how many. One call takes a bounded
 	 * time, whatever was submitted: other disks share the reactor. Returns at least 1 when it has
-	 * done a part of its work and goes on in the next call. */
+	 * done a part of its work and goes on in the next call. NULL: submit leaves nothing to do. */
 	unsigned int (*poll)(struct bdev_channel *channel);
 	/* An fd that is readable when poll has something to complete; -1 when poll never waits for
 	 * anything but its next call. NULL: -1. The reactor drains it (eventfd). */
@@ -107,6 +115,7 @@ struct bdev {
 
 struct bdev_channel {
 	struct bdev *bdev;
+	int (*submit)(struct bdev_channel *channel, struct bdev_io *io); /* of bdev->ops */
 	/* private (of whoever shares the channel on its reactor): */
 	unsigned int users;
 	LIST_ENTRY(bdev_channel) link;
@@ -178,7 +187,7 @@ int bdev_channel_event_fd(struct bdev_channel *channel);
 
 static inline int bdev_submit(struct bdev_channel *channel, struct bdev_io *io)
 {
-	return channel->bdev->ops->submit(channel, io);
+	return channel->submit(channel, io);
 }
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The malloc bdev: a ramdisk. A request is a copy, made when the channel is polled, a bounded part of it
- * in each poll: other guests' disks share the reactor.
+ * The malloc bdev: a ramdisk. A request is a copy. Those that are short are made on the spot, the others when
+ * the channel is polled, and of all together a bounded part in each round: other guests' disks share the
+ * reactor.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -18,12 +19,12 @@
 
 #define MAX_DISCARD (UINT64_C(16) << 20)
 /*
- * What one poll does at most, in bytes: some 0.2 ms of copying. A guest can have thousands of requests
+ * What is done in one round at most, in bytes: some 0.2 ms of copying. A guest can have thousands of requests
  * of 64 MiB under way, and whoever shares its reactor would wait seconds for all of them. Requests and
  * their iovecs cost time, too, so each counts as some bytes more; pages that are given back cost less
  * than what they hold.
  */
-#define POLL_BYTES	 (UINT64_C(1) << 20)
+#define ROUND_BYTES	 (UINT64_C(1) << 20)
 #define REQUEST_BYTES	 512
 #define IOVEC_BYTES	 64
 #define RELEASE_DISCOUNT 16
@@ -34,7 +35,7 @@
  */
 #define QUEUE_DEPTH 256
 #define QUEUE_BYTES (UINT64_C(64) << 20)
-/* The tail of what a poll may do is not worth a smaller copy than this. */
+/* The tail of what a round may do is not worth a smaller copy than this. */
 #define MIN_COPY UINT64_C(4096)
 /* Below this, clearing is cheaper than a system call and the page faults that follow it. */
 #define MIN_RELEASE ((size_t)64 << 10)
@@ -50,6 +51,7 @@ struct malloc_channel {
 	struct bdev_io_list submitted;
 	unsigned int submitted_n;
 	uint64_t submitted_bytes;
+	uint64_t budget; /* what is left of ROUND_BYTES */
 };
 
 static int malloc_channel_open(struct bdev *bdev, struct bdev_channel **ret_channel)
@@ -60,6 +62,7 @@ static int malloc_channel_open(struct bdev *bdev, struct bdev_channel **ret_chan
 		return -ENOMEM;
 	}
 	STAILQ_INIT(&channel->submitted);
+	channel->budget = ROUND_BYTES;
 	*ret_channel = &channel->base;
 	return 0;
 }
@@ -77,30 +80,6 @@ struct malloc_progress {
 static struct malloc_progress *progress_of(struct bdev_io *io)
 {
 	return (struct malloc_progress *)(void *)io->driver;
-}
-
-/* One is always taken, whatever its length. */
-static bool has_room(const struct malloc_channel *channel, uint64_t len)
-{
-	if (channel->submitted_n == 0) {
-		return true;
-	}
-	return channel->submitted_n < QUEUE_DEPTH && channel->submitted_bytes < QUEUE_BYTES &&
-	       len <= QUEUE_BYTES - channel->submitted_bytes;
-}
-
-static int malloc_submit(struct bdev_channel *base, struct bdev_io *io)
-{
-	struct malloc_channel *channel = (struct malloc_channel *)base;
-
-	if (!has_room(channel, io->len)) {
-		return -EAGAIN;
-	}
-	channel->submitted_n++;
-	channel->submitted_bytes += io->len;
-	progress_of(io)->done = 0;
-	STAILQ_INSERT_TAIL(&channel->submitted, io, link);
-	return 0;
 }
 
 /* Clears the range; gives whole pages back to the system, which supplies zeroed ones on demand. */
@@ -179,16 +158,48 @@ static bool carry_out(const struct malloc_bdev *m, struct bdev_io *io, uint64_t 
 	return progress->done == io->len;
 }
 
+/* One is always taken, whatever its length. */
+static bool has_room(const struct malloc_channel *channel, uint64_t len)
+{
+	if (channel->submitted_n == 0) {
+		return true;
+	}
+	return channel->submitted_n < QUEUE_DEPTH && channel->submitted_bytes < QUEUE_BYTES &&
+	       len <= QUEUE_BYTES - channel->submitted_bytes;
+}
+
+static int malloc_submit(struct bdev_channel *base, struct bdev_io *io)
+{
+	const struct malloc_bdev *m = (const struct malloc_bdev *)base->bdev;
+	struct malloc_channel *channel = (struct malloc_channel *)base;
+
+	/* None overtakes another. */
+	if (channel->submitted_n == 0 && !is_release(io) && io->len <= channel->budget) {
+		progress_of(io)->done = 0;
+		carry_out(m, io, &channel->budget);
+		return BDEV_DONE;
+	}
+	if (!has_room(channel, io->len)) {
+		return -EAGAIN;
+	}
+	channel->submitted_n++;
+	channel->submitted_bytes += io->len;
+	progress_of(io)->done = 0;
+	STAILQ_INSERT_TAIL(&channel->submitted, io, link);
+	return 0;
+}
+
 static unsigned int malloc_poll(struct bdev_channel *base)
 {
 	const struct malloc_bdev *m = (const struct malloc_bdev *)base->bdev;
 	struct malloc_channel *channel = (struct malloc_channel *)base;
 	struct bdev_io_list batch = STAILQ_HEAD_INITIALIZER(batch);
-	uint64_t budget = POLL_BYTES;
+	uint64_t budget = channel->budget;
 	unsigned int completed = 0;
 	struct bdev_io *io;
 
 	/* What done() submits belongs to the next round. */
+	channel->budget = ROUND_BYTES;
 	STAILQ_CONCAT(&batch, &channel->submitted);
 	while (budget > 0 && (io = STAILQ_FIRST(&batch)) != NULL) {
 		if (!carry_out(m, io, &budget)) {

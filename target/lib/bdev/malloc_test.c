@@ -189,7 +189,7 @@ static void a_poll_copies_a_bounded_amount(void **state)
 	memset(buf, 0xff, SIZE);
 	for (unsigned int i = 0; i < LONG_REQUESTS; i++) {
 		test_io_init(&io[i], BDEV_READ, 0, SIZE, &iov, 1);
-		assert_int_equal(bdev_submit(r.channel, &io[i].io), 0);
+		assert_true(test_submit(r.channel, &io[i].io));
 	}
 	/* Not zero, or the reactor would believe that there is nothing to do. */
 	assert_true(bdev_channels_poll(&r.channels) > 0);
@@ -230,7 +230,7 @@ static void a_poll_clears_a_bounded_amount(void **state)
 		for (unsigned int i = 0; i < LONG_REQUESTS; i++) {
 			test_io_init(&io[i], kinds[k].op, 0, SIZE, NULL, 0);
 			io[i].io.flags = kinds[k].flags;
-			assert_int_equal(bdev_submit(r.channel, &io[i].io), 0);
+			assert_true(test_submit(r.channel, &io[i].io));
 		}
 		assert_true(bdev_channels_poll(&r.channels) > 0);
 		assert_int_equal(io[LONG_REQUESTS / 2].completions, 0);
@@ -252,7 +252,7 @@ static void a_poll_completes_a_bounded_number(void **state)
 	assert_int_equal(test_cut(buf, sizeof(buf), (size_t[]){ 1 }, 1, iov, 512), 512);
 	for (unsigned int i = 0; i < n; i++) {
 		test_io_init(&io[i], BDEV_READ, 0, 512, iov, 512);
-		assert_int_equal(bdev_submit(r.channel, &io[i].io), 0);
+		assert_true(test_submit(r.channel, &io[i].io));
 	}
 	assert_in_range(bdev_channels_poll(&r.channels), 1, n / 2);
 	for (unsigned int i = 1; i < n; i++) {
@@ -266,7 +266,7 @@ static void a_poll_completes_a_bounded_number(void **state)
 /* A queue that stops waits for what was taken: neither a number without bound nor endless bytes. */
 static void a_full_queue_says_so(void **state)
 {
-	static struct test_io io[1024];
+	static struct test_io io[4096];
 	uint8_t *buf = malloc(SIZE);
 	struct iovec iov[2] = { { buf, 512 }, { buf, SIZE } };
 	struct test_reactor r;
@@ -275,16 +275,17 @@ static void a_full_queue_says_so(void **state)
 	for (unsigned int kind = 0; kind < 2; kind++) {
 		unsigned int taken = 0;
 
-		while (taken < 1024) {
+		while (taken < 4095) {
 			test_io_init(&io[taken], BDEV_READ, 0, iov[kind].iov_len, &iov[kind], 1);
-			if (bdev_submit(r.channel, &io[taken].io) != 0) {
+			if (!test_submit(r.channel, &io[taken].io)) {
 				break;
 			}
 			taken++;
 		}
-		assert_in_range(taken, 2, kind == 0 ? 512 : 128 * 1048576 / SIZE);
+		/* Short ones are done on the spot, as many as a round has time for. */
+		assert_in_range(taken, 2, kind == 0 ? 2048 : 128 * 1048576 / SIZE);
 		assert_int_equal(bdev_submit(r.channel, &io[taken].io), -EAGAIN);
-		test_wait(&r, taken);
+		test_wait(&r, taken - test_completed(io, taken));
 		assert_int_equal(test_run(&r, &io[taken]), 0); /* there is room again */
 	}
 	test_reactor_close(&r);
@@ -308,35 +309,23 @@ static void a_request_longer_than_the_queue_is_taken(void **state)
 	free(buf);
 }
 
-static struct test_io later;
-static struct test_reactor *later_reactor;
-
-static void submit_later(struct bdev_io *io)
-{
-	test_io_done(io);
-	assert_int_equal(bdev_submit(later_reactor->channel, &later.io), 0);
-}
-
-/* What done() submits does not overtake what did not fit into this poll. */
+/* Nor is a short one done on the spot while a long one is under way. */
 static void nobody_overtakes_a_long_request(void **state)
 {
 	uint8_t small[512] = { 0 };
 	struct iovec small_iov = { small, 512 };
-	uint8_t *buf = calloc(1, SIZE);
+	uint8_t *buf = malloc(SIZE);
 	struct iovec iov = { buf, SIZE };
-	struct test_io first, second;
+	struct test_io first, later;
 	struct test_reactor r;
 
 	test_reactor_open(&r, create(512));
-	later_reactor = &r;
 	memset(buf, 1, SIZE);
-	test_io_init(&first, BDEV_FLUSH, 0, 0, NULL, 0);
-	first.io.done = submit_later;
-	test_io_init(&second, BDEV_WRITE, 0, SIZE, &iov, 1);
+	test_io_init(&first, BDEV_WRITE, 0, SIZE, &iov, 1);
 	test_io_init(&later, BDEV_READ, SIZE - 512, 512, &small_iov, 1);
-	assert_int_equal(bdev_submit(r.channel, &first.io), 0);
-	assert_int_equal(bdev_submit(r.channel, &second.io), 0);
-	test_wait(&r, 3);
+	assert_int_equal(bdev_submit(r.channel, &first.io), BDEV_TAKEN);
+	assert_int_equal(bdev_submit(r.channel, &later.io), BDEV_TAKEN);
+	test_wait(&r, 2);
 	assert_int_equal(small[0] & small[511], 1);
 	test_reactor_close(&r);
 	free(buf);
@@ -368,10 +357,9 @@ static void *use_half(void *arg)
 		test_fill(out, sizeof(out), i + (uint32_t)half->start);
 		test_io_init(&w, BDEV_WRITE, offset, sizeof(out), &iov[0], 1);
 		test_io_init(&r, BDEV_READ, offset, sizeof(in), &iov[1], 1);
-		half->wrong |= bdev_submit(channel, &w.io) != 0;
-		half->wrong |= bdev_channels_poll(&channels) != 1;
-		half->wrong |= bdev_submit(channel, &r.io) != 0;
-		half->wrong |= bdev_channels_poll(&channels) != 1;
+		half->wrong |= bdev_submit(channel, &w.io) != BDEV_DONE;
+		half->wrong |= bdev_submit(channel, &r.io) != BDEV_DONE;
+		half->wrong |= bdev_channels_poll(&channels) != 0;
 		half->wrong |= r.io.status != 0 || memcmp(in, out, sizeof(in)) != 0;
 	}
 	bdev_channels_put(&channels, channel);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The null bdev: a disk that forgets. Every request succeeds at once: writes go nowhere, and reads
+ * The null bdev: a disk that forgets. Every request succeeds on the spot: writes go nowhere, and reads
  * leave the guest's buffer as it is. (The buffer holds what the guest had there itself, so nothing
  * of ours or of another guest is revealed; filling it with zeroes would measure memset.) It shows
  * what everything but the storage costs, and it is the shortest driver there can be. To write
@@ -17,21 +17,14 @@ struct null_bdev {
 	struct bdev bdev;
 };
 
-/* What the driver keeps for each reactor that uses the disk. Never shared between threads. */
-struct null_channel {
-	struct bdev_channel base;
-	struct bdev_io_list submitted;
-};
-
 static int null_channel_open(struct bdev *bdev, struct bdev_channel **ret_channel)
 {
-	struct null_channel *channel = calloc(1, sizeof(*channel));
+	struct bdev_channel *channel = calloc(1, sizeof(*channel));
 
 	if (channel == NULL) {
 		return -ENOMEM;
 	}
-	STAILQ_INIT(&channel->submitted);
-	*ret_channel = &channel->base;
+	*ret_channel = channel;
 	return 0;
 }
 
@@ -40,31 +33,11 @@ static void null_channel_close(struct bdev_channel *channel)
 	free(channel);
 }
 
-/* Takes the request; nothing is completed from here, not even a refused one. */
-static int null_submit(struct bdev_channel *base, struct bdev_io *io)
+/* Other drivers look at a request again (bdev_check_io) before they touch their memory or file. */
+static int null_submit(struct bdev_channel *channel, struct bdev_io *io)
 {
-	struct null_channel *channel = (struct null_channel *)base;
-
-	STAILQ_INSERT_TAIL(&channel->submitted, io, link);
-	return 0;
-}
-
-static unsigned int null_poll(struct bdev_channel *base)
-{
-	struct null_channel *channel = (struct null_channel *)base;
-	struct bdev_io_list batch = STAILQ_HEAD_INITIALIZER(batch);
-	unsigned int completed = 0;
-	struct bdev_io *io;
-
-	/* done() may submit again. That belongs to the next round, or this one would never end. */
-	STAILQ_CONCAT(&batch, &channel->submitted);
-	while ((io = STAILQ_FIRST(&batch)) != NULL) {
-		/* Unlinked first: from done() on, the request is the submitter's again. */
-		STAILQ_REMOVE_HEAD(&batch, link);
-		bdev_complete(io, bdev_check_io(base->bdev, io));
-		completed++;
-	}
-	return completed;
+	io->status = 0;
+	return BDEV_DONE;
 }
 
 static void null_close(struct bdev *bdev)
@@ -72,14 +45,13 @@ static void null_close(struct bdev *bdev)
 	free(bdev);
 }
 
-/* No commit and no event fd: a poll completes all that was submitted before it. */
+/* No commit, no poll, no event fd: nothing is left to do when submit returns. */
 static const struct bdev_ops null_ops = {
 	.driver = "null",
 	.close = null_close,
 	.channel_open = null_channel_open,
 	.channel_close = null_channel_close,
 	.submit = null_submit,
-	.poll = null_poll,
 };
 
 int bdev_null_create(const struct bdev_null_options *opts, struct bdev **ret_bdev,

@@ -157,6 +157,7 @@ int bdev_channels_get(struct bdev_channels *channels, struct bdev *bdev,
 		return rc;
 	}
 	channel->bdev = bdev;
+	channel->submit = bdev->ops->submit;
 	channel->users = 1;
 	LIST_INSERT_HEAD(&channels->list, channel, link);
 	*ret_channel = channel;
@@ -182,7 +183,9 @@ unsigned int bdev_channels_poll(struct bdev_channels *channels)
 		if (ops->commit != NULL) {
 			ops->commit(channel);
 		}
-		completed += ops->poll(channel);
+		if (ops->poll != NULL) {
+			completed += ops->poll(channel);
+		}
 	}
 	return completed;
 }

@@ -93,11 +93,23 @@ static inline void test_wait(struct test_reactor *r, unsigned int n)
 	assert_int_equal(test_completions - before, n);
 }
 
+/* As a device does it: what is done on the spot is complete. False: no room. */
+static inline bool test_submit(struct bdev_channel *channel, struct bdev_io *io)
+{
+	int r = bdev_submit(channel, io);
+
+	if (r == BDEV_DONE) {
+		io->done(io);
+	}
+	return r != -EAGAIN;
+}
+
 static inline int test_run(struct test_reactor *r, struct test_io *t)
 {
-	assert_int_equal(bdev_submit(r->channel, &t->io), 0);
-	assert_int_equal(t->completions, 0);
-	test_wait(r, 1);
+	unsigned int before = test_completions;
+
+	assert_true(test_submit(r->channel, &t->io));
+	test_wait(r, 1 - (test_completions - before));
 	assert_int_equal(t->completions, 1);
 	return t->io.status;
 }

@@ -70,6 +70,8 @@ static int blk_queue_start(struct virtio_device *device, unsigned int index, str
 	queue->queue = (struct device_queue){ .device = device, .vq = vq, .index = index };
 	queue->blk = blk;
 	queue->channels = channels;
+	queue->stats = virtq_stats(vq);
+	queue->info = &blk->bdev->info;
 	TAILQ_INIT(&queue->waiting);
 	TAILQ_INIT(&queue->unfinished);
 	for (i = 0; i < BLK_RANGE_TABLES; i++) {
@@ -80,47 +82,23 @@ static int blk_queue_start(struct virtio_device *device, unsigned int index, str
 	return 0;
 }
 
-/* Starts waiting requests, oldest first; stops at the first that finds no room. */
-static void start_waiting(struct blk_queue *queue)
-{
-	struct blk_request *req;
-
-	while ((req = TAILQ_FIRST(&queue->waiting)) != NULL) {
-		TAILQ_REMOVE(&queue->waiting, req, link);
-		if (!blk_request_start(req)) {
-			TAILQ_INSERT_HEAD(&queue->waiting, req, link);
-			return;
-		}
-	}
-}
-
 static unsigned int blk_queue_poll(struct device_queue *device_queue)
 {
 	struct blk_queue *queue = (struct blk_queue *)device_queue;
 	struct virtq_req *reqs[BLK_BATCH];
 	unsigned int n;
-	unsigned int i;
 
 	if (!TAILQ_EMPTY(&queue->unfinished)) {
 		blk_request_retry_unfinished(queue);
 	}
 	if (!TAILQ_EMPTY(&queue->waiting)) {
-		start_waiting(queue);
+		blk_requests_retry_waiting(queue);
 	}
 	if (!TAILQ_EMPTY(&queue->unfinished) || !TAILQ_EMPTY(&queue->waiting)) {
 		return 0;
 	}
 	n = virtq_pop(device_queue->vq, reqs, BLK_BATCH);
-	for (i = 0; i < n; i++) {
-		struct blk_request *req = (struct blk_request *)reqs[i];
-
-		req->queue = queue;
-		req->parsed = false;
-		/* In order: what waits must be the newest, to be given back when the queue stops. */
-		if (!TAILQ_EMPTY(&queue->waiting) || !blk_request_start(req)) {
-			TAILQ_INSERT_TAIL(&queue->waiting, req, link);
-		}
-	}
+	blk_requests_start(queue, reqs, n);
 	return n;
 }
 

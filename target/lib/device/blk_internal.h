@@ -4,8 +4,9 @@
  *   device   features and configuration space (blk_config.c); control thread, except for
  *            `writeback`, which queues read.
  *   queue    one running request queue (blk.c) on its reactor.
- *   request  from the popped chain to its status byte (blk_request.c). It is carried out by one bdev_io
- *            at a time: all ranges of a discard one after the other, then a flush where one is due.
+ *   request  from the popped chain to its status byte (blk_request.c). A read or write is one bdev_io.
+ *            Others take steps, one bdev_io at a time: all ranges of a discard one after the other; a
+ *            flush at the end where one is due.
  */
 #ifndef VHT_DEVICE_BLK_INTERNAL_H
 #define VHT_DEVICE_BLK_INTERNAL_H
@@ -43,19 +44,18 @@ struct blk_device {
 struct blk_request {
 	struct virtq_req vreq;
 	struct blk_queue *queue;
-	uint8_t *status; /* last byte of the writable part */
+	uint8_t *status;	  /* last byte of the writable part */
+	struct blk_range *ranges; /* NULL, or a private copy: range below, or a table of the queue */
 	uint32_t type;
-	uint32_t written; /* used length, if all goes well */
-	uint64_t sector;
-	/* Discard and write-zeroes. */
-	struct blk_range *ranges; /* private copy: range below, or a table of the queue */
+	struct bdev_io io;
+	uint32_t written; /* used length of others than reads and writes, if all goes well */
+	/* The steps of others, and of writes that go through the cache; see request_advance(). */
 	struct blk_range range;
 	uint16_t range_n;
 	uint16_t range_next;
 	bool flush_after;
-	bool parsed; /* never done twice: it cuts the iovecs to the data */
+	bool tried; /* of one that waits: it was started, and found no room */
 	TAILQ_ENTRY(blk_request) link;
-	struct bdev_io io;
 };
 
 TAILQ_HEAD(blk_requests, blk_request);
@@ -69,6 +69,8 @@ struct blk_queue {
 	struct blk_device *blk;
 	struct bdev_channels *channels;
 	struct bdev_channel *channel;
+	struct virtq_stats *stats;
+	const struct bdev_info *info;
 	/* Popped, not started: the bdev or the range tables were full. Always the newest popped
 	 * requests, oldest first, so that they can be given back to the ring. */
 	struct blk_requests waiting;
@@ -89,9 +91,10 @@ int blk_config_write(struct virtio_device *device, uint32_t offset, const void *
 
 /* ---- blk_request.c ---- */
 
-/* Starts a popped request (queue set, not parsed). False: no room now, nothing has happened, call
- * again. True: it is in the bdev or has ended. */
-bool blk_request_start(struct blk_request *req);
+/* Starts popped requests. Those that find no room wait, and all behind them. */
+void blk_requests_start(struct blk_queue *queue, struct virtq_req *const *reqs, unsigned int n);
+/* Starts waiting requests, oldest first; stops at the first that finds no room. */
+void blk_requests_retry_waiting(struct blk_queue *queue);
 /* Goes on with unfinished requests as far as the bdev has room. */
 void blk_request_retry_unfinished(struct blk_queue *queue);
 

@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "base/iov.h"
+#include "base/likely.h"
 #include "device/blk_internal.h"
 
 /* ---- the end of a request ---- */
@@ -32,49 +33,50 @@ static void table_release(struct blk_queue *queue, struct blk_request *req)
 static void request_end(struct blk_request *req, int result)
 {
 	struct blk_queue *queue = req->queue;
-	struct virtq_stats *stats = virtq_stats(queue->queue.vq);
-	uint32_t written = req->written;
+	/* The used length says what was written from the start of the buffers. After an error that is
+	 * the status byte, or nothing if data was to come before it. */
+	uint32_t written = result == 0 ? req->written : req->vreq.in_len == 1;
 
-	if (result == 0 && req->type == BLK_T_IN) {
-		virtq_count(&stats->read_bytes, req->io.len);
-	} else if (result == 0 && req->type == BLK_T_OUT) {
-		virtq_count(&stats->written_bytes, req->io.len);
-	}
 	table_release(queue, req);
 	*req->status = blk_status(result);
-	if (result != 0) {
-		/* The used length says what was written from the start of the buffers. After an
-		 * error that is the status byte, or nothing if data was to come before it. */
-		written = req->vreq.in_len == 1;
-	}
 	virtq_push(queue->queue.vq, &req->vreq, written);
+}
+
+/* The end of a read or write of `len` bytes. */
+static inline void rw_end(struct blk_queue *queue, struct blk_request *req, bool is_read,
+			  uint64_t len, int result)
+{
+	uint64_t in_len = req->vreq.in_len;
+
+	if (unlikely(result != 0)) {
+		request_end(req, result);
+		return;
+	}
+	virtq_count(is_read ? &queue->stats->read_bytes : &queue->stats->written_bytes, len);
+	*req->status = BLK_S_OK;
+	/* Of a write nothing, if room for data was to come before the status. */
+	virtq_push(queue->queue.vq, &req->vreq, is_read ? (uint32_t)in_len : in_len == 1);
 }
 
 /* The driver broke a rule and can be told so. */
 static void request_refuse(struct blk_request *req)
 {
-	virtq_count(&virtq_stats(req->queue->queue.vq)->malformed, 1);
+	virtq_count(&req->queue->stats->malformed, 1);
 	request_end(req, -EINVAL);
 }
 
 /* ---- checks ---- */
 
-/* 0: [sector, sector + len bytes) is a range of whole blocks of the disk, starting at *ret_offset. */
-static int check_range(const struct blk_device *blk, uint64_t sector, uint64_t len,
-		       uint64_t *ret_offset)
+/* Is [sector, sector + len bytes) a range of whole blocks of the disk? *ret_offset: of its start, bytes. */
+static inline bool range_is_fine(const struct bdev_info *info, uint64_t sector, uint64_t len,
+				 uint64_t *ret_offset)
 {
-	const struct bdev_info *info = &blk->bdev->info;
-	uint64_t offset;
+	uint64_t offset = sector * BLK_SECTOR;
 
-	if (!checked_mul(sector, BLK_SECTOR, &offset) || !range_inside(offset, len, info->size)) {
-		return -EINVAL;
-	}
-	/* 5.2.6.1 asks for multiples of 512; the disk may have larger blocks. */
-	if ((offset | len) % info->block_size != 0) {
-		return -EINVAL;
-	}
 	*ret_offset = offset;
-	return 0;
+	/* 5.2.6.1 asks for multiples of 512; the disk may have larger blocks. */
+	return sector <= info->size / BLK_SECTOR && len <= info->size - offset &&
+	       ((offset | len) & (info->block_size - 1)) == 0;
 }
 
 static int check_zap_range(const struct blk_device *blk, uint32_t type,
@@ -92,54 +94,74 @@ static int check_zap_range(const struct blk_device *blk, uint32_t type,
 	if (len > blk->bdev->info.max_discard) {
 		return -EINVAL;
 	}
-	return check_range(blk, range->sector, len, &offset);
+	return range_is_fine(&blk->bdev->info, range->sector, len, &offset) ? 0 : -EINVAL;
 }
 
-/* ---- carrying out ---- */
+/* ---- carrying out, in steps: ranges, a flush ---- */
 
-static void on_io_done(struct bdev_io *io);
+static void on_step_done(struct bdev_io *io);
 
-static bool io_submit(struct blk_request *req)
+static struct blk_request *request_of(struct bdev_io *io)
 {
-	req->io.done = on_io_done;
-	return bdev_submit(req->queue->channel, &req->io) != -EAGAIN;
+	return (struct blk_request *)((uint8_t *)io - offsetof(struct blk_request, io));
 }
 
-static void io_set_range(struct blk_request *req)
+/* Prepares the next step. False: there is none. */
+static bool next_step(struct blk_request *req)
 {
-	const struct blk_range *range = &req->ranges[req->range_next];
+	struct bdev_io *io = &req->io;
+	const struct blk_range *range;
 
-	req->io.op = req->type == BLK_T_DISCARD ? BDEV_DISCARD : BDEV_WRITE_ZEROES;
-	req->io.flags = (range->flags & BLK_RANGE_F_UNMAP) != 0 ? BDEV_IO_MAY_UNMAP : 0;
-	req->io.offset = range->sector * BLK_SECTOR;
-	req->io.len = (uint64_t)range->sectors * BLK_SECTOR;
-}
-
-/*
- * Submits the next part of the request, or ends it. False: the bdev has no room; everything is as
- * before, call again.
- */
-static bool request_advance(struct blk_request *req)
-{
 	while (req->range_next < req->range_n && req->ranges[req->range_next].sectors == 0) {
 		req->range_next++;
 	}
 	if (req->range_next < req->range_n) {
-		io_set_range(req);
-		if (!io_submit(req)) {
-			return false;
-		}
-		req->range_next++;
+		range = &req->ranges[req->range_next];
+		io->op = req->type == BLK_T_DISCARD ? BDEV_DISCARD : BDEV_WRITE_ZEROES;
+		io->flags = (range->flags & BLK_RANGE_F_UNMAP) != 0 ? BDEV_IO_MAY_UNMAP : 0;
+		io->offset = range->sector * BLK_SECTOR;
+		io->len = (uint64_t)range->sectors * BLK_SECTOR;
 		return true;
 	}
 	if (req->flush_after) {
-		/* io.len still counts what was written. */
-		req->io.op = BDEV_FLUSH;
-		if (!io_submit(req)) {
+		io->op = BDEV_FLUSH;
+		io->flags = 0;
+		io->offset = 0;
+		io->len = 0;
+		return true;
+	}
+	return false;
+}
+
+static void step_is_taken(struct blk_request *req)
+{
+	if (req->io.op == BDEV_FLUSH) {
+		req->flush_after = false;
+	} else {
+		req->range_next++;
+	}
+}
+
+/* Submits the steps that are left, or ends the request. False: the bdev has no room; call again. */
+static bool request_advance(struct blk_request *req)
+{
+	int r;
+
+	req->io.iov_n = 0;
+	req->io.done = on_step_done;
+	while (next_step(req)) {
+		r = bdev_submit(req->queue->channel, &req->io);
+		if (r == -EAGAIN) {
 			return false;
 		}
-		req->flush_after = false;
-		return true;
+		step_is_taken(req);
+		if (r != BDEV_DONE) {
+			return true;
+		}
+		if (req->io.status != 0) {
+			request_end(req, req->io.status);
+			return true;
+		}
 	}
 	request_end(req, 0);
 	return true;
@@ -158,77 +180,151 @@ void blk_request_retry_unfinished(struct blk_queue *queue)
 	}
 }
 
-static void on_io_done(struct bdev_io *io)
+static void advance_or_wait(struct blk_request *req)
 {
-	struct blk_request *req =
-		(struct blk_request *)((uint8_t *)io - offsetof(struct blk_request, io));
-
-	if (io->status != 0 || (req->range_next == req->range_n && !req->flush_after)) {
-		request_end(req, io->status);
-	} else if (!request_advance(req)) {
+	if (!request_advance(req)) {
 		TAILQ_INSERT_TAIL(&req->queue->unfinished, req, link);
 	}
 }
 
-/* ---- request types. True: taken or ended; false: no room now ---- */
-
-/* iov_slice(), and how most drivers frame their requests: header and status in pieces of their own. */
-static inline void cut(struct iovec **iov, unsigned int *iov_n, uint64_t skip, uint64_t len)
+static void on_step_done(struct bdev_io *io)
 {
-	struct iovec *first = *iov;
+	struct blk_request *req = request_of(io);
 
-	if (skip == 0 && *iov_n == 2 && first[0].iov_len == len) {
-		*iov_n = 1;
-	} else if (*iov_n == 2 && first[0].iov_len == skip && first[1].iov_len == len) {
-		*iov = first + 1;
-		*iov_n = 1;
+	if (io->status != 0) {
+		request_end(req, io->status);
 	} else {
-		iov_slice(iov, iov_n, skip, len);
+		advance_or_wait(req);
 	}
 }
 
-static bool start_io(struct blk_request *req, enum bdev_op op, struct iovec *iov,
-		     unsigned int iov_n, uint64_t skip, uint64_t len)
-{
-	const struct blk_device *blk = req->queue->blk;
-	uint64_t offset;
+/* ---- reads and writes ---- */
 
-	if (op == BDEV_WRITE && blk->read_only) {
+static void on_read_done(struct bdev_io *io)
+{
+	struct blk_request *req = request_of(io);
+
+	rw_end(req->queue, req, true, io->len, io->status);
+}
+
+static void on_write_done(struct bdev_io *io)
+{
+	struct blk_request *req = request_of(io);
+
+	rw_end(req->queue, req, false, io->len, io->status);
+}
+
+/* The write is not over before it is stable. */
+static void on_write_through_done(struct bdev_io *io)
+{
+	struct blk_request *req = request_of(io);
+
+	if (io->status != 0) {
+		request_end(req, io->status);
+		return;
+	}
+	virtq_count(&req->queue->stats->written_bytes, io->len);
+	req->written = req->vreq.in_len == 1;
+	req->flush_after = true;
+	req->range_n = 0;
+	req->range_next = 0;
+	advance_or_wait(req);
+}
+
+/* Once more. False: the bdev has no room; call it again. */
+static bool rw_submit(struct blk_request *req)
+{
+	int r = bdev_submit(req->queue->channel, &req->io);
+
+	if (r == BDEV_DONE) {
+		req->io.done(&req->io);
+	}
+	return r != -EAGAIN;
+}
+
+/* What reads and writes have in common. */
+static inline __attribute__((always_inline)) bool start_rw(struct blk_queue *queue,
+							   struct blk_request *req, enum bdev_op op,
+							   uint64_t sector, uint64_t len)
+{
+	struct bdev_io *io = &req->io;
+	int r;
+
+	io->op = op;
+	io->flags = 0;
+	io->len = len;
+	if (unlikely(!range_is_fine(queue->info, sector, len, &io->offset))) {
+		request_refuse(req);
+		return true;
+	}
+	if (unlikely(len == 0)) {
+		request_end(req, 0);
+		return true;
+	}
+	r = bdev_submit(queue->channel, io);
+	if (likely(r == BDEV_DONE)) {
+		if (op == BDEV_READ || likely(io->done == on_write_done)) {
+			rw_end(queue, req, op == BDEV_READ, len, io->status);
+		} else {
+			io->done(io);
+		}
+		return true;
+	}
+	return r == BDEV_TAKEN;
+}
+
+static inline bool start_read(struct blk_queue *queue, struct blk_request *req, uint64_t sector)
+{
+	const struct virtq_req *vreq = &req->vreq;
+	uint64_t len = vreq->in_len - 1;
+
+	req->io.iov = vreq->in;
+	req->io.iov_n = virtq_req_in_n(vreq) - 1;
+	if (unlikely(vreq->end[-1].iov_len != 1)) {
+		/* The status does not have a piece of its own. */
+		struct iovec *iov = vreq->in;
+
+		req->io.iov_n++;
+		iov_slice(&iov, &req->io.iov_n, 0, len);
+	}
+	req->io.done = on_read_done;
+	return start_rw(queue, req, BDEV_READ, sector, len);
+}
+
+static inline bool start_write(struct blk_queue *queue, struct blk_request *req, uint64_t sector)
+{
+	const struct blk_device *blk = queue->blk;
+	const struct virtq_req *vreq = &req->vreq;
+	uint64_t len = vreq->out_len - BLK_HEADER_LEN;
+	struct iovec *iov = vreq->out;
+	unsigned int iov_n = virtq_req_out_n(vreq);
+
+	if (unlikely(blk->read_only)) {
 		/* 5.2.6.2: a write to a read-only device MUST end with IOERR. */
 		request_end(req, -EROFS);
 		return true;
 	}
-	if (check_range(blk, req->sector, len, &offset) < 0) {
-		request_refuse(req);
-		return true;
+	if (likely(iov->iov_len == BLK_HEADER_LEN)) {
+		iov++;
+		iov_n--;
+	} else {
+		iov_slice(&iov, &iov_n, BLK_HEADER_LEN, len);
 	}
-	/* A second slice of the same pieces, after no room was found, would cut them again. */
-	if (!req->io.iov) {
-		cut(&iov, &iov_n, skip, len);
-		req->io.iov = iov;
-		req->io.iov_n = iov_n;
-	}
-	req->io.op = op;
-	req->io.flags = 0;
-	req->io.offset = offset;
-	req->io.len = len;
-	if (len == 0) {
-		request_end(req, 0);
-		return true;
-	}
-	req->flush_after = op == BDEV_WRITE && blk_writes_through(blk);
-	return io_submit(req);
+	req->io.iov = iov;
+	req->io.iov_n = iov_n;
+	req->io.done = blk_writes_through(blk) ? on_write_through_done : on_write_done;
+	return start_rw(queue, req, BDEV_WRITE, sector, len);
 }
+
+/* ---- the other types. True: taken or ended; false: no room now ---- */
 
 static bool start_flush(struct blk_request *req)
 {
 	/* Also when FLUSH was not negotiated: it does what it says and harms nobody. */
-	req->io.op = BDEV_FLUSH;
-	req->io.flags = 0;
-	req->io.offset = 0;
-	req->io.len = 0;
-	req->io.iov_n = 0;
-	return io_submit(req);
+	req->range_n = 0;
+	req->range_next = 0;
+	req->flush_after = true;
+	return request_advance(req);
 }
 
 static void get_id(struct blk_request *req)
@@ -237,10 +333,9 @@ static void get_id(struct blk_request *req)
 	uint64_t room = vreq->in_len - 1;
 	size_t n = room < BLK_ID_LEN ? (size_t)room : BLK_ID_LEN;
 
-	iov_scatter(virtq_req_in(vreq), vreq->in_n, 0, req->queue->blk->serial, n);
-	if (room > BLK_ID_LEN) {
-		req->written = BLK_ID_LEN; /* nothing lies between the ID and the status */
-	}
+	iov_scatter(vreq->in, virtq_req_in_n(vreq), 0, req->queue->blk->serial, n);
+	/* Of more, nothing lies between the ID and the status. */
+	req->written = room > BLK_ID_LEN ? BLK_ID_LEN : (uint32_t)room + 1;
 	request_end(req, 0);
 }
 
@@ -251,7 +346,7 @@ static void ranges_load(struct blk_request *req, unsigned int n)
 	struct bytes_reader r = bytes_reader(raw, n * BLK_RANGE_LEN);
 	unsigned int i;
 
-	iov_gather(virtq_req_out(&req->vreq), req->vreq.out_n, BLK_HEADER_LEN, raw,
+	iov_gather(req->vreq.out, virtq_req_out_n(&req->vreq), BLK_HEADER_LEN, raw,
 		   n * BLK_RANGE_LEN);
 	for (i = 0; i < n; i++) {
 		req->ranges[i].sector = bytes_get_le64(&r);
@@ -311,17 +406,10 @@ static bool start_zap(struct blk_request *req, unsigned int feature)
 	return true;
 }
 
-static bool dispatch(struct blk_request *req)
+static bool start_other(struct blk_request *req)
 {
-	struct virtq_req *vreq = &req->vreq;
-
+	req->written = req->vreq.in_len == 1;
 	switch (req->type) {
-	case BLK_T_IN:
-		return start_io(req, BDEV_READ, virtq_req_in(vreq), vreq->in_n, 0,
-				vreq->in_len - 1);
-	case BLK_T_OUT:
-		return start_io(req, BDEV_WRITE, virtq_req_out(vreq), vreq->out_n, BLK_HEADER_LEN,
-				vreq->out_len - BLK_HEADER_LEN);
 	case BLK_T_FLUSH:
 		return start_flush(req);
 	case BLK_T_GET_ID:
@@ -338,60 +426,113 @@ static bool dispatch(struct blk_request *req)
 	}
 }
 
-/* The one copy of the header (rule R4); returns its length, less than BLK_HEADER_LEN if it is short. */
-static inline size_t header_load(const struct virtq_req *vreq, uint8_t raw[BLK_HEADER_LEN])
-{
-	const struct iovec *out = virtq_req_out(vreq);
+/* ---- the beginning of a request ---- */
 
-	if (vreq->out_n == 0 || out[0].iov_len < BLK_HEADER_LEN) {
-		return iov_gather(out, vreq->out_n, 0, raw, BLK_HEADER_LEN);
+struct header {
+	uint32_t type;
+	uint64_t sector;
+};
+
+/* The one copy of the header (rule R4), however the driver cut it (2.7.4). False: it is too short. */
+static inline bool header_load(const struct virtq_req *vreq, struct header *ret_header)
+{
+	const struct iovec *out = vreq->out;
+	uint64_t type; /* the upper half is reserved */
+	uint64_t sector;
+
+	if (likely(out != vreq->in && out->iov_len >= BLK_HEADER_LEN)) {
+		memcpy(&type, out->iov_base, sizeof(type));
+		memcpy(&sector, (const uint8_t *)out->iov_base + sizeof(type), sizeof(sector));
+	} else {
+		uint64_t words[BLK_HEADER_LEN / sizeof(uint64_t)];
+
+		if (iov_gather(out, virtq_req_out_n(vreq), 0, words, sizeof(words)) <
+		    sizeof(words)) {
+			return false;
+		}
+		type = words[0];
+		sector = words[1];
 	}
-	memcpy(raw, out[0].iov_base, BLK_HEADER_LEN);
 	/* The compiler must not go back to guest memory for what was copied just now. */
-	__asm__ volatile("" ::: "memory");
-	return BLK_HEADER_LEN;
-}
-
-/* Reads the header and finds the status byte, wherever the driver's framing put them (2.7.4). */
-static bool request_parse(struct blk_request *req)
-{
-	struct virtq *vq = req->queue->queue.vq;
-	struct virtq_req *vreq = &req->vreq;
-	const struct iovec *last;
-	uint8_t raw[BLK_HEADER_LEN];
-	struct bytes_reader r;
-
-	req->parsed = true;
-	req->ranges = NULL;
-	req->range_n = 0;
-	req->range_next = 0;
-	req->flush_after = false;
-	req->io.iov = NULL;
-	if (vreq->in_len == 0) {
-		virtq_break(vq, "a blk request has no writable byte for its status");
-		virtq_push(vq, vreq, 0);
-		return false;
-	}
-	last = &virtq_req_in(vreq)[vreq->in_n - 1];
-	req->status = (uint8_t *)last->iov_base + last->iov_len - 1;
-	r = bytes_reader(raw, header_load(vreq, raw));
-	req->type = bytes_get_le32(&r);
-	bytes_skip(&r, 4); /* reserved */
-	req->sector = bytes_get_le64(&r);
-	/* The used length if everything is written: all of it for reads, else just the status. */
-	req->written = req->type == BLK_T_IN || req->type == BLK_T_GET_ID ? (uint32_t)vreq->in_len :
-									    vreq->in_len == 1;
-	if (r.failed) {
-		request_refuse(req);
-		return false;
-	}
+	__asm__ volatile("" : "+r"(type), "+r"(sector));
+	ret_header->type = (uint32_t)le64toh(type);
+	ret_header->sector = le64toh(sector);
 	return true;
 }
 
-bool blk_request_start(struct blk_request *req)
+static inline __attribute__((always_inline)) bool request_start(struct blk_queue *queue,
+								struct blk_request *req)
 {
-	if (!req->parsed && !request_parse(req)) {
+	struct virtq_req *vreq = &req->vreq;
+	const struct iovec *last = vreq->end - 1;
+	struct header header;
+
+	if (unlikely(vreq->in_len == 0)) {
+		virtq_break(queue->queue.vq, "a blk request has no writable byte for its status");
+		virtq_push(queue->queue.vq, vreq, 0);
 		return true;
 	}
-	return dispatch(req);
+	/* The last writable byte, wherever that is. */
+	req->status = (uint8_t *)last->iov_base + last->iov_len - 1;
+	if (unlikely(!header_load(vreq, &header))) {
+		request_refuse(req);
+		return true;
+	}
+	req->type = header.type;
+	if (likely(header.type == BLK_T_IN)) {
+		return start_read(queue, req, header.sector);
+	}
+	if (likely(header.type == BLK_T_OUT)) {
+		return start_write(queue, req, header.sector);
+	}
+	return start_other(req);
+}
+
+/* ---- many ---- */
+
+void blk_requests_start(struct blk_queue *queue, struct virtq_req *const *reqs, unsigned int n)
+{
+	unsigned int tried;
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		struct blk_request *req = (struct blk_request *)reqs[i];
+
+		req->queue = queue;
+		if (unlikely(!request_start(queue, req))) {
+			break;
+		}
+	}
+	tried = i;
+	/* In order: what waits must be the newest, to be given back when the queue stops. */
+	for (; i < n; i++) {
+		struct blk_request *req = (struct blk_request *)reqs[i];
+
+		req->queue = queue;
+		req->tried = i == tried;
+		TAILQ_INSERT_TAIL(&queue->waiting, req, link);
+	}
+}
+
+static bool start_again(struct blk_request *req)
+{
+	if (!req->tried) {
+		req->tried = true;
+		return request_start(req->queue, req);
+	}
+	/* Not from the beginning: that would cut the iovecs again. */
+	return req->type == BLK_T_IN || req->type == BLK_T_OUT ? rw_submit(req) : start_other(req);
+}
+
+void blk_requests_retry_waiting(struct blk_queue *queue)
+{
+	struct blk_request *req;
+
+	while ((req = TAILQ_FIRST(&queue->waiting)) != NULL) {
+		TAILQ_REMOVE(&queue->waiting, req, link);
+		if (!start_again(req)) {
+			TAILQ_INSERT_HEAD(&queue->waiting, req, link);
+			return;
+		}
+	}
 }

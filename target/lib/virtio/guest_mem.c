@@ -268,28 +268,20 @@ int guest_mem_translate(const struct guest_mem *mem, uint64_t gpa, uint64_t len,
 	return 0;
 }
 
-void *guest_mem_lookup_slow(const struct guest_mem *mem, struct guest_mem_cache *cache,
-			    uint64_t gpa, uint64_t len)
+void guest_mem_learn(const struct guest_mem *mem, struct guest_mem_cache *cache, uint64_t gpa,
+		     uint64_t len)
 {
-	const struct mapped_region *region;
-	uint64_t offset = gpa - cache->hit[1].gpa;
+	const struct mapped_region *region = region_find(mem, gpa);
+	void *known;
 
-	if (offset < cache->hit[1].size && len - 1 < cache->hit[1].size - offset) {
-		return cache->hit[1].host + offset;
-	}
-	region = region_find(mem, gpa);
-	if (!region) {
-		return NULL;
-	}
-	offset = gpa - region->gpa;
-	if (len == 0 || len > region->size - offset) {
-		return NULL;
+	if (guest_mem_translate_known(cache, gpa, len, &known) || !region ||
+	    !range_inside(gpa - region->gpa, len, region->size)) {
+		return;
 	}
 	cache->hit[1] = cache->hit[0];
 	cache->hit[0].gpa = region->gpa;
 	cache->hit[0].size = region->size;
 	cache->hit[0].host = region->host;
-	return region->host + offset;
 }
 
 void *guest_mem_ring_ptr(const struct guest_mem *mem, uint64_t uva, uint64_t len, uint64_t align)

@@ -5,7 +5,7 @@
  *   snapshot    (struct guest_mem) an immutable, reference-counted set of mapped regions. A change of
  *               the memory table makes a new snapshot; the old one is unmapped with its last user.
  *   translator  the only way from a guest address to a pointer (rule R3): guest_mem_translate(), and
- *               guest_mem_lookup() for what lies in one region.
+ *               guest_mem_translate_known() for what lies in one region.
  *
  * Guest memory may change under us at any instant, and the file behind it may be cut short: a SIGBUS
  * inside a mapping replaces it by zero pages and marks the snapshot as lost (rule R9).
@@ -19,6 +19,7 @@
 #include <sys/uio.h>
 
 #include "base/cleanup.h"
+#include "base/likely.h"
 
 #define GUEST_MEM_MAX_REGIONS 512
 /* All regions of a snapshot together: a sparse file must not eat up the address space of the process,
@@ -69,25 +70,34 @@ struct guest_mem_cache {
 	} hit[2];
 };
 
-/* private: guest_mem_lookup() beyond the first entry. */
-void *guest_mem_lookup_slow(const struct guest_mem *mem, struct guest_mem_cache *cache,
-			    uint64_t gpa, uint64_t len);
-
 /*
- * The translator for the common case: the pointer to [gpa, gpa + len) if it is not empty and lies in
- * one region. NULL: guest_mem_translate() knows more.
+ * The translator for the common case: [gpa, gpa + len) is not empty and lies in one region that the cache
+ * knows. False: it is not so, *ret_ptr is untouched; guest_mem_translate() knows all regions.
  */
-static inline void *guest_mem_lookup(const struct guest_mem *mem, struct guest_mem_cache *cache,
-				     uint64_t gpa, uint64_t len)
+static inline bool guest_mem_translate_known(const struct guest_mem_cache *cache, uint64_t gpa,
+					     uint64_t len, void **ret_ptr)
 {
-	/* Below the region the offset wraps to a large number, and so does length 0 less 1. */
 	uint64_t offset = gpa - cache->hit[0].gpa;
+	uint64_t end = offset + len;
 
-	if (offset < cache->hit[0].size && len - 1 < cache->hit[0].size - offset) {
-		return cache->hit[0].host + offset;
+	/* Below the region the offset wraps to a number that no size reaches. Either the end is as
+	 * large, or it has wrapped again, or the length is 0: then it is not behind the offset. */
+	if (likely(end <= cache->hit[0].size && offset < end)) {
+		*ret_ptr = cache->hit[0].host + offset;
+		return true;
 	}
-	return guest_mem_lookup_slow(mem, cache, gpa, len);
+	offset = gpa - cache->hit[1].gpa;
+	end = offset + len;
+	if (end <= cache->hit[1].size && offset < end) {
+		*ret_ptr = cache->hit[1].host + offset;
+		return true;
+	}
+	return false;
 }
+
+/* Looks for the region that [gpa, gpa + len) lies in; if there is one, the cache has it from now on. */
+void guest_mem_learn(const struct guest_mem *mem, struct guest_mem_cache *cache, uint64_t gpa,
+		     uint64_t len);
 
 /* The pointer to [uva, uva + len), front-end addresses, which must lie in one region and be aligned
  * to `align`; NULL otherwise. For rings only. */

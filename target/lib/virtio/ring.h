@@ -5,7 +5,8 @@
  * format (split.c) knows how requests lie in guest memory.
  *
  *   slot    room of one request: the device's struct, then VIRTQ_INLINE_IOV iovecs. There are
- *           min(size, VIRTQ_MAX_SLOTS) of them; last in, first out, so that few are hot.
+ *           min(size, VIRTQ_MAX_SLOTS) of them; last in, first out, so that few are hot. In a free
+ *           one req->out and req->spill say already that the pieces lie in the slot.
  *   spill   a block of iovecs for a request that has more pieces than fit inline. Three sizes; one of
  *           the largest kind is always free while nothing is in flight, so a queue cannot get stuck.
  *   gather  the request that is being parsed: its pieces collect in vq->gather and move to a slot
@@ -74,8 +75,8 @@ static inline void shared_put16(uint16_t *p, uint16_t v)
 /* ---- the queue ---- */
 
 struct virtq_staged {
+	uint32_t head;
 	uint32_t written;
-	uint16_t head;
 };
 
 struct split_ring {
@@ -109,7 +110,7 @@ struct virtq {
 	struct guest_mem *mem;
 	struct split_ring split;
 	uint16_t size;
-	uint16_t mask;
+	unsigned int mask; /* size - 1 */
 	bool indirect;
 	bool event_idx;
 	bool starved; /* pop stopped for want of a slot or spill block: completions wake it */
@@ -117,20 +118,18 @@ struct virtq {
 	uint64_t max_req_bytes;
 	const char *broken; /* relaxed atomic: management reads it */
 
+	struct virtq_req **free_slots; /* a stack */
+	unsigned int free_slot_n;
+	unsigned int slot_n;
 	uint8_t *slots;
-	size_t slot_bytes;
-	size_t iov_offset; /* of the inline iovecs in a slot */
-	uint16_t *free_slots;
-	uint16_t free_slot_n;
-	uint16_t slot_n;
+	size_t iov_offset;    /* of the inline iovecs in a slot */
 	struct iovec *gather; /* VIRTQ_MAX_SEGMENTS */
 	struct guest_mem_cache cache;
 	struct spill_kind spill[VIRTQ_SPILL_KINDS];
 
 	struct virtq_staged *staged;
-	uint64_t *busy; /* bitmap of heads: popped and not yet published */
 	unsigned int staged_n;
-	unsigned int inflight;
+	uint8_t *busy; /* by head: popped and not yet published */
 
 	int kick_fd;
 	int call_fd;
@@ -143,42 +142,14 @@ struct virtq {
 /* Adds one checked descriptor to the request being gathered. NULL, or why the ring is broken. */
 const char *virtq_gather_add(struct virtq *vq, struct virtq_gather *gather, uint64_t addr,
 			     uint32_t len, bool writable);
-/* Moves it into a slot. NULL: no slot or spill block is free now; vq->starved is set. */
-struct virtq_req *virtq_gather_finish(struct virtq *vq, const struct virtq_gather *gather,
-				      uint16_t head);
-
-/* The slot that the next request gets, or NULL: none is free. */
-static inline struct virtq_req *virtq_slot_peek(const struct virtq *vq)
-{
-	if (vq->free_slot_n == 0) {
-		return NULL;
-	}
-	return (struct virtq_req *)(vq->slots +
-				    vq->free_slots[vq->free_slot_n - 1] * vq->slot_bytes);
-}
+/* Moves it into a free slot. False: no spill block is free now; vq->starved is set. */
+bool virtq_gather_finish(struct virtq *vq, const struct virtq_gather *gather,
+			 struct virtq_req *req);
 
 /* The VIRTQ_INLINE_IOV iovecs of a slot. */
 static inline struct iovec *virtq_slot_iov(const struct virtq *vq, struct virtq_req *req)
 {
 	return (struct iovec *)((uint8_t *)req + vq->iov_offset);
-}
-
-/* Takes the slot that was peeked at. */
-static inline void virtq_slot_take(struct virtq *vq, struct virtq_req *req)
-{
-	req->slot = vq->free_slots[--vq->free_slot_n];
-}
-
-static inline bool virtq_head_busy(const struct virtq *vq, uint16_t head)
-{
-	return (vq->busy[head / 64] >> (head % 64) & 1) != 0;
-}
-
-static inline void virtq_head_set_busy(struct virtq *vq, uint16_t head, bool busy)
-{
-	uint64_t bit = UINT64_C(1) << (head % 64);
-
-	vq->busy[head / 64] = busy ? vq->busy[head / 64] | bit : vq->busy[head / 64] & ~bit;
 }
 
 /* ---- the split format ---- */
@@ -187,7 +158,7 @@ int split_init(struct virtq *vq, const struct virtq_config *config);
 void split_done(struct virtq *vq);
 unsigned int split_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int max);
 void split_unpop(struct virtq *vq);
-/* Publishes all staged requests; does the driver want to be called? */
+/* Publishes all staged requests, and unstages them; does the driver want to be called? */
 bool split_publish(struct virtq *vq);
 /* Turns kicks on; is nothing available? */
 bool split_arm(struct virtq *vq);

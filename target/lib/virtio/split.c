@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "base/iov.h"
+#include "base/likely.h"
 #include "env/env.h"
 #include "virtio/ring.h"
 
@@ -69,17 +70,33 @@ uint16_t split_base(const struct virtq *vq)
 
 /* ---- chains ---- */
 
-/* The one copy of a descriptor in the ring's own table (rule R1): two loads, host byte order. */
-static struct vring_desc desc_load(const struct vring_desc *shared)
-{
-	uint64_t addr = le64toh(__atomic_load_n(&shared->addr, __ATOMIC_RELAXED));
-	uint64_t rest = le64toh(__atomic_load_n((const uint64_t *)&shared->len, __ATOMIC_RELAXED));
+/* A descriptor in three loads, as the short way below takes it apart. */
+struct desc_words {
+	uint64_t addr;
+	uint32_t len;
+	uint32_t rest; /* flags, next << 16 */
+};
 
+#define DESC_KIND (VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT)
+
+/* The one copy of a descriptor in the ring's own table (rule R1), host byte order. */
+static inline struct desc_words desc_load(const struct vring_desc *shared)
+{
+	return (struct desc_words){
+		.addr = le64toh(__atomic_load_n(&shared->addr, __ATOMIC_RELAXED)),
+		.len = le32toh(__atomic_load_n(&shared->len, __ATOMIC_RELAXED)),
+		.rest = le32toh(
+			__atomic_load_n((const uint32_t *)&shared->flags, __ATOMIC_RELAXED)),
+	};
+}
+
+static inline struct vring_desc desc_of(struct desc_words words)
+{
 	return (struct vring_desc){
-		.addr = addr,
-		.len = (uint32_t)rest,
-		.flags = (uint16_t)(rest >> 32),
-		.next = (uint16_t)(rest >> 48),
+		.addr = words.addr,
+		.len = words.len,
+		.flags = (uint16_t)words.rest,
+		.next = (uint16_t)(words.rest >> 16),
 	};
 }
 
@@ -178,150 +195,178 @@ walk_chain(struct virtq *vq, struct virtq_gather *gather, struct vring_desc d)
 		if (d.next >= vq->size) {
 			return "a next descriptor lies outside of the ring";
 		}
-		d = desc_load(&vq->split.desc[d.next]);
+		d = desc_of(desc_load(&vq->split.desc[d.next]));
 	}
+}
+
+/* The table of an indirect descriptor where it lies. False: not in one known piece, or against the rules. */
+static inline bool table_in_place(struct virtq *vq, struct desc_words d,
+				  const struct vring_desc **ret_table, uint32_t *ret_n)
+{
+	void *table;
+
+	if (!vq->indirect || !guest_mem_translate_known(&vq->cache, d.addr, d.len, &table)) {
+		return false;
+	}
+	*ret_table = table;
+	*ret_n = d.len / (uint32_t)sizeof(struct vring_desc);
+	return ((uintptr_t)table | d.len) % sizeof(struct vring_desc) == 0 &&
+	       (d.rest & VRING_DESC_F_NEXT) == 0 && *ret_n <= VIRTQ_MAX_SEGMENTS;
+}
+
+/* Translates one descriptor into *iov. */
+static inline bool piece(const struct virtq *vq, struct desc_words d, struct iovec *iov)
+{
+	iov->iov_len = d.len;
+	return guest_mem_translate_known(&vq->cache, d.addr, d.len, &iov->iov_base);
 }
 
 /*
  * The chains that drivers really send: a few descriptors in the ring or in one indirect table, each in
- * one region. NULL if it is not so or any rule is broken: then nothing has happened, and walk_chain()
- * starts anew from fresh copies, does everything and finds the words. Each descriptor is loaded once
- * here too, and no value of this walk outlives a NULL.
+ * a region that the cache knows, those that we read first. False: it is another chain, or breaks a rule.
+ * Then nothing has happened, and walk_any() starts anew from fresh copies, does everything and finds the
+ * words. Each descriptor is loaded once here too, and no value of this walk outlives a failure.
+ *
+ * This is where most instructions of a request go. It calls nothing, so that its variables stay in
+ * registers.
  */
-static __attribute__((noinline)) struct virtq_req *
-walk_common(struct virtq *vq, const struct vring_desc *first, uint16_t head)
+static inline __attribute__((always_inline)) bool walk_common(struct virtq *vq, struct desc_words d,
+							      struct virtq_req *req)
 {
-	struct virtq_req *req = virtq_slot_peek(vq);
+	struct iovec *iov = req->out;
+	struct iovec *const end = iov + VIRTQ_INLINE_IOV;
 	const struct vring_desc *table = vq->split.desc;
-	struct vring_desc d = *first;
+	uint32_t table_n = vq->size;
 	uint64_t out_len = 0;
 	uint64_t in_len = 0;
-	unsigned int table_n = vq->size;
-	unsigned int n = 0;
-	unsigned int out_n = 0;
-	struct iovec *iov;
 
-	if (!req) {
-		return NULL;
-	}
-	iov = virtq_slot_iov(vq, req);
-	if ((d.flags & VRING_DESC_F_INDIRECT) != 0) {
-		table_n = d.len / sizeof(struct vring_desc);
-		table = guest_mem_lookup(vq->mem, &vq->cache, d.addr, d.len);
-		if (!vq->indirect || !table || ((uintptr_t)table | d.len) % sizeof(*table) != 0 ||
-		    (d.flags & VRING_DESC_F_NEXT) != 0 || table_n > VIRTQ_MAX_SEGMENTS) {
-			return NULL;
+	if ((d.rest & DESC_KIND) != 0 && (d.rest & VRING_DESC_F_INDIRECT) != 0) {
+		if (unlikely(!table_in_place(vq, d, &table, &table_n))) {
+			return false;
 		}
 		d = desc_load(&table[0]);
 	}
+	while ((d.rest & DESC_KIND) == 0) {
+		if (!piece(vq, d, iov)) {
+			return false;
+		}
+		/* The device reads its request header next. */
+		__builtin_prefetch(iov->iov_base);
+		out_len += d.len;
+		iov++;
+		if (unlikely((d.rest & VRING_DESC_F_NEXT) == 0)) {
+			req->in = iov;
+			goto walked;
+		}
+		if (unlikely(iov == end || d.rest >> 16 >= table_n)) {
+			return false;
+		}
+		d = desc_load(&table[d.rest >> 16]);
+	}
+	req->in = iov;
 	for (;;) {
-		iov[n].iov_base = guest_mem_lookup(vq->mem, &vq->cache, d.addr, d.len);
-		iov[n].iov_len = d.len;
-		if (!iov[n].iov_base || (d.flags & VRING_DESC_F_INDIRECT) != 0) {
-			return NULL;
+		if (unlikely((d.rest & DESC_KIND) != VRING_DESC_F_WRITE) || !piece(vq, d, iov)) {
+			return false;
 		}
-		if ((d.flags & VRING_DESC_F_WRITE) != 0) {
-			in_len += d.len;
-		} else if (out_n++ == n) {
-			out_len += d.len;
-		} else {
-			return NULL; /* a readable one after a writable one */
-		}
-		n++;
-		if ((d.flags & VRING_DESC_F_NEXT) == 0) {
+		in_len += d.len;
+		iov++;
+		if ((d.rest & VRING_DESC_F_NEXT) == 0) {
 			break;
 		}
-		if (n == VIRTQ_INLINE_IOV || d.next >= table_n) {
-			return NULL;
+		if (unlikely(iov == end || d.rest >> 16 >= table_n)) {
+			return false;
 		}
-		d = desc_load(&table[d.next]);
+		d = desc_load(&table[d.rest >> 16]);
 	}
-	if (out_len + in_len > vq->max_req_bytes) {
-		return NULL;
-	}
-	virtq_slot_take(vq, req);
-	req->iov = iov;
-	req->out_n = (uint16_t)out_n;
-	req->in_n = (uint16_t)(n - out_n);
+walked:
+	req->end = iov;
 	req->out_len = out_len;
 	req->in_len = in_len;
-	req->head = head;
-	req->spill = VIRTQ_NO_SPILL;
-	virtq_head_set_busy(vq, head, true);
-	return req;
+	return likely(out_len + in_len <= vq->max_req_bytes);
+}
+
+/* Every other chain. False: the ring is broken (*ret_why), or there is no room for the request now. */
+static __attribute__((noinline)) bool walk_any(struct virtq *vq, uint16_t head,
+					       struct virtq_req *req, const char **ret_why)
+{
+	struct virtq_gather gather = { 0 };
+
+	*ret_why = walk_chain(vq, &gather, desc_of(desc_load(&vq->split.desc[head])));
+	return *ret_why == NULL && virtq_gather_finish(vq, &gather, req);
 }
 
 /* ---- fetching ---- */
 
-struct fetched {
-	struct vring_desc first;
-	uint16_t head;
-};
-
-/* Reads up to n heads and their first descriptors; stops ahead of a bad head. */
-static unsigned int fetch(struct virtq *vq, struct fetched *fetched, unsigned int n,
-			  const char **ret_why)
+static inline uint16_t head_load(const struct virtq *vq, unsigned int i)
 {
-	const struct split_ring *ring = &vq->split;
+	return shared_get16(&vq->split.avail->ring[(vq->split.next_avail + i) & vq->mask]);
+}
+
+/*
+ * Makes the cache misses of the next n requests overlap. What is read here is a hint, loaded again before it
+ * is used; an address that is no good does no harm to a prefetch.
+ */
+static inline void prefetch_chains(const struct virtq *vq, unsigned int n)
+{
+	const struct vring_desc *desc = vq->split.desc;
 	unsigned int i;
 
 	for (i = 0; i < n; i++) {
-		uint16_t at = (uint16_t)(ring->next_avail + i) & vq->mask;
-		uint16_t head = shared_get16(&ring->avail->ring[at]);
+		uint16_t head = head_load(vq, i);
 
-		if (head >= vq->size) {
-			*ret_why = "an available head lies outside of the ring";
-			n = i;
-			break;
-		}
-		fetched[i].head = head;
-		__builtin_prefetch(&ring->desc[head]);
+		__builtin_prefetch(&desc[head]);
+		/* The rest of a short chain lies behind it, as most drivers place them. */
+		__builtin_prefetch(&desc[head + 2]);
 	}
-	for (i = 0; i < n; i++) {
-		fetched[i].first = desc_load(&ring->desc[fetched[i].head]);
-		if ((fetched[i].first.flags & VRING_DESC_F_INDIRECT) != 0) {
-			/* Of no region: NULL, which does no harm. */
-			__builtin_prefetch(
-				guest_mem_lookup(vq->mem, &vq->cache, fetched[i].first.addr, 1));
+	for (i = 0; vq->indirect && i < n; i++) {
+		uint16_t head = head_load(vq, i);
+
+		if (head < vq->size) {
+			struct desc_words d = desc_load(&desc[head]);
+			void *table = NULL;
+
+			if ((d.rest & VRING_DESC_F_INDIRECT) == 0) {
+				break; /* they are rarely mixed */
+			}
+			guest_mem_translate_known(&vq->cache, d.addr, 1, &table);
+			__builtin_prefetch(table);
 		}
 	}
-	return n;
 }
 
+/* There are as many free slots. */
 static unsigned int pop_chunk(struct virtq *vq, struct virtq_req **reqs, unsigned int n)
 {
-	struct fetched fetched[POP_CHUNK];
+	struct virtq_req **top = vq->free_slots + vq->free_slot_n;
+	const struct vring_desc *desc = vq->split.desc;
+	uint8_t *busy = vq->busy;
 	const char *why = NULL;
 	unsigned int i;
 
-	n = fetch(vq, fetched, n, &why);
+	prefetch_chains(vq, n);
 	for (i = 0; i < n; i++) {
-		uint16_t head = fetched[i].head;
+		struct virtq_req *req = *--top;
+		uint16_t head = head_load(vq, i);
 
-		if (virtq_head_busy(vq, head)) {
+		if (unlikely(head >= vq->size)) {
+			why = "an available head lies outside of the ring";
+			break;
+		}
+		if (unlikely(busy[head])) {
 			why = "an available head is in flight already";
 			break;
 		}
-		reqs[i] = walk_common(vq, &fetched[i].first, head);
-		if (!reqs[i]) {
-			struct virtq_gather gather = { 0 };
-
-			why = walk_chain(vq, &gather, fetched[i].first);
-			if (why) {
-				break;
-			}
-			reqs[i] = virtq_gather_finish(vq, &gather, head);
-			if (!reqs[i]) {
-				return i;
-			}
+		if (unlikely(!walk_common(vq, desc_load(&desc[head]), req)) &&
+		    !walk_any(vq, head, req, &why)) {
+			break;
 		}
-		vq->split.next_avail++;
-		if (reqs[i]->out_n > 0) {
-			/* The device reads its request header next. */
-			__builtin_prefetch(reqs[i]->iov[0].iov_base);
-		}
+		busy[head] = true;
+		req->head = head;
+		reqs[i] = req;
 	}
-	if (why) {
+	vq->free_slot_n -= i;
+	vq->split.next_avail = (uint16_t)(vq->split.next_avail + i);
+	if (unlikely(why != NULL)) {
 		virtq_break(vq, why);
 	}
 	return i;
@@ -338,6 +383,10 @@ unsigned int split_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int m
 	if (n > vq->size) {
 		virtq_break(vq, "the available index jumped by more than the queue size");
 		return 0;
+	}
+	if (n > vq->free_slot_n) {
+		n = vq->free_slot_n;
+		vq->starved = n == 0;
 	}
 	n = n < max ? n : max;
 	while (done < n) {
@@ -366,15 +415,20 @@ bool split_publish(struct virtq *vq)
 {
 	struct split_ring *ring = &vq->split;
 	uint16_t old = ring->next_used;
+	unsigned int n = vq->staged_n;
 	unsigned int i;
 
-	for (i = 0; i < vq->staged_n; i++) {
-		struct vring_used_elem *elem = &ring->used->ring[ring->next_used & vq->mask];
+	for (i = 0; i < n; i++) {
+		struct virtq_staged staged = vq->staged[i];
 
-		elem->id = htole32(vq->staged[i].head);
-		elem->len = htole32(vq->staged[i].written);
-		ring->next_used++;
+		ring->used->ring[(old + i) & vq->mask] = (struct vring_used_elem){
+			.id = htole32(staged.head),
+			.len = htole32(staged.written),
+		};
+		vq->busy[staged.head] = false;
 	}
+	vq->staged_n = 0;
+	ring->next_used = (uint16_t)(old + n);
 	/* Release: data, status bytes and used elements are visible before the index. */
 	__atomic_store_n(&ring->used->idx, htole16(ring->next_used), __ATOMIC_RELEASE);
 	/* Full: the index is stored before used_event or flags is loaded. The driver stores those

@@ -378,7 +378,7 @@ static void test_chain_of_1025(void **state)
 	bufs[VIRTQ_MAX_SEGMENTS - 1] = good(&f.rd);
 	bufs[VIRTQ_MAX_SEGMENTS].write = true;
 	assert_true(rd_add(&f.rd, bufs, VIRTQ_MAX_SEGMENTS) >= 0);
-	assert_int_equal(pop_one(f.vq)->in_n, 1);
+	assert_int_equal(virtq_req_in_n(pop_one(f.vq)), 1);
 	assert_true(rd_add(&f.rd, bufs, VIRTQ_MAX_SEGMENTS + 1) >= 0);
 	assert_int_equal(virtq_pop(f.vq, &req, 1), 0);
 	assert_non_null(strstr(virtq_broken_reason(f.vq), "too long"));

@@ -82,14 +82,14 @@ static void test_one_request(void **state)
 	assert_int_equal(virtq_pop(f.vq, &req, 1), 0);
 	assert_int_equal(rd_add(&f.rd, bufs, 3), 0);
 	req = pop_one(f.vq);
-	assert_int_equal(req->out_n, 1);
-	assert_int_equal(req->in_n, 2); /* not contiguous */
+	assert_int_equal(virtq_req_out_n(req), 1);
+	assert_int_equal(virtq_req_in_n(req), 2); /* not contiguous */
 	assert_int_equal(req->out_len, 4);
 	assert_int_equal(req->in_len, 513);
-	assert_int_equal(iov_gather(virtq_req_out(req), 1, 0, text, 4), 4);
+	assert_int_equal(iov_gather(req->out, 1, 0, text, 4), 4);
 	assert_string_equal(text, "ping");
 	assert_int_equal(virtq_inflight(f.vq), 1);
-	assert_int_equal(iov_scatter(virtq_req_in(req), 2, 0, "pong", 4), 4);
+	assert_int_equal(iov_scatter(req->in, 2, 0, "pong", 4), 4);
 	virtq_push(f.vq, req, 4);
 	assert_int_equal(virtq_inflight(f.vq), 0);
 	assert_false(rd_reap(&f.rd, &head, &len)); /* staged only */
@@ -120,9 +120,9 @@ static void test_contiguous_parts_stay_apart(void **state)
 	       4);
 	req = pop_one(f.vq);
 	/* How many pieces each part has is no promise. */
-	assert_int_equal(iov_length(virtq_req_out(req), req->out_n), 16);
-	assert_int_equal(iov_length(virtq_req_in(req), req->in_n), 16);
-	assert_ptr_equal(virtq_req_in(req)->iov_base, (uint8_t *)virtq_req_out(req)->iov_base + 16);
+	assert_int_equal(iov_length(req->out, virtq_req_out_n(req)), 16);
+	assert_int_equal(iov_length(req->in, virtq_req_in_n(req)), 16);
+	assert_ptr_equal(req->in->iov_base, (uint8_t *)req->out->iov_base + 16);
 	fixture_close(&f);
 }
 
@@ -144,13 +144,13 @@ static void test_empty_descriptors(void **state)
 				  { 1, 0, true } },
 	       6);
 	req = pop_one(f.vq);
-	assert_int_equal(req->out_n, 1);
-	assert_int_equal(req->in_n, 1);
+	assert_int_equal(virtq_req_out_n(req), 1);
+	assert_int_equal(virtq_req_in_n(req), 1);
 	assert_int_equal(req->out_len, 8);
 	assert_int_equal(req->in_len, 8);
 	rd_add(&f.rd, (struct rd_buf[]){ { 0, 0, false } }, 1);
 	req = pop_one(f.vq);
-	assert_int_equal(req->out_n + req->in_n, 0);
+	assert_int_equal(virtq_req_out_n(req) + virtq_req_in_n(req), 0);
 	fixture_close(&f);
 }
 
@@ -187,11 +187,11 @@ static void test_long_chains(void **state)
 		assert_true((cases[c].indirect ? rd_add_indirect(&f.rd, bufs, n) :
 						 rd_add(&f.rd, bufs, n)) >= 0);
 		req = pop_one(f.vq);
-		assert_int_equal(req->out_n, n / 2);
-		assert_int_equal(req->in_n, n - n / 2);
+		assert_int_equal(virtq_req_out_n(req), n / 2);
+		assert_int_equal(virtq_req_in_n(req), n - n / 2);
 		for (i = 0; i < n; i++) {
-			assert_int_equal(*(uint8_t *)req->iov[i].iov_base, (uint8_t)i);
-			assert_int_equal(req->iov[i].iov_len, 1);
+			assert_int_equal(*(uint8_t *)req->out[i].iov_base, (uint8_t)i);
+			assert_int_equal(req->out[i].iov_len, 1);
 		}
 		fixture_close(&f);
 	}
@@ -216,8 +216,8 @@ static void test_direct_then_indirect(void **state)
 	f.rd.desc[f.rd.desc[head].next].flags = htole16(RD_F_INDIRECT | RD_F_WRITE);
 	rd_offer(&f.rd, (uint16_t)head);
 	req = pop_one(f.vq);
-	assert_int_equal(req->out_n, 2);
-	assert_int_equal(req->in_n, 1);
+	assert_int_equal(virtq_req_out_n(req), 2);
+	assert_int_equal(virtq_req_in_n(req), 1);
 	fixture_close(&f);
 }
 
@@ -246,12 +246,12 @@ static void test_regions(void **state)
 	f.rd.desc[head].flags = htole16(RD_F_INDIRECT);
 	rd_offer(&f.rd, (uint16_t)head);
 	req = pop_one(f.vq);
-	assert_int_equal(req->out_n, 2);
-	assert_int_equal(req->in_n, 2);
-	assert_int_equal(virtq_req_out(req)[0].iov_len, 100);
-	assert_int_equal(iov_gather(virtq_req_out(req), 2, 0, seen, sizeof(seen)), sizeof(seen));
+	assert_int_equal(virtq_req_out_n(req), 2);
+	assert_int_equal(virtq_req_in_n(req), 2);
+	assert_int_equal(req->out[0].iov_len, 100);
+	assert_int_equal(iov_gather(req->out, 2, 0, seen, sizeof(seen)), sizeof(seen));
 	assert_memory_equal(seen, rd_ptr(&f.rd, bufs[0].gpa), sizeof(seen));
-	assert_int_equal(iov_scatter(virtq_req_in(req), 2, 0, "ab", 2), 2);
+	assert_int_equal(iov_scatter(req->in, 2, 0, "ab", 2), 2);
 	assert_memory_equal(rd_ptr(&f.rd, bufs[1].gpa), "ab", 2);
 	fixture_close(&f);
 }

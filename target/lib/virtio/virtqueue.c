@@ -31,19 +31,23 @@ static const struct {
 static int slots_init(struct virtq *vq, const struct virtq_config *config)
 {
 	size_t inline_bytes = VIRTQ_INLINE_IOV * sizeof(struct iovec);
-	uint16_t i;
+	size_t slot_bytes;
+	unsigned int i;
 
 	vq->slot_n = vq->size < VIRTQ_MAX_SLOTS ? vq->size : VIRTQ_MAX_SLOTS;
 	vq->iov_offset = (config->req_size + 15) & ~(size_t)15;
-	vq->slot_bytes = (vq->iov_offset + inline_bytes + CACHE_LINE - 1) &
-			 ~(size_t)(CACHE_LINE - 1);
-	vq->slots = env_zalloc(vq->slot_n * vq->slot_bytes, CACHE_LINE, config->numa_node);
-	vq->free_slots = env_zalloc(vq->slot_n * sizeof(uint16_t), 0, config->numa_node);
+	slot_bytes = (vq->iov_offset + inline_bytes + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1);
+	vq->slots = env_zalloc(vq->slot_n * slot_bytes, CACHE_LINE, config->numa_node);
+	vq->free_slots = env_zalloc(vq->slot_n * sizeof(*vq->free_slots), 0, config->numa_node);
 	if (!vq->slots || !vq->free_slots) {
 		return -ENOMEM;
 	}
 	for (i = 0; i < vq->slot_n; i++) {
-		vq->free_slots[i] = (uint16_t)(vq->slot_n - 1 - i);
+		struct virtq_req *req = (struct virtq_req *)(vq->slots + i * slot_bytes);
+
+		req->out = virtq_slot_iov(vq, req);
+		req->spill = VIRTQ_NO_SPILL;
+		vq->free_slots[vq->slot_n - 1 - i] = req;
 	}
 	vq->free_slot_n = vq->slot_n;
 	return 0;
@@ -80,7 +84,7 @@ static int parts_init(struct virtq *vq, const struct virtq_config *config)
 	int r;
 
 	vq->staged = env_zalloc(vq->size * sizeof(struct virtq_staged), 0, config->numa_node);
-	vq->busy = env_zalloc((vq->size + 63) / 64 * sizeof(uint64_t), 0, config->numa_node);
+	vq->busy = env_zalloc(vq->size, 0, config->numa_node);
 	vq->gather = env_zalloc(VIRTQ_MAX_SEGMENTS * sizeof(struct iovec), 0, config->numa_node);
 	if (!vq->staged || !vq->busy || !vq->gather) {
 		return -ENOMEM;
@@ -112,7 +116,7 @@ int virtq_new(const struct virtq_config *config, struct virtq **ret_vq)
 	}
 	vq->mem = guest_mem_ref(config->mem);
 	vq->size = config->size;
-	vq->mask = (uint16_t)(config->size - 1);
+	vq->mask = config->size - 1u;
 	vq->indirect = (config->features >> VIRTIO_RING_F_INDIRECT_DESC & 1) != 0;
 	vq->event_idx = (config->features >> VIRTIO_RING_F_EVENT_IDX & 1) != 0;
 	/* The used ring reports 32 bit, so one request has less than 2^32 bytes in any case. */
@@ -171,6 +175,7 @@ const char *virtq_gather_add(struct virtq *vq, struct virtq_gather *gather, uint
 	if (gather->out_len + gather->in_len + len > vq->max_req_bytes) {
 		return "a request is longer than the byte budget";
 	}
+	guest_mem_learn(vq->mem, &vq->cache, addr, len);
 	/* The writable pieces start a list of their own, so that none can merge with a readable one. */
 	r = guest_mem_translate(vq->mem, addr, len,
 				writable ? vq->gather + gather->out_n : vq->gather,
@@ -192,14 +197,13 @@ const char *virtq_gather_add(struct virtq *vq, struct virtq_gather *gather, uint
 	return NULL;
 }
 
-/* The place for n iovecs of a request: in its slot, or a spill block. NULL: none is free now. */
-static struct iovec *iov_place(struct virtq *vq, struct virtq_req *req, unsigned int n)
+/* Room for n iovecs of a request: in its slot, or a spill block. False: none is free now. */
+static bool iov_place(struct virtq *vq, struct virtq_req *req, unsigned int n)
 {
 	unsigned int k;
 
-	req->spill = VIRTQ_NO_SPILL;
 	if (n <= VIRTQ_INLINE_IOV) {
-		return virtq_slot_iov(vq, req);
+		return true;
 	}
 	for (k = 0; k < VIRTQ_SPILL_KINDS; k++) {
 		struct spill_kind *kind = &vq->spill[k];
@@ -207,48 +211,40 @@ static struct iovec *iov_place(struct virtq *vq, struct virtq_req *req, unsigned
 		if (n <= kind->block_iov && kind->free_n > 0) {
 			req->spill = kind->free[--kind->free_n];
 			req->spill_kind = (uint8_t)k;
-			return kind->blocks + (size_t)req->spill * kind->block_iov;
+			req->out = kind->blocks + (size_t)req->spill * kind->block_iov;
+			return true;
 		}
 	}
-	return NULL;
+	return false;
 }
 
-struct virtq_req *virtq_gather_finish(struct virtq *vq, const struct virtq_gather *gather,
-				      uint16_t head)
+bool virtq_gather_finish(struct virtq *vq, const struct virtq_gather *gather, struct virtq_req *req)
 {
 	unsigned int n = (unsigned int)gather->out_n + gather->in_n;
-	struct virtq_req *req = virtq_slot_peek(vq);
 
-	if (!req) {
+	if (!iov_place(vq, req, n)) {
 		vq->starved = true;
-		return NULL;
+		return false;
 	}
-	req->iov = iov_place(vq, req, n);
-	if (!req->iov) {
-		vq->starved = true;
-		return NULL;
-	}
-	virtq_slot_take(vq, req);
-	memcpy(req->iov, vq->gather, n * sizeof(struct iovec));
-	req->out_n = gather->out_n;
-	req->in_n = gather->in_n;
+	memcpy(req->out, vq->gather, n * sizeof(struct iovec));
+	req->in = req->out + gather->out_n;
+	req->end = req->out + n;
 	req->out_len = gather->out_len;
 	req->in_len = gather->in_len;
-	req->head = head;
-	virtq_head_set_busy(vq, head, true);
-	return req;
+	return true;
 }
 
-static void req_release(struct virtq *vq, struct virtq_req *req)
+static inline void req_release(struct virtq *vq, struct virtq_req *req)
 {
 	if (req->spill != VIRTQ_NO_SPILL) {
 		struct spill_kind *kind = &vq->spill[req->spill_kind];
 
 		kind->free[kind->free_n++] = req->spill;
+		req->spill = VIRTQ_NO_SPILL;
+		req->out = virtq_slot_iov(vq, req);
 	}
-	vq->free_slots[vq->free_slot_n++] = req->slot;
+	vq->free_slots[vq->free_slot_n++] = req;
 	vq->starved = false;
-	vq->inflight--;
 }
 
 /* ---- the data path: reactor ---- */
@@ -270,7 +266,6 @@ unsigned int virtq_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int m
 	}
 	n = split_pop(vq, reqs, max);
 	if (n > 0) {
-		vq->inflight += n;
 		virtq_count(&vq->stats.requests, n);
 		virtq_count(&vq->stats.batches, 1);
 	}
@@ -279,7 +274,7 @@ unsigned int virtq_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int m
 
 void virtq_unpop(struct virtq *vq, struct virtq_req *req)
 {
-	virtq_head_set_busy(vq, req->head, false);
+	vq->busy[req->head] = false;
 	req_release(vq, req);
 	split_unpop(vq);
 	virtq_count(&vq->stats.requests, (uint64_t)-1);
@@ -288,7 +283,7 @@ void virtq_unpop(struct virtq *vq, struct virtq_req *req)
 void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written)
 {
 	/* Heads stay busy until they are published, so there are never more than vq->size of them. */
-	vq->staged[vq->staged_n++] = (struct virtq_staged){ .written = written, .head = req->head };
+	vq->staged[vq->staged_n++] = (struct virtq_staged){ .head = req->head, .written = written };
 	req_release(vq, req);
 }
 
@@ -297,7 +292,7 @@ static void staged_clear(struct virtq *vq)
 	unsigned int i;
 
 	for (i = 0; i < vq->staged_n; i++) {
-		virtq_head_set_busy(vq, vq->staged[i].head, false);
+		vq->busy[vq->staged[i].head] = false;
 	}
 	vq->staged_n = 0;
 }
@@ -315,7 +310,6 @@ unsigned int virtq_commit(struct virtq *vq)
 		return 0;
 	}
 	call = split_publish(vq);
-	staged_clear(vq);
 	if (call && vq->call_fd >= 0) {
 		notify_eventfd(vq->call_fd);
 		virtq_count(&vq->stats.calls, 1);
@@ -417,7 +411,7 @@ bool virtq_memory_is_lost(const struct virtq *vq)
 
 unsigned int virtq_inflight(const struct virtq *vq)
 {
-	return vq->inflight;
+	return vq->slot_n - vq->free_slot_n;
 }
 
 uint16_t virtq_base(const struct virtq *vq)

@@ -33,26 +33,25 @@
 
 /* First member of a device's request struct. The device reads it; the queue writes it. */
 struct virtq_req {
-	struct iovec *iov; /* out_n device-readable elements, then in_n device-writable ones */
-	uint16_t out_n;
-	uint16_t in_n;
-	uint64_t out_len; /* bytes in the readable part */
-	uint64_t in_len;  /* bytes in the writable part */
+	struct iovec *out; /* the device-readable elements, up to ... */
+	struct iovec *in;  /* ... these, which are device-writable, up to ... */
+	struct iovec *end; /* ... here */
+	uint64_t out_len;  /* bytes in the readable part */
+	uint64_t in_len;   /* bytes in the writable part */
 	/* private: */
 	uint16_t head;
-	uint16_t slot;
 	uint16_t spill; /* block number, VIRTQ_NO_SPILL: the pieces lie in the slot */
 	uint8_t spill_kind;
 };
 
-static inline struct iovec *virtq_req_out(const struct virtq_req *req)
+static inline unsigned int virtq_req_out_n(const struct virtq_req *req)
 {
-	return req->iov;
+	return (unsigned int)(req->in - req->out);
 }
 
-static inline struct iovec *virtq_req_in(const struct virtq_req *req)
+static inline unsigned int virtq_req_in_n(const struct virtq_req *req)
 {
-	return req->iov + req->out_n;
+	return (unsigned int)(req->end - req->in);
 }
 
 /* Written by the reactor with relaxed stores, read by anyone with relaxed loads. */

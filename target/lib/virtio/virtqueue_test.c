@@ -291,12 +291,12 @@ static void test_spill_exhaustion(void **state)
 	assert_false(virtq_arm(f.vq)); /* room again: do not sleep */
 	virtq_disarm(f.vq);
 	assert_int_equal(virtq_pop(f.vq, reqs + 1, 16), 1);
-	assert_int_equal(reqs[1]->in_n, 1000);
+	assert_int_equal(virtq_req_in_n(reqs[1]), 1000);
 	virtq_push(f.vq, reqs[0], 0);
 	virtq_push(f.vq, reqs[1], 0);
 	/* The last one needs no block. */
 	assert_int_equal(virtq_pop(f.vq, reqs, 16), 3);
-	assert_int_equal(reqs[2]->in_n, 3);
+	assert_int_equal(virtq_req_in_n(reqs[2]), 3);
 	for (i = 0; i < 3; i++) {
 		virtq_push(f.vq, reqs[i], 0);
 	}
@@ -327,8 +327,8 @@ static void test_spill_kinds(void **state)
 		for (i = 0; i < 7; i++) {
 			struct virtq_req *req = reqs[i * 3 % 7];
 
-			assert_int_equal(req->in_n, sizes[(i * 3 % 7 + round) % 7]);
-			assert_int_equal(req->iov[req->in_n - 1].iov_len, 1);
+			assert_int_equal(virtq_req_in_n(req), sizes[(i * 3 % 7 + round) % 7]);
+			assert_int_equal(req->out[virtq_req_in_n(req) - 1].iov_len, 1);
 			virtq_push(f.vq, req, 0);
 		}
 		assert_int_equal(virtq_commit(f.vq), 7);
@@ -427,7 +427,7 @@ static void test_req_size(void **state)
 			assert_int_equal(((uint8_t *)(reqs[i] + 1))[k], i);
 		}
 		for (k = 0; k < 6; k++) {
-			assert_int_equal(reqs[i]->iov[k].iov_len, 1);
+			assert_int_equal(reqs[i]->out[k].iov_len, 1);
 		}
 	}
 	virtq_free(vq);
@@ -483,7 +483,7 @@ static void test_lost_memory(void **state)
 	fixture_open(&f, &(struct rd_options){ .size = 8 });
 	add(&f, 2);
 	req = pop_one(f.vq);
-	data = virtq_req_in(req)->iov_base;
+	data = req->in->iov_base;
 	assert_int_equal(ftruncate(f.rd.mem_fd, 0), 0);
 	*data = 1;
 	virtq_push(f.vq, req, 1);
@@ -577,17 +577,17 @@ static void check_req(const struct virtq_req *req, const struct virtq *vq)
 	uint64_t in = 0;
 	unsigned int i;
 
-	for (i = 0; i < (unsigned int)req->out_n + req->in_n; i++) {
-		volatile uint8_t *p = req->iov[i].iov_base;
+	for (i = 0; i < (unsigned int)virtq_req_out_n(req) + virtq_req_in_n(req); i++) {
+		volatile uint8_t *p = req->out[i].iov_base;
 
 		/* Sanitizers and the mapping itself tell if this is not ours. */
-		assert_true(req->iov[i].iov_len > 0);
-		p[0] = p[req->iov[i].iov_len - 1];
-		*(i < req->out_n ? &out : &in) += req->iov[i].iov_len;
+		assert_true(req->out[i].iov_len > 0);
+		p[0] = p[req->out[i].iov_len - 1];
+		*(i < virtq_req_out_n(req) ? &out : &in) += req->out[i].iov_len;
 	}
 	assert_int_equal(out, req->out_len);
 	assert_int_equal(in, req->in_len);
-	assert_true(virtq_head_busy(vq, req->head));
+	assert_true(vq->busy[req->head]);
 }
 
 static void test_concurrent_mutation(void **state)

@@ -65,7 +65,7 @@ static void put_response(struct scsi_request *req)
 	bytes_put(&w, cmd->sense, sense_len);
 	memset(resp + w.pos, 0, queue->sense_size - sense_len);
 	*req->shared = req->shared_was;
-	iov_scatter(virtq_req_in(&req->vr), req->vr.in_n, 0, resp,
+	iov_scatter(req->vr.in, virtq_req_in_n(&req->vr), 0, resp,
 		    VIRTIO_SCSI_RESP_LEN + queue->sense_size);
 }
 
@@ -156,32 +156,54 @@ static void stop_waiting(struct scsi_device *dev, struct scsi_cmd *cmd)
 	dev->waiting_n--;
 }
 
+static enum scsi_step advance(struct scsi_cmd *cmd)
+{
+	return cmd->ended_by != 0 ? SCSI_DONE : scsi_cmd_advance(cmd);
+}
+
+/*
+ * Goes on from a step until the command is over, or the bdev has taken what it is to do next, or it has to
+ * wait. It has `begun` if the bdev has done something for it.
+ */
+static void run_steps(struct scsi_request *req, enum scsi_step step, bool begun)
+{
+	struct scsi_cmd *cmd = &req->cmd;
+
+	while (step == SCSI_SUBMIT) {
+		int r = bdev_submit(cmd->lu->channel, &cmd->io);
+
+		if (r == -EAGAIN) {
+			break;
+		}
+		if (r == BDEV_TAKEN) {
+			return;
+		}
+		begun = true;
+		step = advance(cmd);
+	}
+	if (step == SCSI_DONE) {
+		complete(req);
+	} else {
+		wait_for_room(req, begun);
+	}
+}
+
 static void io_done(struct bdev_io *io)
 {
 	struct scsi_cmd *cmd = (struct scsi_cmd *)((uint8_t *)io - offsetof(struct scsi_cmd, io));
-	struct scsi_request *req = request_of(cmd);
 
-	if (cmd->ended_by != 0 || scsi_cmd_advance(cmd) == SCSI_DONE) {
-		complete(req);
-	} else if (cmd->step == SCSI_WAIT || bdev_submit(cmd->lu->channel, &cmd->io) != 0) {
-		wait_for_room(req, true);
-	}
+	run_steps(request_of(cmd), advance(cmd), true);
 }
 
 static void start(struct scsi_request *req)
 {
 	struct scsi_cmd *cmd = &req->cmd;
-	struct scsi_lu *lu = cmd->lu;
 
-	if (lu != NULL) {
-		TAILQ_INSERT_TAIL(&lu->tasks, cmd, task_link);
+	if (cmd->lu != NULL) {
+		TAILQ_INSERT_TAIL(&cmd->lu->tasks, cmd, task_link);
 	}
 	cmd->io.done = io_done;
-	if (scsi_cmd_start(cmd) == SCSI_DONE) {
-		complete(req);
-	} else if (cmd->step == SCSI_WAIT || bdev_submit(lu->channel, &cmd->io) != 0) {
-		wait_for_room(req, false);
-	}
+	run_steps(req, scsi_cmd_start(cmd), false);
 }
 
 /*
@@ -191,17 +213,21 @@ static void start(struct scsi_request *req)
 static void retry(struct scsi_device *dev, struct scsi_lu *lu)
 {
 	struct scsi_cmd *cmd;
+	int r;
 
 	while ((cmd = TAILQ_FIRST(&lu->waiting)) != NULL) {
 		if (cmd->step == SCSI_WAIT && scsi_cmd_resume(cmd) == SCSI_WAIT) {
 			return;
 		}
-		if (cmd->step == SCSI_SUBMIT && bdev_submit(lu->channel, &cmd->io) != 0) {
+		r = cmd->step == SCSI_SUBMIT ? bdev_submit(lu->channel, &cmd->io) : BDEV_TAKEN;
+		if (r == -EAGAIN) {
 			return;
 		}
 		stop_waiting(dev, cmd);
 		if (cmd->step == SCSI_DONE) {
 			complete(request_of(cmd));
+		} else if (r == BDEV_DONE) {
+			run_steps(request_of(cmd), advance(cmd), true);
 		}
 	}
 }
@@ -211,8 +237,8 @@ static void retry(struct scsi_device *dev, struct scsi_lu *lu)
 /* Leaves in cmd->in what follows the response in the writable part. */
 static void split_writable(struct scsi_request *req, uint32_t resp_len)
 {
-	struct iovec *iov = virtq_req_in(&req->vr);
-	unsigned int iov_n = req->vr.in_n;
+	struct iovec *iov = req->vr.in;
+	unsigned int iov_n = virtq_req_in_n(&req->vr);
 	uint64_t left = resp_len;
 
 	/* The element with the last byte of the response; the caller knows that it exists. */
@@ -231,8 +257,8 @@ static void split_writable(struct scsi_request *req, uint32_t resp_len)
 
 static void split_readable(struct scsi_request *req, uint32_t head_len)
 {
-	struct iovec *iov = virtq_req_out(&req->vr);
-	unsigned int iov_n = req->vr.out_n;
+	struct iovec *iov = req->vr.out;
+	unsigned int iov_n = virtq_req_out_n(&req->vr);
 
 	req->cmd.out.len = req->vr.out_len - head_len;
 	iov_slice(&iov, &iov_n, head_len, req->cmd.out.len);
@@ -269,7 +295,7 @@ static void receive(struct scsi_request_queue *queue, struct scsi_request *req)
 		answer(req, VIRTIO_SCSI_S_FAILURE);
 		return;
 	}
-	iov_gather(virtq_req_out(&req->vr), req->vr.out_n, 0, head, VIRTIO_SCSI_REQ_LEN + cdb_len);
+	iov_gather(req->vr.out, virtq_req_out_n(&req->vr), 0, head, VIRTIO_SCSI_REQ_LEN + cdb_len);
 	split_readable(req, head_len);
 	/* virtio 1.2, 5.6.6.1.2: not both without VIRTIO_SCSI_F_INOUT, which is not offered. */
 	if (cmd->in.len > 0 && cmd->out.len > 0) {

@@ -130,6 +130,7 @@ void fake_disk_open(struct fake_disk *disk, const struct fake_disk_options *opts
 	info->can_discard = !opts->no_discard;
 	info->can_write_zeroes = !opts->no_write_zeroes;
 	disk->channel.bdev = &disk->bdev;
+	disk->channel.submit = fake_submit;
 	disk->room = 1000000;
 	/* Disks of petabytes are for commands that transfer nothing. */
 	disk->data = info->size <= UINT32_C(64) << 20 ? malloc(info->size) : NULL;

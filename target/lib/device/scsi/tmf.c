@@ -34,7 +34,7 @@ static void push(struct scsi_control_queue *queue, struct scsi_tmf *tmf)
 	uint8_t resp[AN_RESP_LEN] = { 0 }; /* event_actual: there are no events to subscribe to */
 
 	resp[tmf->response_len - 1] = tmf->response;
-	iov_scatter(virtq_req_in(&tmf->vr), tmf->vr.in_n, 0, resp, tmf->response_len);
+	iov_scatter(tmf->vr.in, virtq_req_in_n(&tmf->vr), 0, resp, tmf->response_len);
 	virtq_push(queue->dq.vq, &tmf->vr, tmf->response_len);
 }
 
@@ -230,7 +230,7 @@ static void receive(struct scsi_control_queue *queue, struct scsi_tmf *tmf)
 {
 	struct scsi_device *dev = queue->dev;
 	uint8_t head[TMF_LEN] = { 0 };
-	size_t len = iov_gather(virtq_req_out(&tmf->vr), tmf->vr.out_n, 0, head, sizeof(head));
+	size_t len = iov_gather(tmf->vr.out, virtq_req_out_n(&tmf->vr), 0, head, sizeof(head));
 	struct bytes_reader r = bytes_reader(head, len);
 	uint32_t type = bytes_get_le32(&r);
 	bool is_tmf = type == VIRTIO_SCSI_T_TMF;
