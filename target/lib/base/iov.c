@@ -53,14 +53,14 @@ static inline size_t walk(const struct iovec *iov, unsigned int iov_n, uint64_t 
 	return done;
 }
 
-size_t iov_gather(const struct iovec *iov, unsigned int iov_n, uint64_t offset, void *buf,
-		  size_t len)
+size_t iov_gather_any(const struct iovec *iov, unsigned int iov_n, uint64_t offset, void *buf,
+		      size_t len)
 {
 	return walk(iov, iov_n, offset, buf, len, COPY_FROM_IOV);
 }
 
-size_t iov_scatter(const struct iovec *iov, unsigned int iov_n, uint64_t offset, const void *buf,
-		   size_t len)
+size_t iov_scatter_any(const struct iovec *iov, unsigned int iov_n, uint64_t offset,
+		       const void *buf, size_t len)
 {
 	/* walk() only reads from buf in this direction. */
 	return walk(iov, iov_n, offset, (uint8_t *)(uintptr_t)buf, len, COPY_TO_IOV);

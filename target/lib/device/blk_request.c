@@ -304,12 +304,7 @@ static inline bool start_write(struct blk_queue *queue, struct blk_request *req,
 		request_end(req, -EROFS);
 		return true;
 	}
-	if (likely(iov->iov_len == BLK_HEADER_LEN)) {
-		iov++;
-		iov_n--;
-	} else {
-		iov_slice(&iov, &iov_n, BLK_HEADER_LEN, len);
-	}
+	iov_drop(&iov, &iov_n, BLK_HEADER_LEN, len);
 	req->io.iov = iov;
 	req->io.iov_n = iov_n;
 	req->io.done = blk_writes_through(blk) ? on_write_through_done : on_write_done;

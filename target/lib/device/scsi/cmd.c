@@ -47,7 +47,7 @@ static bool refused(struct scsi_cmd *cmd, const struct scsi_op *op)
 	return false;
 }
 
-enum scsi_step scsi_cmd_start(struct scsi_cmd *cmd)
+void scsi_cmd_init(struct scsi_cmd *cmd)
 {
 	cmd->response = VIRTIO_SCSI_S_OK;
 	cmd->status = SCSI_STATUS_GOOD;
@@ -55,6 +55,11 @@ enum scsi_step scsi_cmd_start(struct scsi_cmd *cmd)
 	cmd->transferred = 0;
 	cmd->stage = 0;
 	cmd->io_flags = 0;
+}
+
+enum scsi_step scsi_cmd_start(struct scsi_cmd *cmd)
+{
+	scsi_cmd_init(cmd);
 	cmd->op = scsi_op_find(cmd->lu, cmd->cdb[0], cmd->cdb[1] & 0x1f);
 	cmd->step = refused(cmd, cmd->op) ? SCSI_DONE : cmd->op->start(cmd);
 	return cmd->step;
@@ -74,13 +79,6 @@ enum scsi_step scsi_cmd_resume(struct scsi_cmd *cmd)
 {
 	cmd->step = cmd->op->advance(cmd);
 	return cmd->step;
-}
-
-void scsi_cmd_finish(struct scsi_cmd *cmd)
-{
-	if (cmd->lu != NULL && cmd->lu->scratch_user == cmd) {
-		cmd->lu->scratch_user = NULL;
-	}
 }
 
 enum scsi_step scsi_good(struct scsi_cmd *cmd, uint64_t transferred)
@@ -187,11 +185,6 @@ unsigned int scsi_cdb_length_byte(const struct scsi_cmd *cmd)
 	default:
 		return 10;
 	}
-}
-
-bool scsi_range_exists(const struct scsi_lu *lu, struct scsi_range range)
-{
-	return range_inside(range.lba, range.blocks, lu->blocks);
 }
 
 bool scsi_take_scratch(struct scsi_cmd *cmd)

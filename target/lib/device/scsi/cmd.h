@@ -18,6 +18,7 @@
 #include <sys/queue.h>
 #include <sys/uio.h>
 
+#include "base/checked.h"
 #include "bdev/bdev.h"
 #include "device/scsi/lu.h"
 #include "device/scsi/proto.h"
@@ -63,9 +64,10 @@ struct scsi_cmd {
 	uint64_t transferred; /* bytes of the data buffer used, from its start */
 
 	/* The submitter's, for task management: */
-	uint8_t ended_by;    /* answer with this response instead (S_ABORTED, S_RESET); 0: none */
-	uint8_t tmf_mask;    /* the task management functions that wait for this task */
-	bool waiting;	     /* is in lu->waiting */
+	uint8_t ended_by; /* answer with this response instead (S_ABORTED, S_RESET); 0: none */
+	uint8_t tmf_mask; /* the task management functions that wait for this task */
+	bool listed;	  /* is in lu->tasks: the bdev has something to do with it, or it waits */
+	bool waiting;	  /* is in lu->waiting */
 	enum scsi_step step; /* the last one */
 	TAILQ_ENTRY(scsi_cmd) task_link;
 	TAILQ_ENTRY(scsi_cmd) wait_link;
@@ -114,10 +116,16 @@ uint8_t scsi_op_opcode(const struct scsi_op *op);
 enum scsi_step scsi_cmd_start(struct scsi_cmd *cmd);
 enum scsi_step scsi_cmd_advance(struct scsi_cmd *cmd); /* cmd->io is done */
 enum scsi_step scsi_cmd_resume(struct scsi_cmd *cmd);  /* after SCSI_WAIT */
-void scsi_cmd_finish(struct scsi_cmd *cmd);
+static inline void scsi_cmd_finish(struct scsi_cmd *cmd)
+{
+	if (cmd->lu != NULL && cmd->lu->scratch_user == cmd) {
+		cmd->lu->scratch_user = NULL;
+	}
+}
 
 /* ---- for the ops: every way for a step to end ---- */
 
+void scsi_cmd_init(struct scsi_cmd *cmd); /* nothing has gone wrong yet */
 enum scsi_step scsi_good(struct scsi_cmd *cmd, uint64_t transferred);
 enum scsi_step scsi_check(struct scsi_cmd *cmd, enum scsi_condition condition);
 enum scsi_step scsi_bad_cdb(struct scsi_cmd *cmd, unsigned int byte); /* 24/00 + field pointer */
@@ -155,7 +163,10 @@ struct scsi_range {
 struct scsi_range scsi_cdb_range(const struct scsi_cmd *cmd);
 unsigned int scsi_cdb_length_byte(const struct scsi_cmd *cmd); /* the first byte of that number */
 /* false: some block of it does not exist. */
-bool scsi_range_exists(const struct scsi_lu *lu, struct scsi_range range);
+static inline bool scsi_range_exists(const struct scsi_lu *lu, struct scsi_range range)
+{
+	return range_inside(range.lba, range.blocks, lu->blocks);
+}
 /* The scratch buffer is cmd's from now on, until scsi_cmd_finish(); false: in use. */
 bool scsi_take_scratch(struct scsi_cmd *cmd);
 
@@ -179,6 +190,14 @@ enum scsi_step scsi_report_opcodes(struct scsi_cmd *cmd); /* opcodes.c */
 enum scsi_step scsi_read(struct scsi_cmd *cmd); /* rw.c */
 enum scsi_step scsi_write(struct scsi_cmd *cmd);
 enum scsi_step scsi_rw_advance(struct scsi_cmd *cmd);
+/*
+ * The short way for what drivers send all the time: READ and WRITE (10) and (16) without any bit that asks
+ * for more, of blocks that exist, with a buffer of just the right length. True: cmd->io is to be
+ * submitted, and nothing else of the command is set. Unless that was all, scsi_rw_quick_begun() makes it a
+ * command that scsi_cmd_start() has started.
+ */
+bool scsi_rw_quick(struct scsi_cmd *cmd);
+void scsi_rw_quick_begun(struct scsi_cmd *cmd);
 enum scsi_step scsi_synchronize_cache(struct scsi_cmd *cmd);
 enum scsi_step scsi_verify(struct scsi_cmd *cmd);
 enum scsi_step scsi_verify_advance(struct scsi_cmd *cmd);

@@ -57,8 +57,16 @@ static inline struct scsi_device *scsi_device_of(const struct virtio_device *dev
 }
 
 /* false: no such target. *ret_lu NULL: the target has no such logical unit. */
-bool scsi_device_find(struct scsi_device *dev, const uint8_t *lun, struct scsi_address *ret_address,
-		      struct scsi_lu **ret_lu);
+static inline bool scsi_device_find(struct scsi_device *dev, const uint8_t *lun,
+				    struct scsi_address *ret_address, struct scsi_lu **ret_lu)
+{
+	if (!scsi_address_parse(lun, ret_address) || ret_address->target >= SCSI_MAX_TARGETS ||
+	    dev->lus[ret_address->target].bdev == NULL) {
+		return false;
+	}
+	*ret_lu = ret_address->lun == 0 ? &dev->lus[ret_address->target] : NULL;
+	return true;
+}
 
 /* ---- request.c ---- */
 

@@ -116,26 +116,3 @@ bool scsi_lu_take_ua(struct scsi_lu *lu, enum scsi_condition *ret_condition)
 	}
 	return false;
 }
-
-bool scsi_address_parse(const uint8_t *lun, struct scsi_address *ret_address)
-{
-	uint16_t number = (uint16_t)((lun[2] & 0x3f) << 8 | lun[3]);
-	uint8_t method = lun[2] >> 6;
-	unsigned int i;
-
-	if (lun[0] != 1) {
-		return false;
-	}
-	/* SAM-5, 4.7: peripheral device addressing (00b, byte 2 zero) or flat space addressing (01b). */
-	if (method > 1 || (method == 0 && lun[2] != 0)) {
-		number = UINT16_MAX;
-	}
-	for (i = 4; i < SCSI_ADDRESS_LEN; i++) {
-		if (lun[i] != 0) {
-			number = UINT16_MAX; /* virtio 1.2, 5.6.6.1: followed by four zero bytes */
-		}
-	}
-	ret_address->target = lun[1];
-	ret_address->lun = number;
-	return true;
-}

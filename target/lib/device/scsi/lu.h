@@ -14,8 +14,10 @@
 #ifndef VHT_DEVICE_SCSI_LU_H
 #define VHT_DEVICE_SCSI_LU_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/queue.h>
 
 #include "bdev/bdev.h"
@@ -82,6 +84,20 @@ struct scsi_address {
 #define SCSI_ADDRESS_LEN 8
 
 /* false: not an address of a target (virtio 1.2, 5.6.6.1: first byte 1). */
-bool scsi_address_parse(const uint8_t *lun, struct scsi_address *ret_address);
+static inline bool scsi_address_parse(const uint8_t *lun, struct scsi_address *ret_address)
+{
+	uint64_t word;
+	uint8_t method = lun[2] >> 6;
+	bool valid;
+
+	memcpy(&word, lun, sizeof(word));
+	word = be64toh(word);
+	/* SAM-5, 4.7: peripheral device addressing (00b, byte 2 zero) or flat space addressing (01b).
+	 * virtio 1.2, 5.6.6.1: followed by four zero bytes. */
+	valid = (uint32_t)word == 0 && (lun[2] == 0 || method == 1);
+	ret_address->target = lun[1];
+	ret_address->lun = valid ? (uint16_t)(word >> 32 & 0x3fff) : UINT16_MAX;
+	return lun[0] == 1;
+}
 
 #endif

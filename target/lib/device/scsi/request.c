@@ -11,16 +11,23 @@
 
 #include "base/bytes.h"
 #include "base/iov.h"
+#include "base/likely.h"
 #include "device/scsi/dev.h"
 
 #define BATCH	       32
 #define SENSE_SIZE_MAX 256 /* scsi.c lets no driver ask for more */
+/* Few drivers ask for another size. */
+#define DEFAULT_RESP_LEN (VIRTIO_SCSI_RESP_LEN + VIRTIO_SCSI_SENSE_SIZE)
 
 struct scsi_request_queue {
 	struct device_queue dq; /* first */
 	struct scsi_device *dev;
+	struct virtq_stats *stats;
 	uint32_t sense_size;
 	uint32_t cdb_size;
+	uint32_t cdb_len;  /* what is kept of a CDB */
+	uint32_t head_len; /* what comes before data-out */
+	uint32_t resp_len; /* what comes before data-in */
 	bool draining;
 };
 
@@ -36,10 +43,14 @@ static struct scsi_request *request_of(struct scsi_cmd *cmd)
 
 /* ---- the response ---- */
 
-static void count_bytes(struct virtq *vq, const struct scsi_cmd *cmd)
+static inline void put_le32(uint8_t *p, uint32_t v)
 {
-	struct virtq_stats *stats = virtq_stats(vq);
+	v = htole32(v);
+	memcpy(p, &v, sizeof(v));
+}
 
+static void count_bytes(struct virtq_stats *stats, const struct scsi_cmd *cmd)
+{
 	if (cmd->in.len > 0) {
 		virtq_count(&stats->read_bytes, cmd->transferred);
 	} else {
@@ -47,26 +58,39 @@ static void count_bytes(struct virtq *vq, const struct scsi_cmd *cmd)
 	}
 }
 
-static void put_response(struct scsi_request *req)
+/* The response with its sense data, resp_len bytes. */
+static inline void write_response(const struct scsi_request *req, uint8_t *resp)
 {
 	const struct scsi_request_queue *queue = req->queue;
 	const struct scsi_cmd *cmd = &req->cmd;
 	uint64_t residual = cmd->in.len + cmd->out.len - cmd->transferred;
-	uint32_t sense_len = cmd->sense_len < queue->sense_size ? cmd->sense_len :
-								  queue->sense_size;
-	uint8_t resp[VIRTIO_SCSI_RESP_LEN + SENSE_SIZE_MAX];
-	struct bytes_writer w = bytes_writer(resp, sizeof(resp));
+	uint32_t sense_len = 0;
 
-	bytes_put_le32(&w, sense_len);
-	bytes_put_le32(&w, residual < UINT32_MAX ? (uint32_t)residual : UINT32_MAX);
-	bytes_put_le16(&w, 0);
-	bytes_put_u8(&w, cmd->status);
-	bytes_put_u8(&w, cmd->response);
-	bytes_put(&w, cmd->sense, sense_len);
-	memset(resp + w.pos, 0, queue->sense_size - sense_len);
-	*req->shared = req->shared_was;
-	iov_scatter(req->vr.in, virtq_req_in_n(&req->vr), 0, resp,
-		    VIRTIO_SCSI_RESP_LEN + queue->sense_size);
+	memset(resp + VIRTIO_SCSI_RESP_LEN, 0, queue->sense_size);
+	if (unlikely(cmd->sense_len > 0)) {
+		sense_len = cmd->sense_len < queue->sense_size ? cmd->sense_len : queue->sense_size;
+		memcpy(resp + VIRTIO_SCSI_RESP_LEN, cmd->sense, sense_len);
+	}
+	put_le32(resp, sense_len);
+	put_le32(resp + 4, residual < UINT32_MAX ? (uint32_t)residual : UINT32_MAX);
+	put_le32(resp + 8, (uint32_t)cmd->status << 16 | (uint32_t)cmd->response << 24);
+}
+
+static void put_response(struct scsi_request *req)
+{
+	const struct virtq_req *vr = &req->vr;
+	uint32_t len = req->queue->resp_len;
+	uint8_t resp[VIRTIO_SCSI_RESP_LEN + SENSE_SIZE_MAX];
+
+	if (unlikely(req->shared != NULL)) {
+		*req->shared = req->shared_was;
+	}
+	if (likely(vr->in->iov_len >= len)) {
+		write_response(req, vr->in->iov_base);
+	} else {
+		write_response(req, resp);
+		iov_scatter(vr->in, virtq_req_in_n(vr), 0, resp, len);
+	}
 }
 
 /* The command is over: cmd holds the result, or was ended from outside. */
@@ -77,26 +101,50 @@ static void complete(struct scsi_request *req)
 	uint64_t data_in = 0;
 	uint8_t tmf_mask = cmd->tmf_mask;
 
-	if (cmd->lu != NULL) {
-		scsi_cmd_finish(cmd);
+	scsi_cmd_finish(cmd);
+	if (unlikely(cmd->listed)) {
 		TAILQ_REMOVE(&cmd->lu->tasks, cmd, task_link);
 	}
-	if (cmd->ended_by != 0) {
+	if (unlikely(cmd->ended_by != 0)) {
 		cmd->response = cmd->ended_by;
 		cmd->status = SCSI_STATUS_GOOD;
 		cmd->sense_len = 0;
 		cmd->transferred = 0;
 	}
 	put_response(req);
-	count_bytes(queue->dq.vq, cmd);
+	count_bytes(queue->stats, cmd);
 	if (cmd->in.len > 0) {
 		data_in = cmd->transferred;
 	}
-	virtq_push(queue->dq.vq, &req->vr,
-		   (uint32_t)(VIRTIO_SCSI_RESP_LEN + queue->sense_size + data_in));
-	if (tmf_mask != 0) {
+	virtq_push(queue->dq.vq, &req->vr, queue->resp_len + (uint32_t)data_in);
+	if (unlikely(tmf_mask != 0)) {
 		scsi_tmf_task_done(queue->dev, tmf_mask);
 	}
+}
+
+/* complete() of a command that went well, transferred all of its data, and that nobody knows of yet. */
+static inline void complete_quick(struct scsi_request *req, bool is_read, uint64_t len)
+{
+	struct scsi_request_queue *queue = req->queue;
+	const struct virtq_req *vr = &req->vr;
+	uint8_t *resp = vr->in->iov_base;
+	unsigned int i;
+
+	if (unlikely(vr->in->iov_len != DEFAULT_RESP_LEN || queue->resp_len != DEFAULT_RESP_LEN)) {
+		req->cmd.response = VIRTIO_SCSI_S_OK;
+		req->cmd.status = SCSI_STATUS_GOOD;
+		req->cmd.sense_len = 0;
+		req->cmd.transferred = len;
+		complete(req);
+		return;
+	}
+	/* OK, GOOD, no residual, no sense data: all are zero. In pieces that take a store each. */
+	for (i = 0; i < DEFAULT_RESP_LEN / 16; i++) {
+		memset(resp + 16 * i, 0, 16);
+	}
+	memset(resp + DEFAULT_RESP_LEN - 16, 0, 16);
+	virtq_count(is_read ? &queue->stats->read_bytes : &queue->stats->written_bytes, len);
+	virtq_push(queue->dq.vq, &req->vr, DEFAULT_RESP_LEN + (is_read ? (uint32_t)len : 0));
 }
 
 /* An answer to something that did not become a command. */
@@ -128,6 +176,15 @@ static void give_up_busy(struct scsi_request *req)
 	complete(req);
 }
 
+/* Task management has to find it from now on. */
+static inline void list_task(struct scsi_cmd *cmd)
+{
+	if (!cmd->listed) {
+		TAILQ_INSERT_TAIL(&cmd->lu->tasks, cmd, task_link);
+		cmd->listed = true;
+	}
+}
+
 static void wait_for_room(struct scsi_request *req, bool first)
 {
 	struct scsi_cmd *cmd = &req->cmd;
@@ -140,6 +197,7 @@ static void wait_for_room(struct scsi_request *req, bool first)
 	 * A command that has begun goes before those that have not. It may hold what they wait for, the
 	 * scratch buffer, so this is also what keeps them from waiting for each other.
 	 */
+	list_task(cmd);
 	if (first) {
 		TAILQ_INSERT_HEAD(&cmd->lu->waiting, cmd, wait_link);
 	} else {
@@ -176,6 +234,7 @@ static void run_steps(struct scsi_request *req, enum scsi_step step, bool begun)
 			break;
 		}
 		if (r == BDEV_TAKEN) {
+			list_task(cmd);
 			return;
 		}
 		begun = true;
@@ -195,15 +254,39 @@ static void io_done(struct bdev_io *io)
 	run_steps(request_of(cmd), advance(cmd), true);
 }
 
-static void start(struct scsi_request *req)
+/* The short way for reads and writes that the bdev carries out on the spot; false: the command is still to start. */
+static inline bool start_quick(struct scsi_request *req)
+{
+	struct scsi_cmd *cmd = &req->cmd;
+	int r;
+
+	if (unlikely(!scsi_rw_quick(cmd))) {
+		return false;
+	}
+	r = bdev_submit(cmd->lu->channel, &cmd->io);
+	if (likely(r == BDEV_DONE && cmd->io.status == 0)) {
+		complete_quick(req, cmd->io.op == BDEV_READ, cmd->io.len);
+		return true;
+	}
+	scsi_rw_quick_begun(cmd);
+	if (r == BDEV_TAKEN) {
+		list_task(cmd);
+	} else if (r == BDEV_DONE) {
+		run_steps(req, advance(cmd), true);
+	} else {
+		wait_for_room(req, false);
+	}
+	return true;
+}
+
+static inline void start(struct scsi_request *req)
 {
 	struct scsi_cmd *cmd = &req->cmd;
 
-	if (cmd->lu != NULL) {
-		TAILQ_INSERT_TAIL(&cmd->lu->tasks, cmd, task_link);
-	}
 	cmd->io.done = io_done;
-	run_steps(req, scsi_cmd_start(cmd), false);
+	if (!start_quick(req)) {
+		run_steps(req, scsi_cmd_start(cmd), false);
+	}
 }
 
 /*
@@ -235,51 +318,71 @@ static void retry(struct scsi_device *dev, struct scsi_lu *lu)
 /* ---- parsing ---- */
 
 /* Leaves in cmd->in what follows the response in the writable part. */
-static void split_writable(struct scsi_request *req, uint32_t resp_len)
+static inline void split_writable(struct scsi_request *req, uint32_t resp_len)
 {
+	struct scsi_data *in = &req->cmd.in;
 	struct iovec *iov = req->vr.in;
-	unsigned int iov_n = virtq_req_in_n(&req->vr);
 	uint64_t left = resp_len;
 
-	/* The element with the last byte of the response; the caller knows that it exists. */
-	req->shared = iov;
-	while (left > req->shared->iov_len) {
-		left -= req->shared->iov_len;
-		req->shared++;
+	in->iov = iov;
+	in->iov_n = virtq_req_in_n(&req->vr);
+	in->len = req->vr.in_len - resp_len;
+	req->shared = NULL;
+	if (unlikely(iov->iov_len != resp_len)) {
+		/* The element with the last byte of the response; the caller knows that it exists. */
+		while (left > iov->iov_len) {
+			left -= iov->iov_len;
+			iov++;
+		}
+		req->shared = iov;
+		req->shared_was = *iov;
 	}
-	req->shared_was = *req->shared;
-
-	req->cmd.in.len = req->vr.in_len - resp_len;
-	iov_slice(&iov, &iov_n, resp_len, req->cmd.in.len);
-	req->cmd.in.iov = iov;
-	req->cmd.in.iov_n = iov_n;
+	iov_drop(&in->iov, &in->iov_n, resp_len, in->len);
 }
 
-static void split_readable(struct scsi_request *req, uint32_t head_len)
+static inline void split_readable(struct scsi_request *req, uint32_t head_len)
 {
-	struct iovec *iov = req->vr.out;
-	unsigned int iov_n = virtq_req_out_n(&req->vr);
+	struct scsi_data *out = &req->cmd.out;
 
-	req->cmd.out.len = req->vr.out_len - head_len;
-	iov_slice(&iov, &iov_n, head_len, req->cmd.out.len);
-	req->cmd.out.iov = iov;
-	req->cmd.out.iov_n = iov_n;
+	out->iov = req->vr.out;
+	out->iov_n = virtq_req_out_n(&req->vr);
+	out->len = req->vr.out_len - head_len;
+	iov_drop(&out->iov, &out->iov_n, head_len, out->len);
+}
+
+/* The one copy of the request header with its CDB (rule R4). */
+static inline void load_head(const struct scsi_request_queue *queue, struct scsi_request *req,
+			     uint8_t head[VIRTIO_SCSI_REQ_LEN + SCSI_CDB_MAX])
+{
+	const struct iovec *iov = req->vr.out;
+	unsigned int iov_n = virtq_req_out_n(&req->vr);
+	size_t len = VIRTIO_SCSI_REQ_LEN + queue->cdb_len;
+
+	if (likely(queue->cdb_len == SCSI_CDB_MAX)) {
+		iov_gather(iov, iov_n, 0, head, VIRTIO_SCSI_REQ_LEN + SCSI_CDB_MAX);
+	} else {
+		memset(head, 0, VIRTIO_SCSI_REQ_LEN + SCSI_CDB_MAX);
+		iov_gather(iov, iov_n, 0, head, len);
+	}
+	/* The compiler must not go back to guest memory for what was copied just now. */
+	__asm__ volatile("" : "+m"(*(uint8_t(*)[VIRTIO_SCSI_REQ_LEN + SCSI_CDB_MAX]) head));
+}
+
+/* An answer to a request that breaks the rules. */
+static void refuse(struct scsi_request *req)
+{
+	virtq_count(&req->queue->stats->malformed, 1);
+	answer(req, VIRTIO_SCSI_S_FAILURE);
 }
 
 static void receive(struct scsi_request_queue *queue, struct scsi_request *req)
 {
-	uint32_t resp_len = VIRTIO_SCSI_RESP_LEN + queue->sense_size;
-	uint32_t head_len = VIRTIO_SCSI_REQ_LEN + queue->cdb_size;
-	uint32_t cdb_len = queue->cdb_size < SCSI_CDB_MAX ? queue->cdb_size : SCSI_CDB_MAX;
-	uint8_t head[VIRTIO_SCSI_REQ_LEN + SCSI_CDB_MAX] = { 0 };
+	uint8_t head[VIRTIO_SCSI_REQ_LEN + SCSI_CDB_MAX];
 	struct scsi_cmd *cmd = &req->cmd;
-	struct bytes_reader r = bytes_reader(head, sizeof(head));
-	uint8_t lun[SCSI_ADDRESS_LEN];
 	struct scsi_address address;
-	struct virtq_stats *stats = virtq_stats(queue->dq.vq);
 
 	req->queue = queue;
-	if (req->vr.in_len < resp_len) {
+	if (unlikely(req->vr.in_len < queue->resp_len)) {
 		/* Rule R6: no room to answer in. */
 		virtq_break(queue->dq.vq, "a SCSI request has no room for its response");
 		virtq_push(queue->dq.vq, &req->vr, 0);
@@ -287,29 +390,27 @@ static void receive(struct scsi_request_queue *queue, struct scsi_request *req)
 	}
 	cmd->ended_by = 0;
 	cmd->tmf_mask = 0;
+	cmd->listed = false;
 	cmd->waiting = false;
-	cmd->out = (struct scsi_data){ 0 };
-	split_writable(req, resp_len);
-	if (req->vr.out_len < head_len) {
-		virtq_count(&stats->malformed, 1);
-		answer(req, VIRTIO_SCSI_S_FAILURE);
+	split_writable(req, queue->resp_len);
+	if (unlikely(req->vr.out_len < queue->head_len)) {
+		cmd->out.len = 0;
+		refuse(req);
 		return;
 	}
-	iov_gather(req->vr.out, virtq_req_out_n(&req->vr), 0, head, VIRTIO_SCSI_REQ_LEN + cdb_len);
-	split_readable(req, head_len);
+	load_head(queue, req, head);
+	split_readable(req, queue->head_len);
 	/* virtio 1.2, 5.6.6.1.2: not both without VIRTIO_SCSI_F_INOUT, which is not offered. */
-	if (cmd->in.len > 0 && cmd->out.len > 0) {
-		virtq_count(&stats->malformed, 1);
-		answer(req, VIRTIO_SCSI_S_FAILURE);
+	if (unlikely(cmd->in.len > 0 && cmd->out.len > 0)) {
+		refuse(req);
 		return;
 	}
-	bytes_get(&r, lun, sizeof(lun));
-	cmd->tag = bytes_get_le64(&r);
-	/* task_attr, prio, crn: all attributes are treated as SIMPLE, as 5.6.6.1 allows. */
-	bytes_skip(&r, 3);
-	bytes_get(&r, cmd->cdb, sizeof(cmd->cdb));
-	cmd->cdb_len = (uint16_t)cdb_len;
-	if (!scsi_device_find(queue->dev, lun, &address, &cmd->lu)) {
+	/* Behind the tag: task_attr, prio, crn. All attributes are treated as SIMPLE, as 5.6.6.1 allows. */
+	memcpy(&cmd->tag, head + SCSI_ADDRESS_LEN, sizeof(cmd->tag));
+	cmd->tag = le64toh(cmd->tag);
+	memcpy(cmd->cdb, head + VIRTIO_SCSI_REQ_LEN, sizeof(cmd->cdb));
+	cmd->cdb_len = (uint16_t)queue->cdb_len;
+	if (unlikely(!scsi_device_find(queue->dev, head, &address, &cmd->lu))) {
 		answer(req, VIRTIO_SCSI_S_BAD_TARGET);
 		return;
 	}
@@ -330,8 +431,12 @@ int scsi_request_queue_start(struct scsi_device *dev, struct virtq *vq, unsigned
 	queue->dq.vq = vq;
 	queue->dq.index = index;
 	queue->dev = dev;
+	queue->stats = virtq_stats(vq);
 	queue->sense_size = __atomic_load_n(&dev->sense_size, __ATOMIC_RELAXED);
 	queue->cdb_size = __atomic_load_n(&dev->cdb_size, __ATOMIC_RELAXED);
+	queue->cdb_len = queue->cdb_size < SCSI_CDB_MAX ? queue->cdb_size : SCSI_CDB_MAX;
+	queue->head_len = VIRTIO_SCSI_REQ_LEN + queue->cdb_size;
+	queue->resp_len = VIRTIO_SCSI_RESP_LEN + queue->sense_size;
 	*ret_queue = &queue->dq;
 	return 0;
 }

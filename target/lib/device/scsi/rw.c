@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* READ, WRITE, SYNCHRONIZE CACHE and VERIFY (SBC-3). Payload goes straight from and to the guest. */
 #include "base/iov.h"
+#include "base/likely.h"
 #include "device/scsi/cmd.h"
 
 #define RW_FUA	   0x08 /* byte 1 */
@@ -65,7 +66,9 @@ static enum scsi_step rw_start(struct scsi_cmd *cmd, struct scsi_data *data)
 	if (cmd->left > data->len) {
 		return scsi_overrun(cmd); /* too short, or the driver gave the other direction */
 	}
-	iov_slice(&data->iov, &data->iov_n, 0, cmd->left);
+	if (cmd->left < data->len) {
+		iov_slice(&data->iov, &data->iov_n, 0, cmd->left);
+	}
 	return SCSI_SUBMIT;
 }
 
@@ -103,6 +106,56 @@ enum scsi_step scsi_rw_advance(struct scsi_cmd *cmd)
 	default:
 		return scsi_good(cmd, cmd->left);
 	}
+}
+
+#define READ_10	 0x28
+#define WRITE_10 0x2a
+#define READ_16	 0x88
+#define WRITE_16 0x8a
+
+bool scsi_rw_quick(struct scsi_cmd *cmd)
+{
+	const struct scsi_lu *lu = cmd->lu;
+	const uint8_t *cdb = cmd->cdb;
+	bool is_write = (cdb[0] & 2) != 0;
+	struct scsi_data *data = is_write ? &cmd->out : &cmd->in;
+	struct scsi_range range;
+	uint8_t control;
+
+	if (likely(cdb[0] == READ_10 || cdb[0] == WRITE_10)) {
+		range.lba = scsi_be32(cdb + 2);
+		range.blocks = scsi_be16(cdb + 7);
+		control = cdb[9];
+	} else if (cdb[0] == READ_16 || cdb[0] == WRITE_16) {
+		range.lba = scsi_be64(cdb + 2);
+		range.blocks = scsi_be32(cdb + 10);
+		control = cdb[15];
+	} else {
+		return false;
+	}
+	if (unlikely(lu == NULL || lu->ua != 0 || (cdb[1] | control) != 0 || cmd->cdb_len < 16 ||
+		     (is_write && lu->read_only) || range.blocks == 0 ||
+		     range.blocks > lu->max_transfer || !scsi_range_exists(lu, range) ||
+		     data->len != (uint64_t)range.blocks * lu->block_size)) {
+		return false;
+	}
+	cmd->io.op = is_write ? BDEV_WRITE : BDEV_READ;
+	cmd->io.flags = 0;
+	cmd->io.offset = range.lba * lu->block_size;
+	cmd->io.len = data->len;
+	cmd->io.iov = data->iov;
+	cmd->io.iov_n = data->iov_n;
+	return true;
+}
+
+void scsi_rw_quick_begun(struct scsi_cmd *cmd)
+{
+	scsi_cmd_init(cmd);
+	cmd->op = scsi_op_find(cmd->lu, cmd->cdb[0], 0);
+	cmd->step = SCSI_SUBMIT;
+	cmd->stage = RW_TRANSFER;
+	cmd->pos = cmd->io.offset;
+	cmd->left = cmd->io.len;
 }
 
 /* The whole cache is flushed, whatever range was asked for; IMMED is not used to answer early. */

@@ -30,20 +30,6 @@ const struct scsi_limits scsi_default_limits = {
 	.max_write_same_length = 512,
 };
 
-bool scsi_device_find(struct scsi_device *dev, const uint8_t *lun, struct scsi_address *ret_address,
-		      struct scsi_lu **ret_lu)
-{
-	struct scsi_address address;
-
-	if (!scsi_address_parse(lun, &address) || address.target >= SCSI_MAX_TARGETS ||
-	    dev->lus[address.target].bdev == NULL) {
-		return false;
-	}
-	*ret_address = address;
-	*ret_lu = address.lun == 0 ? &dev->lus[address.target] : NULL;
-	return true;
-}
-
 /* ---- what the device is: control thread ---- */
 
 /*
