@@ -1,22 +1,45 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Run every fuzz target for FUZZ_SECONDS (10), or only those named: ci/fuzz.sh [fuzz_NAME...]
+# Run every fuzz target, or only those named: ci/fuzz.sh [fuzz_NAME...]
 # FUZZ_JOBS of them run at a time (as many as there are processors).
 #
-# A run starts from target/fuzz/corpus/NAME and target/fuzz/regressions/NAME and keeps what it finds new in
-# build/fuzz/corpus/NAME, so that a longer run later goes on from there. An input that breaks a target is left in
-# build/fuzz-findings/NAME; `build/fuzz/target/fuzz/fuzz_NAME FILE` repeats it.
+# A smoke, without FUZZ_SECONDS, takes some ten seconds for each and tries the same inputs each time: their number and
+# the seed (FUZZ_SEED, 1) are fixed, addresses are not random, and it starts from the checked-in inputs
+# (target/fuzz/corpus/NAME, target/fuzz/regressions/NAME) alone. So it fails for a change of the code that it runs, or of
+# these inputs, and never by chance.
+#
+# A search, of FUZZ_SECONDS for each, starts from a random seed (or FUZZ_SEED), and also from what earlier searches
+# found: it keeps what is new to it in build/fuzz/corpus/NAME.
+#
+# An input that breaks a target is left in build/fuzz-findings/NAME; `build/fuzz/target/fuzz/fuzz_NAME FILE` repeats it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+export LC_ALL=C
+shopt -s nullglob
 
-seconds=${FUZZ_SECONDS:-10}
+seconds=${FUZZ_SECONDS-}
 jobs=${FUZZ_JOBS:-$(nproc)}
-for number in "$seconds" "$jobs"; do
-	case $number in '' | *[!0-9]* | 0) echo "fuzz: FUZZ_SECONDS and FUZZ_JOBS must be numbers above 0, not '$number'" >&2; exit 2 ;; esac
+seed=${FUZZ_SEED:-1}
+if [ -n "$seconds" ] && [ -z "${FUZZ_SEED-}" ]; then
+	seed=$(((RANDOM << 15 | RANDOM) + 1))
+fi
+for number in "${seconds:-1}" "$jobs" "$seed"; do
+	case $number in *[!0-9]* | 0) echo "fuzz: FUZZ_SECONDS, FUZZ_JOBS and FUZZ_SEED must be numbers above 0, not '$number'" >&2; exit 2 ;; esac
 done
 
+# The inputs of a smoke: what takes some ten seconds.
+declare -A smoke_runs=(
+	[codec]=150000 [config]=100000 [scsi]=80000 [scsi_queues]=15000 [sequence]=2000 [session]=100000 [virtqueue_blk]=9000
+)
+
 ci/build.sh fuzz
+
+# Where the addresses of libraries and stacks differ, so do words that the fuzzer learns from comparisons.
+fixed_addresses=()
+if setarch -R true 2>/dev/null; then
+	fixed_addresses=(setarch -R)
+fi
 
 programs=build/fuzz/target/fuzz
 findings=build/fuzz-findings
@@ -30,7 +53,11 @@ fi
 [ $# -gt 0 ] || { echo "fuzz: $programs holds no fuzz target" >&2; exit 1; }
 for name in "$@"; do
 	[ -x "$programs/$name" ] || { echo "fuzz: no such fuzz target: $name" >&2; exit 2; }
+	[ -n "${smoke_runs[${name#fuzz_}]-}" ] || { echo "fuzz: how many inputs is a smoke of $name? Say so in ci/fuzz.sh" >&2; exit 2; }
 done
+if [ -n "$seconds" ]; then
+	echo "fuzz: $seconds s of each, from seed $seed"
+fi
 
 report=build/reports/fuzz.xml
 mkdir -p build/reports
@@ -38,20 +65,21 @@ rm -f "$report"
 
 # The exit status of one target, its log in build/fuzz/NAME.log.
 run() {
-	local name=$1 short=${1#fuzz_} input
+	local short=${1#fuzz_} program=$programs/$1 log=build/fuzz/$1.log
 	local new=build/fuzz/corpus/$short bad=$findings/$short words=target/fuzz/dictionaries/$short
+	local inputs=("target/fuzz/corpus/$short"/* "target/fuzz/regressions/$short"/*)
 	mkdir -p "$new" "$bad"
-	set -- "$new"
-	for input in "target/fuzz/corpus/$short" "target/fuzz/regressions/$short"; do
-		if [ -d "$input" ]; then
-			set -- "$@" "$input"
-		fi
-	done
+	# Named one by one, so that their order is not that of the file system.
+	set -- -seed="$seed" -seed_inputs="$(IFS=, && echo "${inputs[*]}")" -timeout=30 -rss_limit_mb=2048 -artifact_prefix="$bad/"
 	if [ -f "$words" ]; then
-		set -- "-dict=$words" "$@"
+		set -- "$@" -dict="$words"
 	fi
-	UBSAN_OPTIONS=print_stacktrace=1 exec "$programs/$name" -max_total_time="$seconds" -timeout=10 \
-		-rss_limit_mb=2048 -artifact_prefix="$bad/" "$@" >"build/fuzz/$name.log" 2>&1 </dev/null
+	if [ -n "$seconds" ]; then
+		set -- "$@" -max_total_time="$seconds" "$new"
+	else
+		set -- "$@" -runs="${smoke_runs[$short]}"
+	fi
+	UBSAN_OPTIONS=print_stacktrace=1 exec "${fixed_addresses[@]}" "$program" "$@" >"$log" 2>&1 </dev/null
 }
 
 # "#4711 DONE cov: 800 ft: 5000 corp: ... rss: 200Mb": the numbers behind cov, ft and rss, and the number of runs.
@@ -80,7 +108,7 @@ reap() {
 	count=$((count + 1))
 	if [ $status -eq 0 ]; then
 		printf 'fuzz: %-19s ok      %s\n' "$name" "$(numbers "$name")"
-		cases+="<testcase classname=\"fuzz\" name=\"$name\" time=\"$seconds\"/>"
+		cases+="<testcase classname=\"fuzz\" name=\"$name\" time=\"${seconds:-10}\"/>"
 		return
 	fi
 	failed=$((failed + 1))
