@@ -60,7 +60,7 @@ lint: build venv ## layout, warnings, layers, types, shell scripts and man pages
 check-c: setup ## C unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@ci/check_c.sh
 
-fuzz: setup ## the same inputs each time for each fuzz target, 10 s of each (FUZZ_SECONDS=600 FUZZ_SEED=: a search)
+fuzz: setup ## the same inputs each time, 10 s for each target (FUZZ_SECONDS=600 FUZZ_SEED=N: a search)
 	@ci/fuzz.sh
 
 check-py: selftest check-protocol ## all Python tests

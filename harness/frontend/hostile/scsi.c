@@ -5,6 +5,8 @@
 #include "case.h"
 
 #define ANY_RESPONSE 0xff
+#define ANY_LENGTH   UINT32_MAX
+#define UNTOUCHED    0xee
 
 struct command {
 	uint8_t cdb[VFE_CDB_MAX];
@@ -12,6 +14,8 @@ struct command {
 	bool in;
 	enum want want;
 	uint8_t response; /* ours has to give */
+	uint32_t filled;  /* bytes that come back if it succeeds, or ANY_LENGTH */
+	bool sectors;	  /* it counts in blocks of 512 bytes */
 	uint8_t data[40];
 };
 
@@ -28,6 +32,28 @@ static void check_response(struct rig *rig, uint8_t response)
 	}
 }
 
+/* virtio 1.2, 5.6.6.1: the residual is what was left over of the buffer. */
+static void check_filled(struct rig *rig, const struct command *row)
+{
+	uint32_t residual = rig->scsi_frames[0].reply.residual;
+	uint32_t i;
+
+	if (!row->in || row->filled == ANY_LENGTH || rig_answer(rig, 0) != ANSWER_OK) {
+		return;
+	}
+	for (i = row->filled; i < RIG_DATA; i++) {
+		if (rig_data(rig, 0)[i] != UNTOUCHED) {
+			rig_fail(rig, "byte %u was written, of %u that were asked for", i,
+				 row->filled);
+			return;
+		}
+	}
+	if (rig->options->strict && residual != row->bytes - row->filled) {
+		rig_fail(rig, "the residual is %u, of %u bytes of which %u were filled", residual,
+			 row->bytes, row->filled);
+	}
+}
+
 static void give_command(struct rig *rig, const void *arg)
 {
 	const struct command *row = arg;
@@ -37,13 +63,19 @@ static void give_command(struct rig *rig, const void *arg)
 	if (!rig_start(rig, &how)) {
 		return;
 	}
+	if (row->sectors && rig->block != VFE_SECTOR) {
+		rig_skip(rig, "needs a disk with blocks of 512 bytes");
+		return;
+	}
 	rig_command(rig, 0, row->cdb, sizeof(row->cdb), row->in, row->bytes, &request);
+	memset(rig_data(rig, 0), row->in ? UNTOUCHED : 0, RIG_DATA);
 	if (!row->in) {
 		memcpy(rig_data(rig, 0), row->data, sizeof(row->data));
 	}
 	if (rig_submit(rig, &request)) {
 		rig_expect(rig, 0, row->want);
 		check_response(rig, row->response);
+		check_filled(rig, row);
 	}
 }
 
@@ -181,6 +213,7 @@ static void no_room_for_the_response(struct rig *rig, const void *arg)
 #define IN(n)	      .in = true, .bytes = (n)
 #define OUT(n)	      .bytes = (n)
 #define OK_OF(want_)  .want = (want_), .response = VFE_SCSI_OK
+#define FILLS(n)      .filled = (n)
 #define ANY_OF(want_) .want = (want_), .response = ANY_RESPONSE
 #define INQUIRY(n)    .cdb = { 0x12, 0, 0, (n) >> 8, (n)&0xff }
 #define UNMAP(n)      .cdb = { 0x42, 0, 0, 0, 0, 0, 0, (n) >> 8, (n)&0xff }
@@ -194,6 +227,9 @@ static const struct hostile_case cases[] = {
 	{ "T54", "less room than the data needs", SCSI, give_command,
 	  COMMAND(.cdb = { 0x28, [8] = 2 }, IN(512), .want = WANT_ERROR,
 		  .response = VFE_SCSI_OVERRUN) },
+	{ "T54", "more room than the data needs", SCSI, give_command,
+	  COMMAND(.cdb = { 0x28, [5] = 64, [8] = 1 }, IN(4096), OK_OF(WANT_OK), FILLS(512),
+		  .sectors = true) },
 	{ "T54", "less data than the command needs", SCSI, give_command,
 	  COMMAND(.cdb = { 0x2a, [5] = 64, [8] = 2 }, OUT(512), .want = WANT_ERROR,
 		  .response = VFE_SCSI_OVERRUN) },
@@ -203,13 +239,13 @@ static const struct hostile_case cases[] = {
 	{ "T56", "INQUIRY, 0 bytes", SCSI, give_command,
 	  COMMAND(INQUIRY(0), IN(512), OK_OF(WANT_OK)) },
 	{ "T56", "INQUIRY, 1 byte", SCSI, give_command,
-	  COMMAND(INQUIRY(1), IN(512), OK_OF(WANT_OK)) },
+	  COMMAND(INQUIRY(1), IN(512), OK_OF(WANT_OK), FILLS(1)) },
 	{ "T56", "INQUIRY, 36 bytes", SCSI, give_command,
-	  COMMAND(INQUIRY(36), IN(512), OK_OF(WANT_OK)) },
+	  COMMAND(INQUIRY(36), IN(512), OK_OF(WANT_OK), FILLS(36)) },
 	{ "T56", "INQUIRY, 65535 bytes", SCSI, give_command,
-	  COMMAND(INQUIRY(65535), IN(512), OK_OF(WANT_OK)) },
+	  COMMAND(INQUIRY(65535), IN(512), OK_OF(WANT_OK), FILLS(ANY_LENGTH)) },
 	{ "T56", "INQUIRY, 65535 bytes into one", SCSI, give_command,
-	  COMMAND(INQUIRY(65535), IN(1), ANY_OF(WANT_ANSWER)) },
+	  COMMAND(INQUIRY(65535), IN(1), ANY_OF(WANT_ANSWER), FILLS(1)) },
 	{ "T57", "MODE SELECT (6), 255 bytes of which there are 4", SCSI, give_command,
 	  COMMAND(.cdb = { 0x15, 0x10, 0, 0, 255 }, OUT(4), ANY_OF(WANT_ERROR)) },
 	{ "T57", "MODE SELECT (10), 65535 bytes of which there are 8", SCSI, give_command,
@@ -239,6 +275,8 @@ static const struct hostile_case cases[] = {
 	  COMMAND(.cdb = { 0x93, 0x08, [9] = 64 }, OUT(512), ANY_OF(WANT_ANSWER)) },
 	{ "T59", "WRITE SAME (16), more blocks than there are", SCSI, give_command,
 	  COMMAND(.cdb = { 0x93, [10] = 0xff, 0xff, 0xff, 0xff }, OUT(512), ANY_OF(WANT_ERROR)) },
+	{ "T59", "WRITE SAME (10), 0 blocks", SCSI, give_command,
+	  COMMAND(.cdb = { 0x41, [5] = 64 }, OUT(512), ANY_OF(WANT_ANSWER)) },
 	{ "T62", "PERSISTENT RESERVE OUT, no parameters", SCSI, give_command,
 	  COMMAND(PR_OUT(0u), OUT(0), ANY_OF(WANT_ERROR)) },
 	{ "T62", "PERSISTENT RESERVE OUT, 1 byte", SCSI, give_command,
