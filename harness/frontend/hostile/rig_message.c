@@ -17,24 +17,33 @@ const char *taken_name(enum taken taken)
 	return names[taken];
 }
 
-static bool has_reply(uint32_t request)
+/* Of a reply that is no acknowledgement, at least; 0: there is none. */
+static uint32_t reply_size(const struct rig *rig, uint32_t request)
 {
+	uint64_t features = vfe_protocol_features(rig->session);
+
 	switch (request) {
 	case VFE_GET_FEATURES:
 	case VFE_GET_PROTOCOL_FEATURES:
 	case VFE_GET_QUEUE_NUM:
+		return sizeof(uint64_t);
 	case VFE_GET_VRING_BASE:
+		return sizeof(struct vfe_wire_state);
 	case VFE_GET_CONFIG:
+		return VFE_WIRE_CONFIG_HEADER;
 	case VFE_GET_INFLIGHT_FD:
+		return sizeof(struct vfe_wire_inflight);
+	/* Whoever does not know them can only acknowledge. */
 	case VFE_GET_MAX_MEM_SLOTS:
+		return (features & VFE_PF_CONFIGURE_MEM_SLOTS) != 0 ? sizeof(uint64_t) : 0;
 	case VFE_GET_STATUS:
-		return true;
+		return (features & VFE_PF_STATUS) != 0 ? sizeof(uint64_t) : 0;
 	default:
-		return false;
+		return 0;
 	}
 }
 
-static enum taken judge(const struct vfe_message *asked, struct vfe_message *reply)
+static enum taken judge(const struct vfe_message *asked, uint32_t wanted, struct vfe_message *reply)
 {
 	bool refused;
 
@@ -42,10 +51,9 @@ static enum taken judge(const struct vfe_message *asked, struct vfe_message *rep
 	if (reply->header.request != asked->header.request) {
 		return TAKEN_UNKNOWN;
 	}
-	/* An empty GET_CONFIG is the refusal; other answers say it in words of 8 bytes, 0 is success. */
-	refused = has_reply(asked->header.request) ?
-			  reply->header.size == 0 :
-			  reply->header.size == sizeof(uint64_t) && reply->payload.u64 != 0;
+	/* An acknowledgement has 8 bytes, and is 0 for success; an empty GET_CONFIG is a refusal. */
+	refused = wanted > 0 ? reply->header.size < wanted :
+			       reply->header.size == sizeof(uint64_t) && reply->payload.u64 != 0;
 	return refused ? TAKEN_REFUSED : TAKEN_ACCEPTED;
 }
 
@@ -65,19 +73,20 @@ static enum taken knock(struct rig *rig)
 enum taken rig_ask(struct rig *rig, struct vfe_message *message)
 {
 	bool acked = (vfe_protocol_features(rig->session) & VFE_PF_REPLY_ACK) != 0;
+	uint32_t wanted = reply_size(rig, message->header.request);
 	struct vfe_message reply;
 	int r;
 
 	message->header.flags = VFE_FLAG_VERSION | (acked ? VFE_FLAG_NEED_REPLY : 0);
 	r = vfe_raw_send(rig->session, message);
-	if (r == 0 && !acked && !has_reply(message->header.request)) {
+	if (r == 0 && !acked && wanted == 0) {
 		return knock(rig);
 	}
 	if (r == 0) {
 		r = vfe_raw_recv(rig->session, &reply);
 	}
 	if (r == 0) {
-		return judge(message, &reply);
+		return judge(message, wanted, &reply);
 	}
 	return r == -ETIMEDOUT ? TAKEN_STALLED : TAKEN_ENDED;
 }
