@@ -73,6 +73,12 @@ static bool dare(struct guest *g, const struct ring *ring, bool daring)
 	return daring;
 }
 
+/* Until it is answered nobody knows where in the ring the target is. */
+static void say_stop(struct guest *g, uint32_t request, struct ring *ring, uint32_t num)
+{
+	ring->stops += say_state(g, request, ring, num);
+}
+
 static void say_base(struct guest *g, struct ring *ring)
 {
 	ring->has_base = true;
@@ -146,8 +152,10 @@ static void say_enable(struct guest *g, struct ring *ring, bool enable)
 	}
 	if (enable) {
 		may_start(ring);
+		say_state(g, VU_SET_VRING_ENABLE, ring, true);
+	} else {
+		say_stop(g, VU_SET_VRING_ENABLE, ring, false);
 	}
-	say_state(g, VU_SET_VRING_ENABLE, ring, enable);
 }
 
 void guest_ring_message(struct guest *g, struct bytes_reader *in)
@@ -171,7 +179,8 @@ void guest_ring_message(struct guest *g, struct bytes_reader *in)
 		}
 		break;
 	case 2:
-		if (dare(g, ring, daring)) {
+		/* Behind a stop it would be taken, and be that of a moment before. */
+		if (dare(g, ring, daring && ring->stops == 0)) {
 			say_base(g, ring);
 		}
 		break;
@@ -202,7 +211,7 @@ void guest_ring_message(struct guest *g, struct bytes_reader *in)
 		say_enable(g, ring, false);
 		break;
 	default:
-		say_state(g, VU_GET_VRING_BASE, ring, ring->has_base);
+		say_stop(g, VU_GET_VRING_BASE, ring, ring->has_base);
 	}
 }
 
@@ -469,6 +478,10 @@ void guest_message_done(struct guest *g, const struct peer_message *m, bool ok,
 {
 	struct ring *ring = &g->rings[m->ring];
 
+	if (m->request == VU_GET_VRING_BASE ||
+	    (m->request == VU_SET_VRING_ENABLE && (uint32_t)m->value == 0)) {
+		ring->stops--;
+	}
 	if (!ok) {
 		MUST(g->unsure);
 		return;

@@ -134,7 +134,7 @@ void ring_resume(struct ring *ring)
 	ring_close_fds(ring);
 	ring->swapping = false;
 	ring->has_size = ring->has_addr = ring->has_kick = ring->enabled = false;
-	ring->starts = 0;
+	ring->starts = ring->stops = 0;
 	ring->has_base = false;
 	ring->quiet = true;
 	ring->quiet_used = ring_used_idx(ring);

@@ -87,8 +87,9 @@ struct ring {
 
 	/* What the target has been told and has confirmed. */
 	bool has_size, has_addr, has_kick, enabled;
-	/* Sent, maybe not carried out yet: what can start the ring. */
+	/* Sent, maybe not carried out yet: what can start the ring; not answered yet: what stops it. */
 	unsigned int starts;
+	unsigned int stops;
 	bool has_base; /* was sent */
 	bool quiet;    /* the target does not have it */
 	uint16_t quiet_used;
