@@ -188,6 +188,16 @@ void bystander_begin(struct bystander *b)
 	pthread_mutex_unlock(&b->lock);
 }
 
+struct bystander_report bystander_look(struct bystander *b)
+{
+	struct bystander_report report;
+
+	pthread_mutex_lock(&b->lock);
+	report = b->report;
+	pthread_mutex_unlock(&b->lock);
+	return report;
+}
+
 bool bystander_end(struct bystander *b, unsigned int limit_ms, struct bystander_report *ret_report,
 		   char *ret_why, size_t why_len)
 {

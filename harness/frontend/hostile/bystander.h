@@ -25,6 +25,8 @@ int bystander_start(const struct options *options, struct bystander **ret_bystan
 		    size_t why_len);
 /* Forgets what was measured so far. */
 void bystander_begin(struct bystander *bystander);
+/* What was measured since then, up to now. */
+struct bystander_report bystander_look(struct bystander *bystander);
 /*
  * What was measured since then, after one request more that began just now. False, with a reason: it waits for
  * longer than `limit_ms`, lost its session, or read what it did not write.

@@ -76,7 +76,7 @@ enum taken {
 	TAKEN_STALLED, /* it says nothing to anything */
 };
 
-struct hostile_case;
+struct bystander;
 
 struct rig_options {
 	uint64_t without; /* features that are not to be negotiated; EVENT_IDX never is */
@@ -89,6 +89,7 @@ struct rig_options {
 
 struct rig {
 	const struct options *options;
+	struct bystander *bystander; /* NULL: there is none */
 	struct rig_options how;
 	struct vfe_memory *memory;
 	struct vfe_session *session;

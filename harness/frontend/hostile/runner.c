@@ -175,6 +175,7 @@ enum verdict runner_case(struct runner *runner, const struct hostile_case *runni
 		return VERDICT_FAILED;
 	}
 	rig_init(rig, runner->options);
+	rig->bystander = runner->bystander;
 	if (runner->bystander != NULL) {
 		bystander_begin(runner->bystander);
 	}
