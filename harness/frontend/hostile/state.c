@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* T75 to T78: dirty logs and in-flight areas. Skipped where the target does not offer them. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,17 +44,20 @@ struct log_message {
 	uint64_t offset;
 };
 
-/* A log of `bytes` in a file that has a guard page behind it; returns the file. */
-static int make_log(size_t bytes, uint8_t **ret_map)
+/* Of all of memory a log would need one bit for each page. */
+#define LOG_WHOLE (RIG_END / LOG_PAGE / LOG_BYTE_PAGES)
+/* And the file is a page longer. */
+#define LOG_FILE ((LOG_WHOLE + LOG_PAGE - 1) / LOG_PAGE * LOG_PAGE + LOG_PAGE)
+
+static int make_log(uint8_t **ret_map)
 {
-	size_t len = (bytes + 4095) / 4096 * 4096 + 4096;
 	int fd = memfd_create("log", MFD_CLOEXEC);
 	void *map;
 
-	if (fd < 0 || ftruncate(fd, (off_t)len) < 0) {
+	if (fd < 0 || ftruncate(fd, LOG_FILE) < 0) {
 		return -1;
 	}
-	map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	map = mmap(NULL, LOG_FILE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED) {
 		close(fd);
 		return -1;
@@ -62,72 +66,95 @@ static int make_log(size_t bytes, uint8_t **ret_map)
 	return fd;
 }
 
-static enum taken set_log(struct rig *rig, uint64_t size, uint64_t offset, int fd)
+static enum taken set_log(struct rig *rig, const struct log_message *log, int fd)
 {
 	struct vfe_message message = { .header = { VFE_SET_LOG_BASE, 0, 16 },
 				       .fds = { fd },
 				       .fd_n = 1 };
-	struct log_message log = { size, offset };
 
-	memcpy(message.payload.bytes, &log, sizeof(log));
+	memcpy(message.payload.bytes, log, sizeof(*log));
 	return rig_ask(rig, &message);
 }
 
-/* Logs that do not cover memory: refused, or what lies behind them is never written to. */
+/* The device writes to memory, and to its ring, while logging is on. */
+static void work_with_log(struct rig *rig)
+{
+	struct vfe_message features = { .header = { VFE_SET_FEATURES, 0, 8 } };
+	struct vfe_message addr = { .header = { VFE_SET_VRING_ADDR, 0,
+						sizeof(struct vfe_wire_addr) } };
+	struct vfe_raw_ring ring;
+
+	vfe_raw_ring_of(rig->queue, &ring);
+	features.payload.u64 = vfe_features(rig->session) | F_LOG_ALL;
+	addr.payload.addr = ring.addr;
+	addr.payload.addr.flags = VRING_F_LOG;
+	addr.payload.addr.log = RIG_SCRATCH;
+	if (rig_ask(rig, &features) == TAKEN_STALLED ||
+	    (rig_alive(rig) && rig_ask(rig, &addr) == TAKEN_STALLED)) {
+		rig_fail(rig, "the start of logging was followed by silence");
+	}
+	if (!rig->failed && rig_alive(rig)) {
+		rig_expect_usable(rig);
+	}
+}
+
+static void check_log(struct rig *rig, const struct log_message *log, const uint8_t *map)
+{
+	uint64_t i;
+
+	for (i = 0; i < LOG_FILE && !rig->failed; i++) {
+		if (map[i] != 0 && (i < log->offset || i - log->offset >= log->size)) {
+			rig_fail(rig, "byte %llu was written, outside of a log of %llu bytes at %llu",
+				 (unsigned long long)i, (unsigned long long)log->size,
+				 (unsigned long long)log->offset);
+		}
+	}
+}
+
+/* A log that does not cover memory is refused, or nothing outside of it is written. */
 static void log_too_small(struct rig *rig, const void *arg)
 {
 	static const struct log_message logs[] = {
 		{ 0, 0 },
 		{ 1, 0 },
+		/* Of the first 128 MiB, where there is no memory. */
+		{ 4096, 0 },
+		/* One byte too few. */
+		{ LOG_WHOLE - 1, 0 },
+		{ 4096, 4096 },
 		{ 4096, 1 },
+		{ LOG_WHOLE, LOG_FILE - 1 },
+		{ LOG_WHOLE, UINT64_MAX - 4095 },
 		{ UINT64_MAX, 0 },
-		{ 4096, UINT64_MAX - 4095 },
+		{ UINT64_MAX - 4095, 4096 },
 		{ 1ull << 40, 0 },
 	};
-	const uint64_t whole = RIG_END / LOG_PAGE / LOG_BYTE_PAGES;
 	const struct rig_options how = { .with_protocol = VFE_PF_REPLY_ACK };
-	struct vfe_message set = { .header = { VFE_SET_FEATURES, 0, 8 } };
-	struct vfe_message addr = { .header = { VFE_SET_VRING_ADDR, 0,
-						sizeof(struct vfe_wire_addr) } };
-	struct vfe_raw_ring ring;
 	uint8_t *map = NULL;
+	enum taken taken;
 	unsigned int i;
-	int fd;
+	int fd = make_log(&map);
 
 	(void)arg;
-	if (!rig_start(rig, &how) || !take_protocol_feature(rig, PF_LOG_SHMFD)) {
-		return;
-	}
-	fd = make_log(whole, &map);
 	if (fd < 0) {
 		rig_fail(rig, "no file for a log");
 		return;
 	}
-	for (i = 0; i < sizeof(logs) / sizeof(logs[0]) && !rig->failed && rig_alive(rig); i++) {
-		if (set_log(rig, logs[i].size, logs[i].offset, fd) == TAKEN_STALLED) {
+	for (i = 0; i < sizeof(logs) / sizeof(logs[0]) && !rig->failed; i++) {
+		rig_close(rig);
+		if (!rig_start(rig, &how) || !take_protocol_feature(rig, PF_LOG_SHMFD)) {
+			break;
+		}
+		taken = set_log(rig, &logs[i], fd);
+		if (taken == TAKEN_STALLED) {
 			rig_fail(rig, "SET_LOG_BASE was followed by silence");
+		} else if (taken != TAKEN_ENDED) {
+			work_with_log(rig);
 		}
+		check_log(rig, &logs[i], map);
+		memset(map, 0, LOG_FILE);
 	}
-	/* One page of log: writes of the device beyond the first 128 MiB have no bit in it. */
-	if (!rig->failed && rig_alive(rig) && set_log(rig, 4096, 0, fd) == TAKEN_ACCEPTED) {
-		set.payload.u64 = vfe_features(rig->session) | F_LOG_ALL;
-		vfe_raw_ring_of(rig->queue, &ring);
-		addr.payload.addr = ring.addr;
-		addr.payload.addr.flags = VRING_F_LOG;
-		addr.payload.addr.log = RIG_SCRATCH;
-		if (rig_ask(rig, &set) != TAKEN_STALLED && rig_alive(rig)) {
-			(void)rig_ask(rig, &addr);
-		}
-		if (rig_alive(rig)) {
-			rig_expect_usable(rig);
-		}
-		for (i = 4096; i < whole + 4096 && !rig->failed; i++) {
-			if (map[i] != 0) {
-				rig_fail(rig, "byte %u behind a log of 4096 bytes was written", i);
-			}
-		}
-	}
-	munmap(map, (whole + 4095) / 4096 * 4096 + 4096);
+	munmap(map, LOG_FILE);
 	close(fd);
 }
 
@@ -202,13 +229,41 @@ static void areas_that_do_not_fit(struct rig *rig, const void *arg)
 
 /* ---- T78 ---- */
 
+/* vhost-user, "Inflight I/O tracking": what lies before the entries of each queue. */
+#define SPLIT_HEADER  16
+#define PACKED_HEADER 32
+
+enum damage {
+	DAMAGE_ALL,
+	DAMAGE_SOME,	/* here and there */
+	DAMAGE_ENTRIES, /* behind a header that is good */
+	DAMAGE_ONES,	/* the same: everything is in flight, and all at the same time */
+	DAMAGES,
+};
+
+static void damage_area(const struct rig *rig, enum damage damage, uint8_t *area, size_t size,
+			unsigned int *seed)
+{
+	size_t header = rig->options->packed ? PACKED_HEADER : SPLIT_HEADER;
+	size_t of_queue = size / (rig_queue_index(rig) + 1);
+	size_t i;
+
+	for (i = 0; i < size; i++) {
+		bool keep = damage == DAMAGE_SOME ? rand_r(seed) % 32 != 0 :
+						    damage != DAMAGE_ALL && i % of_queue < header;
+
+		if (!keep) {
+			area[i] = damage == DAMAGE_ONES ? 1 : (uint8_t)rand_r(seed);
+		}
+	}
+}
+
 static void random_inflight_area(struct rig *rig, const void *arg)
 {
 	const struct rig_options how = { .with_protocol = VFE_PF_INFLIGHT_SHMFD };
 	unsigned int seed = 78;
 	unsigned int round;
 	size_t size;
-	size_t i;
 
 	(void)arg;
 	for (round = 0; round < INFLIGHT_ROUNDS && !rig->failed; round++) {
@@ -226,17 +281,15 @@ static void random_inflight_area(struct rig *rig, const void *arg)
 			return;
 		}
 		vfe_disconnect(rig->session);
-		/* A few fields, or everything. */
-		for (i = 0; i < size; i++) {
-			if (round % 2 == 0 || rand_r(&seed) % 32 == 0) {
-				area[i] = (uint8_t)rand_r(&seed);
-			}
-		}
+		damage_area(rig, round % DAMAGES, area, size, &seed);
 		r = vfe_reconnect(rig->session);
 		if (r == 0) {
 			/* Requests that there never were may come back, or the ring breaks. */
 			rig_kick(rig);
 			(void)rig_await(rig, UINT32_MAX, 50);
+		} else if (r == -ETIMEDOUT) {
+			rig_fail(rig, "the area was followed by silence: %s",
+				 vfe_why(rig->session));
 		}
 	}
 	rig_close(rig);
