@@ -23,7 +23,7 @@ struct bystander {
 	pthread_mutex_t lock;
 	pthread_cond_t progress;
 	struct bystander_report report;
-	uint64_t turn;	   /* requests ever */
+	uint64_t turn;	   /* requests and messages ever */
 	uint64_t since_ns; /* when the one under way began */
 	bool stop;
 	bool failed;
@@ -43,25 +43,49 @@ static bool can_write(const struct bystander *b)
 	return b->options.device == VFE_SCSI || !b->rig.blk.read_only;
 }
 
-/* Writes a block or reads back what the last turn wrote. */
-static void one_request(struct bystander *b, uint64_t turn)
+enum turn {
+	WRITE_BLOCK,
+	READ_IT_BACK,
+	SEND_MESSAGE,
+	TURNS,
+};
+
+/* Whoever answers messages is another thread of some targets than whoever serves rings. */
+static void one_message(struct rig *rig)
 {
-	struct rig *rig = &b->rig;
-	uint8_t pattern = (uint8_t)(turn / 2 + 1);
-	bool write = turn % 2 == 0;
-	uint8_t *data = rig_data(rig, 0);
+	struct vfe_message reply;
+	int r = vfe_raw_query(rig->session, VFE_GET_FEATURES, &reply);
+
+	if (r < 0) {
+		rig_fail(rig, "no reply to GET_FEATURES: %s", strerror(-r));
+	} else {
+		vfe_raw_close_fds(&reply);
+	}
+}
+
+static void check_block(struct rig *rig, uint8_t pattern)
+{
+	const uint8_t *data = rig_data(rig, 0);
+	unsigned int i;
+
+	for (i = 0; !rig->failed && i < BYTES; i++) {
+		if (data[i] != pattern) {
+			rig_fail(rig, "byte %u of a block is 0x%02x instead of 0x%02x", i, data[i],
+				 pattern);
+		}
+	}
+}
+
+static void one_request(struct rig *rig, uint8_t pattern, bool write)
+{
 	struct request request;
 	struct vfe_done done;
-	unsigned int i;
 	int r;
 
-	if (!can_write(b)) {
-		rig_read(rig, 0, RIG_SECTOR, BYTES, &request);
-	} else if (write) {
-		memset(data, pattern, BYTES);
+	memset(rig_data(rig, 0), write ? pattern : (uint8_t)~pattern, BYTES);
+	if (write) {
 		rig_write(rig, 0, RIG_SECTOR, BYTES, &request);
 	} else {
-		memset(data, 0, BYTES);
 		rig_read(rig, 0, RIG_SECTOR, BYTES, &request);
 	}
 	if (!rig_submit(rig, &request)) {
@@ -73,11 +97,25 @@ static void one_request(struct bystander *b, uint64_t turn)
 	} else if (rig_answer(rig, 0) != ANSWER_OK) {
 		rig_fail(rig, "status %u", rig_status(rig, 0));
 	}
-	for (i = 0; can_write(b) && !write && !rig->failed && i < BYTES; i++) {
-		if (data[i] != pattern) {
-			rig_fail(rig, "byte %u of a block is 0x%02x instead of 0x%02x", i, data[i],
-				 pattern);
+}
+
+static void take_turn(struct bystander *b, uint64_t turn)
+{
+	uint8_t pattern = (uint8_t)(turn / TURNS + 1);
+	struct rig *rig = &b->rig;
+
+	switch ((enum turn)(turn % TURNS)) {
+	case WRITE_BLOCK:
+		one_request(rig, pattern, can_write(b));
+		break;
+	case READ_IT_BACK:
+		one_request(rig, pattern, false);
+		if (can_write(b)) {
+			check_block(rig, pattern);
 		}
+		break;
+	default:
+		one_message(rig);
 	}
 }
 
@@ -124,7 +162,7 @@ static void *live(void *arg)
 	do {
 		pause_a_little(b);
 		begin = now_ns();
-		one_request(b, turn++);
+		take_turn(b, turn++);
 	} while (account(b, now_ns() - begin));
 	return NULL;
 }

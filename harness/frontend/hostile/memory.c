@@ -8,7 +8,7 @@
 #include "case.h"
 
 #define SLOT_TRIES 33
-#define WRITES 20 /* as many chains of three as the ring has room for */
+#define WRITES	   20 /* as many chains of three as the ring has room for */
 
 /* ---- T67: the file behind memory is cut short ---- */
 
@@ -21,7 +21,8 @@ enum cut {
 static bool offer_what_is_gone(struct rig *rig, const struct request *request, enum cut cut)
 {
 	if (cut == CUT_DATA) {
-		if (vfe_queue_add(rig->queue, request->segs, request->out_n, request->in_n, rig) < 0) {
+		if (vfe_queue_add(rig->queue, request->segs, request->out_n, request->in_n, rig) <
+		    0) {
 			rig_fail(rig, "cannot add a request");
 			return false;
 		}
@@ -251,8 +252,8 @@ static bool offer_all(struct rig *rig, const struct request *requests)
 	rig->raw = false;
 	rig->done = 0;
 	for (i = 0; i < WRITES; i++) {
-		if (vfe_queue_add(rig->queue, requests[i].segs, requests[i].out_n,
-				  requests[i].in_n, rig) < 0) {
+		if (vfe_queue_add(rig->queue, requests[i].segs, requests[i].out_n, requests[i].in_n,
+				  rig) < 0) {
 			rig_fail(rig, "cannot add a request: %s", vfe_why(rig->session));
 			return false;
 		}

@@ -22,7 +22,7 @@ static const char usage[] =
 	"  --strict               hold the target to what ours documents, not only to the specifications\n"
 	"  --bystander SOCKET     another controller of the target, which must not notice anything\n"
 	"  --bystander-device D   what that one serves (blk)\n"
-	"  --limit-ms N           the longest that the bystander may wait for a request (1000)\n"
+	"  --limit-ms N           the longest that the bystander may wait for something (1000)\n"
 	"  --race-ms N            how long fields are flipped in each race (2000)\n"
 	"  --target N             the SCSI target that has a disk (0)\n"
 	"  -- COMMAND...          starts the target; it is started again whenever a case has ended it\n";

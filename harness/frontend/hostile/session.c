@@ -111,9 +111,8 @@ static int connect_in_time(const char *path, unsigned int ms)
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	strncpy(addr.sun_path, path, sizeof(addr.sun_path) - 1);
-	if (fd >= 0 &&
-	    (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0 ||
-	     connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)) {
+	if (fd >= 0 && (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0 ||
+			connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)) {
 		close(fd);
 		return -1;
 	}

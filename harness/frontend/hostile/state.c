@@ -104,7 +104,8 @@ static void check_log(struct rig *rig, const struct log_message *log, const uint
 
 	for (i = 0; i < LOG_FILE && !rig->failed; i++) {
 		if (map[i] != 0 && (i < log->offset || i - log->offset >= log->size)) {
-			rig_fail(rig, "byte %llu was written, outside of a log of %llu bytes at %llu",
+			rig_fail(rig,
+				 "byte %llu was written, outside of a log of %llu bytes at %llu",
 				 (unsigned long long)i, (unsigned long long)log->size,
 				 (unsigned long long)log->offset);
 		}
