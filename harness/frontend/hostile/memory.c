@@ -356,6 +356,72 @@ static void table_changes_during_requests(struct rig *rig, const void *arg)
 	}
 }
 
+#define OLD_BYTE 0x5a
+
+/* From now on the second region, here and there, is a new file with what the old one holds. */
+static bool move_second_region(struct rig *rig, const struct vfe_raw_region *regions, int fd)
+{
+	struct vfe_message message = {
+		.header = { VFE_SET_MEM_TABLE, 0, 8 + 2 * sizeof(struct vfe_wire_region) },
+		.payload.mem_table = { .region_n = 2,
+				       .regions = { regions[0].wire, regions[1].wire } },
+		.fds = { regions[0].fd, fd },
+		.fd_n = 2,
+	};
+	enum taken taken;
+
+	if (pwrite(fd, regions[1].map, RIG_REGION, 0) != (ssize_t)RIG_REGION) {
+		rig_fail(rig, "cannot copy memory: %s", strerror(errno));
+		return false;
+	}
+	taken = rig_ask(rig, &message);
+	if (taken != TAKEN_ACCEPTED && taken != TAKEN_UNKNOWN) {
+		if (rig->options->strict) {
+			rig_fail(rig, "a table with other memory was %s", taken_name(taken));
+		}
+		return false;
+	}
+	if (mmap(regions[1].map, RIG_REGION, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+		 0) == MAP_FAILED) {
+		rig_fail(rig, "cannot map memory: %s", strerror(errno));
+		return false;
+	}
+	return true;
+}
+
+/* What the front-end got back by the acknowledgement is neither read nor written any more. */
+static void region_gets_other_memory(struct rig *rig, const void *arg)
+{
+	const struct rig_options how = { 0 };
+	const struct vfe_raw_region *regions;
+	uint8_t *old;
+	size_t i;
+	int fd;
+
+	(void)arg;
+	if (!rig_start(rig, &how) || !rig_fill(rig, RIG_SECTOR, RIG_DATA)) {
+		return;
+	}
+	vfe_raw_memory_regions(rig->memory, &regions);
+	old = mmap(NULL, RIG_REGION, PROT_READ | PROT_WRITE, MAP_SHARED, regions[1].fd, 0);
+	fd = memfd_create("guest", MFD_CLOEXEC);
+	if (old == MAP_FAILED || fd < 0) {
+		rig_fail(rig, "no memory");
+	} else if (move_second_region(rig, regions, fd)) {
+		memset(old, OLD_BYTE, RIG_REGION);
+		rig_expect_usable(rig);
+		rig_expect_pattern(rig, rig_data(rig, 0), RIG_DATA);
+		(void)rig_fill(rig, 2 * RIG_SECTOR, RIG_DATA);
+		for (i = 0; i < RIG_REGION && !rig->failed; i++) {
+			if (old[i] != OLD_BYTE) {
+				rig_fail(rig, "byte %zu of the old memory was written", i);
+			}
+		}
+	}
+	munmap(old, RIG_REGION);
+	close(fd);
+}
+
 static const struct hostile_case cases[] = {
 	{ "T67", "all memory is cut off under a running ring", ON_DISK | ON_SPLIT, cut_short,
 	  CUT(CUT_ALL) },
@@ -369,6 +435,7 @@ static const struct hostile_case cases[] = {
 	  slot_removed_during_requests, NULL },
 	{ "T72", "the memory table changes during requests", ON_DISK | ON_SPLIT,
 	  table_changes_during_requests, NULL },
+	{ "T72", "a region gets other memory", ON_DISK | ON_SPLIT, region_gets_other_memory, NULL },
 };
 
 const struct case_table memory_table = CASE_TABLE(cases);
