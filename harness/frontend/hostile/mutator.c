@@ -7,10 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SEED 0x9e3779b97f4a7c15
+
 struct mutator {
 	pthread_t thread;
 	bool stop;
 	uint64_t written;
+	uint64_t helped; /* as many of the caller's */
+	uint64_t state;	 /* of the caller's random numbers */
 	unsigned int n;
 	struct flip flips[FLIPS_MAX];
 };
@@ -41,16 +45,21 @@ static void put(const struct flip *flip, uint64_t value)
 	}
 }
 
+static void flip_one(const struct mutator *m, uint64_t *state)
+{
+	uint64_t random = next_random(state);
+	const struct flip *flip = &m->flips[(random >> 32) % m->n];
+
+	put(flip, flip->values[(uint32_t)random % flip->n]);
+}
+
 static void *mutate(void *arg)
 {
 	struct mutator *m = arg;
-	uint64_t state = 0x9e3779b97f4a7c15;
+	uint64_t state = SEED;
 
 	while (!__atomic_load_n(&m->stop, __ATOMIC_RELAXED)) {
-		uint64_t random = next_random(&state);
-		const struct flip *flip = &m->flips[(random >> 32) % m->n];
-
-		put(flip, flip->values[(uint32_t)random % flip->n]);
+		flip_one(m, &state);
 		m->written++;
 	}
 	return NULL;
@@ -70,6 +79,7 @@ int mutator_start(const struct flip *flips, unsigned int n, struct mutator **ret
 	}
 	memcpy(m->flips, flips, n * sizeof(*flips));
 	m->n = n;
+	m->state = SEED / 2;
 	r = pthread_create(&m->thread, NULL, mutate, m);
 	if (r != 0) {
 		free(m);
@@ -77,6 +87,14 @@ int mutator_start(const struct flip *flips, unsigned int n, struct mutator **ret
 	}
 	*ret_mutator = m;
 	return 0;
+}
+
+void mutator_help(struct mutator *m, unsigned int n)
+{
+	m->helped += n;
+	while (n-- > 0) {
+		flip_one(m, &m->state);
+	}
 }
 
 uint64_t mutator_stop(struct mutator *m)
@@ -88,7 +106,7 @@ uint64_t mutator_stop(struct mutator *m)
 	}
 	__atomic_store_n(&m->stop, true, __ATOMIC_RELAXED);
 	pthread_join(m->thread, NULL);
-	written = m->written;
+	written = m->written + m->helped;
 	free(m);
 	return written;
 }

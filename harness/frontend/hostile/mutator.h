@@ -2,6 +2,9 @@
 /*
  * Concepts: another processor of the guest. A thread writes values into chosen fields of shared memory, one
  * after the other in a random order, as fast as it can, while the device reads them.
+ *
+ * Where there are two processors the thread has none in the moment that matters: the device has woken up on one, and
+ * whoever woke it is still on the other. So whoever offers requests does the same, instead of going to sleep.
  */
 #ifndef HOSTILE_MUTATOR_H
 #define HOSTILE_MUTATOR_H
@@ -22,6 +25,8 @@ struct mutator;
 
 /* The flips are copied. */
 int mutator_start(const struct flip *flips, unsigned int n, struct mutator **ret_mutator);
+/* As the thread does, by the caller, `n` times. */
+void mutator_help(struct mutator *mutator, unsigned int n);
 /* Returns how many values it has written. NULL is fine. */
 uint64_t mutator_stop(struct mutator *mutator);
 

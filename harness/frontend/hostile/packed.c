@@ -168,7 +168,8 @@ static void packed_table_of(struct rig *rig, const void *arg)
 		__VA_ARGS__   \
 	}
 
-#define LOOK_MS 20
+#define LOOK_MS	   20
+#define HELP_FLIPS 2000
 
 /* ---- T22: flags that change while they are looked at ---- */
 
@@ -207,6 +208,7 @@ static void flags_that_change(struct rig *rig, const void *arg)
 			vfe_queue_publish(rig->queue);
 		}
 		rig_kick(rig);
+		mutator_help(mutator, HELP_FLIPS);
 		rig->raw = true;
 		(void)rig_await(rig, UINT32_MAX, LOOK_MS);
 		rounds++;

@@ -15,6 +15,8 @@
 #define DESCS	    3
 #define HANG_MS	    2000
 #define LOOK_MS	    10
+#define HELP_TURNS  200
+#define HELP_FLIPS  32
 #define BAD_ADDRESS 0xfffffffffffff000ull
 
 enum place {
@@ -206,7 +208,23 @@ static void check_statuses(struct rig *rig)
 	}
 }
 
-static void one_batch(struct rig *rig, const struct race *race, struct tally *tally)
+/* Until it is over, or for so long that it does not matter any more. */
+static void help(struct rig *rig, struct mutator *mutator)
+{
+	unsigned int i;
+
+	for (i = 0; i < HELP_TURNS; i++) {
+		uint16_t used = __atomic_load_n(&rig->view.used->idx, __ATOMIC_RELAXED);
+
+		if ((uint16_t)(used - rig->used_idx) >= BATCH) {
+			return;
+		}
+		mutator_help(mutator, HELP_FLIPS);
+	}
+}
+
+static void one_batch(struct rig *rig, const struct race *race, struct mutator *mutator,
+		      struct tally *tally)
 {
 	unsigned int i;
 
@@ -215,6 +233,7 @@ static void one_batch(struct rig *rig, const struct race *race, struct tally *ta
 		rig_head(rig, (uint16_t)(i * DESCS));
 	}
 	rig_offer(rig);
+	help(rig, mutator);
 	tally->batches++;
 	switch (rig_await(rig, BATCH, race->may_be_silent ? LOOK_MS : HANG_MS)) {
 	case OUTCOME_DONE:
@@ -267,7 +286,7 @@ static void run_race(struct rig *rig, const void *arg)
 		}
 		while (!rig->failed && rig_alive(rig) &&
 		       !out_of_time(&begin, rig->options->race_ms)) {
-			one_batch(rig, race, &tally);
+			one_batch(rig, race, mutator, &tally);
 		}
 		flips_done += mutator_stop(mutator);
 	}
