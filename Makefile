@@ -12,6 +12,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 TARGET ?= vhostlab
 RESULTS ?=
 DRY_RUN ?=
+ONLY ?=
 
 BIN := .venv/bin
 BUILD := build
@@ -23,8 +24,8 @@ REPORTS := $(BUILD)/reports
 BENCH_FLAGS = --target $(TARGET) $(if $(RESULTS),--results $(RESULTS))
 VMTEST_FLAGS = --target $(TARGET) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(RESULTS),--results $(RESULTS))
 
-.PHONY: all build test vmtest guest-shell bench verify-4g lint format check-c check-py check-protocol check-engine check-vm fuzz hostile \
-	selftest docs setup venv lock clean distclean help
+.PHONY: all build test vmtest guest-shell bench bench-compare verify-4g lint format check-c check-py check-protocol check-engine check-frontend check-vm fuzz hostile \
+	instructions-baseline selftest docs setup venv lock clean distclean help
 
 all: build ## same as build
 
@@ -43,6 +44,9 @@ guest-shell: vmtest ## boot the guest of vmtest and leave it up for a person
 
 bench: build venv ## run the smoke matrix through the fio engine, no guest (TARGET= RESULTS=)
 	@$(BIN)/vhostlab bench $(BENCH_FLAGS)
+
+bench-compare: build ## the figures of docs/BENCHMARKING.md, and which bars are met (7 minutes; ONLY=text of a name)
+	@python3 harness/frontend/bench/figures.py --only '$(ONLY)' --json $(REPORTS)/figures.json
 
 verify-4g: build venv ## write 4 GiB of each target's disks through the fio engine, read it back, compare checksums
 	@for target in vhostlab qemu-storage-daemon; do \
@@ -84,6 +88,13 @@ hostile: venv ## everything that no honest driver does, to the builds with sanit
 	@ci/build.sh asan
 	@ci/build.sh tsan $(VHOST)
 	@$(BIN)/python -m pytest -q --junit-xml=$(REPORTS)/hostile.xml harness/frontend/hostile
+
+check-frontend: build venv ## the front-end library, vhost-bench, instructions per request, on real targets
+	@ci/build.sh asan
+	@$(BIN)/python -m pytest -q --junit-xml=$(REPORTS)/frontend.xml harness/frontend/tests/interop
+
+instructions-baseline: build ## count the instructions per request and keep them as the baseline of check-frontend
+	@python3 harness/frontend/bench/instructions.py --update
 
 check-vm: build venv ## one small guest: boot, look at the disks, a little I/O
 	@$(BIN)/vhostlab vmtest --suite quick --results $(REPORTS)/vm-quick

@@ -41,6 +41,7 @@ needs() {
 		cmd:qemu-img                qemu-utils         qemu-img
 		cmd:qemu-storage-daemon     qemu-system-common qemu-common
 		cmd:fio                     fio                fio
+		cmd:valgrind                valgrind           valgrind
 		cmd:cpio                    cpio               cpio
 		cmd:zstd                    zstd               zstd
 		cmd:xz                      xz-utils           xz

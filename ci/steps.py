@@ -48,6 +48,7 @@ STEPS = (
     ),
     Step("hostile", (REPORTS / "hostile.xml",)),
     Step("check-engine", (REPORTS / "engine.xml",), needs="build"),
+    Step("check-frontend", (REPORTS / "frontend.xml",), needs="build"),
     Step("check-vm", (REPORTS / "vm-quick/latest/junit.xml",), needs="build"),
 )
 

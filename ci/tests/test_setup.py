@@ -18,7 +18,7 @@ CORE = ("cat", "env", "find", "grep", "sort", "uname", "touch", "chmod", "cp", "
 PROGRAMS = (
     "ccache clang clang-tidy cpio dpdk dpkg-deb fio gcc git make mandoc meson mkfs.ext4 mkfs.xfs "
     "mmdebstrap ninja pkg-config python3 qemu-img qemu-storage-daemon qemu-system-x86_64 "
-    "shellcheck update-ca-certificates xz zstd"
+    "shellcheck update-ca-certificates valgrind xz zstd"
 )
 PROVIDE = """#!/bin/bash
 echo "$(basename "$0") $*" >>"{home}/calls"

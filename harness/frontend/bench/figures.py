@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Makes the figures of docs/BENCHMARKING.md and says which bars are met.
+"""Makes the figures of docs/BENCHMARKING.md and says which bars are met (make bench-compare).
 
 Every ratio comes from runs that alternate on this machine; no absolute number is judged. What other
 programs used meanwhile stands beside each figure.
@@ -11,6 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
+import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -32,8 +35,12 @@ DISTURBANCE_PERCENT = 30.0
 """What others may take of a processor."""
 ATTEMPTS = 3
 """Groups that are made at most, as a multiple of those wanted."""
+RESAMPLES = 2000
 START_DEADLINE_S = 30.0
 INTERVAL_S = 0.02
+SPAWN_S = 0.5
+"""Roughly, to start and end a target."""
+NEEDED = ("fio", "qemu-storage-daemon", "valgrind")
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,11 @@ class Set:
     groups: int
     block_s: float
 
+    @property
+    def few_groups(self) -> int:
+        """Of runs that start a target each."""
+        return max(2, self.groups // 4)
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -61,23 +73,55 @@ class Figure:
     at_least: bool
     unit: str = ""
     detail: str = ""
-    others_percent: float = 0.0
+    others_percent: float | None = None
+    """None: what others do has no part in it."""
 
     @property
     def met(self) -> bool:
         return self.value >= self.bar if self.at_least else self.value <= self.bar
 
+    @property
+    def disturbed(self) -> bool:
+        return (self.others_percent or 0) > DISTURBANCE_PERCENT
+
+    @property
+    def verdict(self) -> str:
+        return f"{'met' if self.met else 'NOT MET'}{'?' if self.disturbed else ''}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A figure to be made."""
+
+    name: str
+    seconds: float
+    """How long it takes on a quiet machine."""
+    make: Callable[[str], Figure]
+
+
+class CannotBe(Exception):
+    """A figure could not be made; says why."""
+
+
+def run(argv: list[str], **environment: str) -> str:
+    """The standard output of a program that must succeed."""
+    done = subprocess.run(
+        argv,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise CannotBe(f"{Path(argv[0]).name}: {said[-1] if said else done.returncode}")
+    return done.stdout
+
 
 def bench(how: Set, *args: object) -> dict[str, Any]:
     """One run of vhost-bench, on its processors."""
     argv = [how.bench, "--cpu", how.client_cpu, "--target-cpu", how.target_cpu, "--json", "-"]
-    done = subprocess.run(
-        [str(arg) for arg in (*argv, *args)],
-        stdout=subprocess.PIPE,
-        check=True,
-        env={**os.environ, "VHOST_BINARY": str(how.daemon)},
-    )
-    result: dict[str, Any] = json.loads(done.stdout)
+    text = run([str(arg) for arg in (*argv, *args)], VHOST_BINARY=str(how.daemon))
+    result: dict[str, Any] = json.loads(text)
     return result
 
 
@@ -139,6 +183,15 @@ class Group:
     others_percent: float
 
 
+def interval(ratios: list[float]) -> tuple[float, float]:
+    """The 95 % bootstrap interval of their median."""
+    choose = random.Random(1)
+    medians = sorted(
+        statistics.median(choose.choices(ratios, k=len(ratios))) for _ in range(RESAMPLES)
+    )
+    return medians[RESAMPLES // 40], medians[-RESAMPLES // 40]
+
+
 def alternating(
     name: str, bar: float, wanted: int, a: Callable[[], float], b: Callable[[], float]
 ) -> Figure:
@@ -154,11 +207,12 @@ def alternating(
     groups = sorted(groups, key=lambda group: group.others_percent)[:wanted]
     ratios = [group.a / group.b for group in groups]
     medians = [statistics.median(g.a for g in groups), statistics.median(g.b for g in groups)]
+    low, high = interval(ratios)
     return Figure(
         name,
         statistics.median(ratios),
-        min(ratios),
-        max(ratios),
+        low,
+        high,
         bar,
         at_least=True,
         detail=f"{medians[0] / 1e6:.3f} M against {medians[1] / 1e6:.3f} M",
@@ -178,21 +232,19 @@ def ramdisk(how: Set, name: str) -> Figure:
     def copies() -> float:
         return float(bench(how, "--calibrate", *run)["copies_per_second"])
 
-    return alternating(name, 0.7, max(2, how.groups // 4), disk, copies)
+    return alternating(name, 0.7, how.few_groups, disk, copies)
 
 
 def fio(how: Set, pattern: str, depth: int) -> float:
-    done = subprocess.run(
+    text = run(
         [
             *("fio", "--name=x", "--ioengine=libaio", "--direct=1", "--bs=4k", "--time_based"),
             *(f"--filename={how.file}", f"--rw={pattern}", f"--iodepth={depth}"),
             *(f"--runtime={4 * how.block_s}", f"--ramp_time={how.block_s}"),
             *(f"--cpus_allowed={how.target_cpu}", "--output-format=json"),
-        ],
-        stdout=subprocess.PIPE,
-        check=True,
+        ]
     )
-    job = json.loads(done.stdout)["jobs"][0]
+    job = json.loads(text)["jobs"][0]
     return float(job["read" if pattern == "randread" else "write"]["iops"])
 
 
@@ -205,7 +257,7 @@ def aio(how: Set, pattern: str, depth: int, name: str) -> Figure:
         )
         return float(report["result"]["iops"])
 
-    return alternating(name, 0.95, max(2, how.groups // 4), ours, lambda: fio(how, pattern, depth))
+    return alternating(name, 0.95, how.few_groups, ours, lambda: fio(how, pattern, depth))
 
 
 # ---- single numbers ----
@@ -256,7 +308,7 @@ def memory(how: Set, name: str) -> Figure:
             end = time.monotonic() + START_DEADLINE_S
             while not all(socket.exists() for socket in sockets):
                 if daemon.poll() is not None or time.monotonic() > end:
-                    raise RuntimeError("the daemon with four disks did not start")
+                    raise CannotBe("the daemon with four disks did not start")
                 time.sleep(INTERVAL_S)
             for i, socket in enumerate(sockets):
                 device = "scsi" if i >= 2 else "blk"
@@ -272,66 +324,148 @@ def memory(how: Set, name: str) -> Figure:
 # ---- all of it ----
 
 
-def figures(how: Set) -> dict[str, Callable[[str], Figure]]:
-    """Name -> how to make it."""
-    made: dict[str, Callable[[str], Figure]] = {}
+def tasks(how: Set) -> list[Task]:
+    made: list[Task] = []
+    block = how.block_s
 
     def against(name: str, bar: float, a: str, b: str, depth: int) -> None:
-        made[name] = lambda name: compared(how, name, bar, a, b, "--depth", depth)
+        def make(name: str) -> Figure:
+            return compared(how, name, bar, a, b, "--depth", depth)
+
+        made.append(Task(name, how.groups * 4 * 1.2 * block + 2 * SPAWN_S, make))
 
     for depth, bar in ((128, 4.0), (32, 3.5)):
         name = f"null randread depth {depth} / qemu-storage-daemon"
         against(name, bar, "vhost-null", "qsd-null", depth)
     name = "null randread depth 1, both polling / qemu-storage-daemon"
     against(name, 8.0, "vhost-null,mode=poll", "qsd-null", 1)
-    made["malloc randread depth 128 / copy loop"] = partial(ramdisk, how)
+    # Twice: writing the disk, warm-up and run; the ring and the copies.
+    seconds = how.few_groups * 2 * ((0.8 + 4 * block + SPAWN_S) + (0.5 + 2.2 * 4 * block))
+    made.append(Task("malloc randread depth 128 / copy loop", seconds, partial(ramdisk, how)))
     for pattern in ("randread", "randwrite"):
         for depth in (1, 32, 128):
             name = f"aio {pattern} depth {depth} / fio libaio"
-            made[name] = partial(aio, how, pattern, depth)
-    made["instructions per null read, batches of 32"] = partial(instructions, how)
+            seconds = how.few_groups * 4 * (5 * block + SPAWN_S)
+            made.append(Task(name, seconds, partial(aio, how, pattern, depth)))
+    name = "instructions per null read, batches of 32"
+    made.append(Task(name, 10 * SPAWN_S, partial(instructions, how)))
     for depth in (32, 128):
         name = f"null scsi / blk depth {depth}"
         against(name, 0.9, "vhost-null,device=scsi", "vhost-null", depth)
-    made["resident memory beyond four ramdisks"] = partial(memory, how)
+    name = "resident memory beyond four ramdisks"
+    made.append(Task(name, 6 * SPAWN_S, partial(memory, how)))
     return made
 
 
+HEADER = (
+    f"{'figure':<58} {'value':>9}  {'95 % interval':<15} {'bar':<7} {'':<8} "
+    f"{'others':>6}  medians in IOPS"
+)
+
+
 def line(figure: Figure) -> str:
-    span = f"({figure.low:.3g} to {figure.high:.3g})" if figure.low != figure.high else ""
+    span = f"{figure.low:.3g} to {figure.high:.3g}" if figure.low != figure.high else ""
     bar = f"{'>=' if figure.at_least else '<='} {figure.bar:g}"
+    others = "-" if figure.others_percent is None else f"{figure.others_percent:.0f} %"
     return (
-        f"{figure.name:<58} {figure.value:>7.3g}{figure.unit:<4} {span:<18} {bar:<8} "
-        f"{'met' if figure.met else 'NOT MET':<8} {figure.detail}"
-        f"{f', others {figure.others_percent:.0f} %' if figure.others_percent >= 1 else ''}"
-    )
+        f"{figure.name:<58} {f'{figure.value:.3g}{figure.unit}':>9}  {span:<15} {bar:<7} "
+        f"{figure.verdict:<8} {others:>6}  {figure.detail}"
+    ).rstrip()
+
+
+def minutes(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{whole // 60}:{whole % 60:02}"
+
+
+def say(text: str) -> None:
+    """Progress: not part of the table."""
+    print(f"bench-compare: {text}", file=sys.stderr, flush=True)
 
 
 def make_file(path: Path) -> None:
     """Random bytes, so that no layer below can take a short way."""
     if path.exists():
         return
-    with path.open("wb") as file:
+    say(f"making {path}, {DISK_MB} MiB")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    with unfinished.open("wb") as file:
         for _ in range(DISK_MB):
             file.write(os.urandom(MIB))
         file.flush()
         os.fsync(file.fileno())
+    unfinished.rename(path)
 
 
-def main() -> int:
+def environment(how: Set) -> list[str]:
+    """What the figures were made with."""
+    cpus = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((row.partition(":")[2].strip() for row in cpus if "model name" in row), "?")
+    programs = [run([name, "--version"]).splitlines()[0] for name in NEEDED]
+    return [
+        f"{platform.system()} {platform.release()} {platform.machine()}, {model}",
+        f"client on processor {how.client_cpu}, target on processor {how.target_cpu}, "
+        f"{how.groups} groups of four blocks of {how.block_s:g} s",
+        ", ".join([run([str(how.daemon), "--version"]).splitlines()[0], *programs]),
+    ]
+
+
+def make_all(wanted: list[Task]) -> tuple[list[Figure], list[str]]:
+    """The figures, and what could not be made. Ctrl-C ends it early."""
+    made: list[Figure] = []
+    failed: list[str] = []
+    total = sum(task.seconds for task in wanted)
+    begin = time.monotonic()
+    left = total
+    say(
+        f"{len(wanted)} figures, about {minutes(total)} minutes on a quiet machine, "
+        f"up to {ATTEMPTS} times that where others disturb"
+    )
+    try:
+        for i, task in enumerate(wanted):
+            say(
+                f"[{i + 1}/{len(wanted)}] {task.name}: about {minutes(task.seconds)}; "
+                f"{minutes(time.monotonic() - begin)} gone, at least {minutes(left)} to go"
+            )
+            left -= task.seconds
+            try:
+                made.append(task.make(task.name))
+            except CannotBe as error:
+                failed.append(f"{task.name:<58} could not be made: {error}")
+                say(str(error))
+            else:
+                say(f"    {made[-1].value:.3g}, {made[-1].verdict}")
+    except KeyboardInterrupt:
+        failed.append("interrupted: figures are missing")
+    return made, failed
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     build = ROOT / "build/release"
+    cpus = sorted(os.sched_getaffinity(0))
     parser.add_argument("--bench", type=Path, default=build / "harness/frontend/vhost-bench")
     parser.add_argument("--daemon", type=Path, default=build / "target/app/vhost/vhost")
-    parser.add_argument("--client-cpu", type=int, default=0)
-    parser.add_argument("--target-cpu", type=int, default=1)
+    parser.add_argument("--client-cpu", type=int, default=cpus[0])
+    parser.add_argument("--target-cpu", type=int, default=cpus[-1])
     parser.add_argument("--file", type=Path, default=ROOT / "build/bench-disk.raw")
     parser.add_argument("--groups", type=int, default=20, help="of four blocks (20)")
     parser.add_argument("--block-seconds", type=float, default=0.25)
     parser.add_argument("--only", default="", metavar="TEXT", help="figures whose name has it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a bar is not met")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
+    if args.client_cpu == args.target_cpu:
+        parser.error("client and target need a processor each")
+    for program in (*NEEDED, args.bench, args.daemon):
+        if shutil.which(program) is None:
+            parser.error(f"{program} is not there (make build)")
+    return args
+
+
+def main() -> int:
+    args = parse()
     how = Set(
         args.bench,
         args.daemon,
@@ -341,18 +475,24 @@ def main() -> int:
         args.groups,
         args.block_seconds,
     )
+    wanted = [task for task in tasks(how) if args.only in task.name]
+    about = environment(how)
     make_file(how.file)
-    made = []
-    for name, make in figures(how).items():
-        if args.only in name:
-            made.append(make(name))
-            print(line(made[-1]), flush=True)
+    made, failed = make_all(wanted)
+    print("\n".join([*about, "", HEADER, *map(line, made), *failed]))
     met = sum(figure.met for figure in made)
-    print(f"{met} of {len(made)} bars are met")
+    print(f"{met} of {len(wanted)} bars are met")
+    if any(figure.disturbed for figure in made):
+        print(
+            f"?: other programs, or the hypervisor, took more than {DISTURBANCE_PERCENT:.0f} % of "
+            "a processor. Such a figure is of little worth: make it again on a quiet machine."
+        )
     if args.json:
         entries = [{**asdict(figure), "met": figure.met} for figure in made]
-        args.json.write_text(json.dumps(entries, indent=1) + "\n")
-    return 1 if args.strict and met < len(made) else 0
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        report = {"environment": about, "figures": entries, "failed": failed}
+        args.json.write_text(json.dumps(report, indent=1) + "\n")
+    return 1 if failed or (args.strict and met < len(made)) else 0
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,23 +93,18 @@ static int read_total(const char *path, uint64_t *ret_total)
 	return r;
 }
 
-/* One run of the target; *ret_total: the instructions of its whole life. */
-static int count(const struct options *options, uint64_t requests, uint64_t *ret_total)
+/* One run of the target, of which callgrind writes to `out`; *ret_total: the instructions of its whole life. */
+static int count(const struct options *options, uint64_t requests, const char *out,
+		 uint64_t *ret_total)
 {
-	char out[] = "/tmp/vhost-bench-callgrind-XXXXXX";
-	char wrapper[256];
+	static char to[PATH_MAX + sizeof("--callgrind-out-file=")];
+	const char *const wrapper[] = { "valgrind", "--tool=callgrind", to, NULL };
 	struct target target = options->targets[0];
 	struct load_result result;
 	struct side side;
-	int fd = mkstemp(out);
 	int r;
 
-	if (fd < 0) {
-		return -errno;
-	}
-	close(fd);
-	snprintf(wrapper, sizeof(wrapper), "valgrind --tool=callgrind --callgrind-out-file=%s",
-		 out);
+	snprintf(to, sizeof(to), "--callgrind-out-file=%s", out);
 	target.spawn.wrapper = wrapper;
 	target.spawn.mode = "event";
 	target.load.event = true;
@@ -123,10 +119,27 @@ static int count(const struct options *options, uint64_t requests, uint64_t *ret
 		}
 		r = side_close(&side) < 0 ? -EIO : r;
 	}
-	if (r == 0) {
-		r = read_total(out, ret_total);
+	return r == 0 ? read_total(out, ret_total) : r;
+}
+
+/* The longer run's counts are kept if --callgrind-out names a file for them. */
+static int count_twice(const struct options *options, uint64_t *ret_base, uint64_t *ret_total)
+{
+	char temporary[] = "/tmp/vhost-bench-callgrind-XXXXXX";
+	const char *kept = options->callgrind_out;
+	int fd = mkstemp(temporary);
+	int r;
+
+	if (fd < 0) {
+		return -errno;
 	}
-	unlink(out);
+	close(fd);
+	r = count(options, BASE_REQUESTS, temporary, ret_base);
+	if (r == 0) {
+		r = count(options, BASE_REQUESTS + options->requests,
+			  kept != NULL ? kept : temporary, ret_total);
+	}
+	unlink(temporary);
 	return r;
 }
 
@@ -134,11 +147,8 @@ int mode_instructions(const struct options *options)
 {
 	uint64_t base, total;
 	double each;
-	int r = count(options, BASE_REQUESTS, &base);
+	int r = count_twice(options, &base, &total);
 
-	if (r == 0) {
-		r = count(options, BASE_REQUESTS + options->requests, &total);
-	}
 	if (r < 0) {
 		fprintf(stderr, "vhost-bench: nothing was counted: %s\n", strerror(-r));
 		return 1;

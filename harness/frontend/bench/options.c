@@ -46,6 +46,7 @@ enum option_id {
 	OPT_CALIBRATE,
 	OPT_INSTRUCTIONS,
 	OPT_REQUESTS,
+	OPT_CALLGRIND_OUT,
 	OPT_HELP,
 };
 
@@ -104,6 +105,8 @@ static const struct option_text texts[] = {
 	{ OPT_INSTRUCTIONS, "instructions", NULL,
 	  "instructions of the spawned target per request, counted by callgrind" },
 	{ OPT_REQUESTS, "requests", "N", "instructions: requests of the longer run (32000)" },
+	{ OPT_CALLGRIND_OUT, "callgrind-out", "FILE",
+	  "instructions: keep the counts there, for callgrind_annotate" },
 	{ OPT_HELP, "help", NULL, "show this text" },
 };
 #define TEXT_N (sizeof(texts) / sizeof(texts[0]))
@@ -281,6 +284,9 @@ static bool apply(enum option_id id, char *value, struct options *options,
 		return true;
 	case OPT_REQUESTS:
 		return parse_whole(value, 1000, 100000000, &n) && (options->requests = n, true);
+	case OPT_CALLGRIND_OUT:
+		options->callgrind_out = value;
+		return true;
 	default:
 		return apply_load(id, value, options);
 	}

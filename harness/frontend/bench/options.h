@@ -42,10 +42,11 @@ struct options {
 	const char *json;    /* file, "-": standard output */
 	unsigned int groups; /* compare: of four blocks */
 	double block_seconds;
-	double disturbance;   /* compare: percent of a processor that others may use */
-	bool leave_running;   /* compare: do not stop the rival */
-	uint64_t requests;    /* instructions: of the longer run */
-	const char *workload; /* as given */
+	double disturbance;	   /* compare: percent of a processor that others may use */
+	bool leave_running;	   /* compare: do not stop the rival */
+	uint64_t requests;	   /* instructions: of the longer run */
+	const char *callgrind_out; /* instructions: file to keep its counts in, NULL: none */
+	const char *workload;	   /* as given */
 };
 
 /* The strings point into argv, which is modified. */

@@ -123,18 +123,6 @@ static int prepare_qsd(struct spawned *s, const struct spawn_config *config, con
 
 /* ---- both ---- */
 
-static void split_wrapper(struct spawned *s, const char *wrapper)
-{
-	static char copy[4096];
-	char *rest;
-	char *word;
-
-	snprintf(copy, sizeof(copy), "%s", wrapper);
-	for (word = strtok_r(copy, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
-		arg(s, word);
-	}
-}
-
 int spawn_prepare(struct spawned *s, const struct spawn_config *config, const char *what,
 		  char *ret_why, size_t why_len)
 {
@@ -165,8 +153,8 @@ int spawn_prepare(struct spawned *s, const struct spawn_config *config, const ch
 		snprintf(ret_why, why_len, "qemu-storage-daemon has no vhost-user-scsi");
 		return -EINVAL;
 	}
-	if (config->wrapper != NULL) {
-		split_wrapper(s, config->wrapper);
+	for (i = 0; config->wrapper != NULL && config->wrapper[i] != NULL; i++) {
+		arg(s, config->wrapper[i]);
 	}
 	return what[0] == 'v' ? prepare_vhost(s, config, bdev) : prepare_qsd(s, config, bdev);
 }
