@@ -40,7 +40,7 @@ START_DEADLINE_S = 30.0
 INTERVAL_S = 0.02
 SPAWN_S = 0.5
 """Roughly, to start and end a target."""
-NEEDED = ("fio", "qemu-storage-daemon", "valgrind")
+NEEDED = ("fio", os.environ.get("QSD_BINARY", "qemu-storage-daemon"), "valgrind")
 
 
 @dataclass(frozen=True)

@@ -302,6 +302,9 @@ static bool finish_target(const struct options *options, struct target *target)
 
 	target->load = options->load;
 	target->spawn = options->spawn;
+	if (strncmp(target->name, "qsd", 3) == 0) {
+		target->spawn.program = NULL; /* --target-program is about our daemon */
+	}
 	while (rest != NULL) {
 		*rest++ = '\0';
 		char *key = rest;

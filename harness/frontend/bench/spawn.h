@@ -16,7 +16,7 @@ struct spawn_config {
 	int cpu;		    /* of the target; -1: any */
 	uint64_t size_mb;	    /* of null and malloc disks */
 	const char *file;	    /* of aio and file disks */
-	const char *program;	    /* of our daemon; NULL: look for it */
+	const char *program;	    /* the daemon; NULL: look for it */
 	const char *mode;	    /* of our daemon: adaptive, poll, event */
 	const char *const *wrapper; /* words to put before the program, up to a NULL; NULL: none */
 	unsigned int queues;

@@ -100,10 +100,16 @@ static int prepare_vhost(struct spawned *s, const struct spawn_config *config, c
 
 static int prepare_qsd(struct spawned *s, const struct spawn_config *config, const char *bdev)
 {
-	arg(s, "qemu-storage-daemon");
+	const char *named = getenv("QSD_BINARY");
+
+	named = named != NULL ? named : "qemu-storage-daemon";
+	arg(s, config->program != NULL ? config->program : named);
 	arg(s, "--object");
-	/* It polls for as long as a run may pause; aio is not to be shared with other events. */
-	arg(s, "iothread,id=io,poll-max-ns=1000000000,poll-grow=0,poll-shrink=0");
+	/*
+	 * It polls what it can poll, however long a run pauses. The rings are not among that: its export has no
+	 * other way to learn of a request than the kick's eventfd.
+	 */
+	arg(s, "iothread,id=io,poll-max-ns=3600000000000");
 	arg(s, "--blockdev");
 	if (strcmp(bdev, "null") == 0) {
 		arg_text(s, "null-co,node-name=disk,size=%llu",

@@ -18,6 +18,7 @@
 
 #include "random.h"
 #include "vhost_frontend/blk.h"
+#include "vhost_frontend/frontend_raw.h"
 #include "vhost_frontend/scsi.h"
 
 #define BLOCK	     4096u
@@ -462,6 +463,16 @@ static void make_queues(void)
 	}
 }
 
+/* How much of its configuration space the back-end shows to who asks for all that a message can hold. */
+static size_t config_bytes(void)
+{
+	uint8_t bytes[VFE_CONFIG_MAX];
+	size_t got;
+
+	must(vfe_config_read(session, bytes, sizeof(bytes), &got), "configuration");
+	return got;
+}
+
 static void learn_size(char *ret_id)
 {
 	struct vfe_blk_info info;
@@ -484,9 +495,9 @@ static void learn_size(char *ret_id)
 		die("a disk of %llu blocks of %u bytes", (unsigned long long)n, size);
 	}
 	memset(versions, 0xff, sizeof(versions)); /* ANY_CONTENTS */
-	printf("{\"id\": \"%s\", \"blocks\": %llu, \"zeroes\": %s, \"features\": %llu, "
-	       "\"protocol_features\": %llu, ",
-	       ret_id, (unsigned long long)n, can_zero ? "true" : "false",
+	printf("{\"id\": \"%s\", \"config_bytes\": %zu, \"blocks\": %llu, \"zeroes\": %s, "
+	       "\"features\": %llu, \"protocol_features\": %llu, ",
+	       ret_id, config_bytes(), (unsigned long long)n, can_zero ? "true" : "false",
 	       (unsigned long long)vfe_features(session),
 	       (unsigned long long)vfe_protocol_features(session));
 }

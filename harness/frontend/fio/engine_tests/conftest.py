@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,14 @@ def fio(tmp_path: Path) -> Fio:
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     yield from start("vhostlab", tmp_path_factory.mktemp("vhostlab"))
+
+
+@pytest.fixture(scope="module")
+def other_qsd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One of another version than the one that is installed."""
+    if (binary := os.environ.get("QSD_BINARY")) is None:
+        pytest.skip("QSD_BINARY names no other version of qemu-storage-daemon (ci/unpack_qemu.sh)")
+    yield from start("qemu-storage-daemon", tmp_path_factory.mktemp("other-qsd"), Path(binary))
 
 
 @pytest.fixture(scope="module")

@@ -125,13 +125,13 @@ def controllers(driver: type[Target], files: Path) -> tuple[Controller, ...]:
     return tuple(c for c in wanted if driver.capabilities.lacks([c]) is None)
 
 
-def start(name: str, workdir: Path) -> Iterator[Running]:
+def start(name: str, workdir: Path, program: Path | None = None) -> Iterator[Running]:
     """A target with these controllers, while the generator is not closed."""
     driver = targets.get(name)
     workdir.mkdir(parents=True, exist_ok=True)
     made = controllers(driver, workdir)
     with asyncio.Runner() as loop:
-        target = driver(workdir)
+        target = driver(workdir, program=program)
         loop.run(target.__aenter__())
         try:
             try:

@@ -31,7 +31,9 @@ SCSI = ("--device=scsi",)
 SCSI_1 = ("--device=scsi", "--lun=1")
 
 
-@pytest.fixture(params=["vhostlab blk", "vhostlab scsi", "vhostlab scsi 1", "qemu-storage-daemon"])
+@pytest.fixture(
+    params=["vhostlab blk", "vhostlab scsi", "vhostlab scsi 1", "installed qsd", "other qsd"]
+)
 def disk(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """The options that name a disk, one after the other on each target."""
     match request.param.split():
@@ -41,6 +43,8 @@ def disk(request: pytest.FixtureRequest) -> tuple[str, ...]:
             running, controller, device = request.getfixturevalue("ours"), "scsi", SCSI
         case ["vhostlab", "scsi", _]:
             running, controller, device = request.getfixturevalue("ours"), "scsi", SCSI_1
+        case ["other", _]:
+            running, controller, device = request.getfixturevalue("other_qsd"), "blk", BLK
         case _:
             running, controller, device = request.getfixturevalue("qsd"), "blk", BLK
     return (running.socket(controller), *device)

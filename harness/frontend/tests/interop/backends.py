@@ -19,6 +19,8 @@ RUN_DEADLINE_S = 120.0
 INTERVAL_S = 0.01
 
 QSD = "qemu-storage-daemon"
+OTHER_QSD = os.environ.get("QSD_BINARY")
+"""One more to test against, of another version than the one that is installed."""
 DISK_MB = 16
 
 
@@ -144,13 +146,17 @@ class Vhost(Backend):
 class StorageDaemon(Backend):
     """qemu-storage-daemon."""
 
+    def __init__(self, directory: Path, disk: Disk, binary: str = QSD) -> None:
+        super().__init__(directory, disk)
+        self.binary = binary
+
     def argv(self) -> list[str]:
         if self.disk.kind == "null":
             node = f"null-co,node-name=disk,size={DISK_MB << 20}"
         else:
             node = f"file,node-name=disk,filename={self.image()},discard=unmap"
         return [
-            QSD,
+            self.binary,
             *("--object", "iothread,id=io"),
             *("--blockdev", node),
             "--export",

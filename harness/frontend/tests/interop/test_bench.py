@@ -3,20 +3,15 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import threading
 from pathlib import Path
 
 import pytest
 
-from .backends import QSD, Disk, StorageDaemon, Vhost, run, run_json
+from .backends import Disk, StorageDaemon, Vhost, run, run_json
 
 SHORT = ("--seconds", "0.2", "--warmup", "0.05")
-needs_qsd = pytest.mark.skipif(shutil.which(QSD) is None, reason=f"{QSD} is not installed")
-needs_valgrind = pytest.mark.skipif(
-    shutil.which("valgrind") is None, reason="valgrind is not installed"
-)
 
 
 @pytest.fixture
@@ -103,9 +98,14 @@ def test_spawn_aio(tmp_path: Path) -> None:
     assert report["result"]["errors"] == 0
 
 
-@needs_qsd
-def test_spawn_qemu_storage_daemon(tmp_path: Path) -> None:
-    report = run_json("vhost-bench", "--spawn", "qsd", *SHORT, "--json", "-")
+@pytest.mark.parametrize("disk", ["null", "file"])
+def test_spawn_qemu_storage_daemon(tmp_path: Path, qsd: str, disk: str) -> None:
+    image = tmp_path / "disk.raw"
+    image.write_bytes(bytes(8 << 20))
+    target = f"qsd-{disk},program={qsd}"
+    report = run_json(
+        *("vhost-bench", "--spawn", target, "--target-file", image, *SHORT, "--json", "-")
+    )
     assert report["result"]["requests"] > 0
 
 
@@ -115,14 +115,13 @@ def test_spawned_targets_leave_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     assert list(tmp_path.iterdir()) == []
 
 
-@needs_qsd
-def test_compare(tmp_path: Path) -> None:
+def test_compare(tmp_path: Path, qsd: str) -> None:
     """Verify: the ratio is that of the two, one ratio per group, the interval around it."""
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     with (
         Vhost(tmp_path / "a", Disk("null")) as ours,
-        StorageDaemon(tmp_path / "b", Disk("null")) as theirs,
+        StorageDaemon(tmp_path / "b", Disk("null"), qsd) as theirs,
     ):
         report = run_json(
             *("vhost-bench", "--compare", ours.socket, theirs.socket, "--json", "-"),

@@ -6,16 +6,17 @@ vhost-verify keeps many writes, reads and zeroings in flight and knows what each
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from .backends import QSD, Backend, Disk, StorageDaemon, Vhost, run, run_json
+from .backends import Backend, Disk, StorageDaemon, Vhost, run, run_json
 
 EVENT_IDX = 1 << 29
 INDIRECT = 1 << 28
 PACKED = 1 << 34
+CONFIG_MAX = 256
+"""A configuration space as a message can hold it: a back-end that is asked for it may give it."""
 REQUESTS = 3000
 
 WAYS = {
@@ -31,8 +32,6 @@ WAYS = {
 # All ways on a ramdisk; on a file, whose completions come late and in another order, two.
 OURS = [(Disk("malloc", device), way) for device in ("blk", "scsi") for way in WAYS]
 OURS += [(Disk("aio", device), way) for device in ("blk", "scsi") for way in ("event", "indirect")]
-
-needs_qsd = pytest.mark.skipif(shutil.which(QSD) is None, reason=f"{QSD} is not installed")
 
 
 def verify(backend: Backend, *args: str) -> dict[str, int]:
@@ -50,16 +49,17 @@ def test_our_daemon(tmp_path: Path, disk: Disk, way: str) -> None:
     assert result["requests"] >= REQUESTS
     assert bool(result["features"] & EVENT_IDX) == (way != "no-event-idx")
     assert result["features"] & INDIRECT
+    assert result["config_bytes"] == CONFIG_MAX
 
 
-@needs_qsd
 @pytest.mark.parametrize("way", WAYS)
-def test_qemu_storage_daemon(tmp_path: Path, way: str) -> None:
-    """The same against another implementation."""
-    with StorageDaemon(tmp_path, Disk("aio")) as backend:
+def test_qemu_storage_daemon(tmp_path: Path, qsd: str, way: str) -> None:
+    """The same against another implementation, which shows no more than its own configuration."""
+    with StorageDaemon(tmp_path, Disk("aio"), qsd) as backend:
         result = verify(backend, *WAYS[way])
     assert result["requests"] >= REQUESTS
     assert result["zeroes"]
+    assert 60 <= result["config_bytes"] <= 96
 
 
 def test_polling_causes_no_calls(tmp_path: Path) -> None:
@@ -101,10 +101,9 @@ def test_packed_rings_of_our_daemon(tmp_path: Path) -> None:
         packed_rings(backend)
 
 
-@needs_qsd
-def test_packed_rings_of_qemu_storage_daemon(tmp_path: Path) -> None:
+def test_packed_rings_of_qemu_storage_daemon(tmp_path: Path, qsd: str) -> None:
     """qemu-storage-daemon has split rings only."""
-    with StorageDaemon(tmp_path, Disk("aio")) as backend:
+    with StorageDaemon(tmp_path, Disk("aio"), qsd) as backend:
         done = run("vhost-verify", "-p", backend.socket, check=False)
     assert done.returncode == 1
     assert "does not offer packed rings" in done.stderr
