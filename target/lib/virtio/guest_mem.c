@@ -12,23 +12,81 @@
 #include "base/checked.h"
 #include "virtio/mem_fault.h"
 
-struct mapped_region {
+/* Snapshots that came from one another by guest_mem_with() and guest_mem_without(). */
+struct lineage {
+	atomic_uint refs;
+	atomic_bool lost;
+};
+
+/* Shared by all snapshots that have the region. */
+struct mapping {
+	atomic_uint refs;
+	int fault_slot;
+	void *map; /* starts on a page of the file, not always where the region does */
+	size_t len;
+};
+
+struct region {
 	uint64_t gpa;
 	uint64_t size;
 	uint8_t *host; /* of gpa */
-	/* For rings and destruction only. */
+	/* For rings and changes of the table only. */
 	uint64_t uva;
-	void *map; /* the mapping starts on a page of the file, not always at host */
-	size_t map_len;
-	int fault_slot;
+	struct mapping *mapping;
 };
 
 struct guest_mem {
 	atomic_uint refs;
-	atomic_bool lost;
+	struct lineage *lineage;
 	unsigned int region_n;
-	struct mapped_region regions[]; /* ascending gpa */
+	struct region regions[]; /* ascending gpa */
 };
+
+/* ---- reference counts: any thread ---- */
+
+static void ref(atomic_uint *refs)
+{
+	atomic_fetch_add_explicit(refs, 1, memory_order_relaxed);
+}
+
+/* True: that was the last one. */
+static bool unref(atomic_uint *refs)
+{
+	/* Release: our uses come before the end of it; acquire: so do those of all other users. */
+	return atomic_fetch_sub_explicit(refs, 1, memory_order_acq_rel) == 1;
+}
+
+static void mapping_unref(struct mapping *mapping)
+{
+	if (unref(&mapping->refs)) {
+		mem_fault_unwatch(mapping->fault_slot);
+		munmap(mapping->map, mapping->len);
+		free(mapping);
+	}
+}
+
+struct guest_mem *guest_mem_ref(struct guest_mem *mem)
+{
+	ref(&mem->refs);
+	return mem;
+}
+
+void guest_mem_unref(struct guest_mem *mem)
+{
+	unsigned int i;
+
+	if (!mem || !unref(&mem->refs)) {
+		return;
+	}
+	/* The lineage goes last: a fault in a mapping is noted there. */
+	for (i = 0; i < mem->region_n; i++) {
+		mapping_unref(mem->regions[i].mapping);
+	}
+	if (unref(&mem->lineage->refs)) {
+		free(mem->lineage);
+	}
+	free(mem);
+}
 
 /* ---- set-up: control thread ---- */
 
@@ -59,8 +117,7 @@ static int check_layout(struct guest_mem_region *regions, unsigned int n)
 		const struct guest_mem_region *r = &regions[i];
 
 		if (r->size == 0 || !checked_add(r->gpa, r->size, &end) ||
-		    !checked_add(r->uva, r->size, &end) ||
-		    !checked_add(r->fd_offset, r->size, &end) || end > INT64_MAX) {
+		    !checked_add(r->uva, r->size, &end)) {
 			return -EINVAL;
 		}
 		if (!checked_add(total, r->size, &total) || total > GUEST_MEM_MAX_BYTES) {
@@ -92,15 +149,17 @@ static uint64_t map_unit(const struct stat *st)
 }
 
 static int region_map(const struct guest_mem_region *in, atomic_bool *lost,
-		      struct mapped_region *ret_region)
+		      struct region *ret_region)
 {
+	CLEANUP(freep) struct mapping *mapping = calloc(1, sizeof(*mapping));
 	struct stat st;
 	uint64_t unit;
 	uint64_t skip;
-	uint64_t len;
-	void *map;
-	int slot;
 
+	if (!mapping) {
+		return -ENOMEM;
+	}
+	atomic_init(&mapping->refs, 1);
 	if (fstat(in->fd, &st) < 0) {
 		return -errno;
 	}
@@ -110,104 +169,165 @@ static int region_map(const struct guest_mem_region *in, atomic_bool *lost,
 	unit = map_unit(&st);
 	skip = in->fd_offset & (unit - 1);
 	/* Whole units: munmap(2) of hugepages wants that. No overflow: both are below 2^63. */
-	len = (skip + in->size + unit - 1) & ~(unit - 1);
-	map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, in->fd,
-		   (off_t)(in->fd_offset - skip));
-	if (map == MAP_FAILED) {
+	mapping->len = (skip + in->size + unit - 1) & ~(unit - 1);
+	mapping->map = mmap(NULL, mapping->len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+			    in->fd, (off_t)(in->fd_offset - skip));
+	if (mapping->map == MAP_FAILED) {
 		return -errno;
 	}
-	slot = mem_fault_watch(map, len, lost);
-	if (slot < 0) {
-		munmap(map, len);
-		return slot;
+	mapping->fault_slot = mem_fault_watch(mapping->map, mapping->len, lost);
+	if (mapping->fault_slot < 0) {
+		munmap(mapping->map, mapping->len);
+		return mapping->fault_slot;
 	}
 	/* Guest memory has no place in a core file; advice that is not taken does no harm. */
-	madvise(map, len, MADV_DONTDUMP);
-	*ret_region = (struct mapped_region){
+	madvise(mapping->map, mapping->len, MADV_DONTDUMP);
+	*ret_region = (struct region){
 		.gpa = in->gpa,
 		.size = in->size,
-		.host = (uint8_t *)map + skip,
+		.host = (uint8_t *)mapping->map + skip,
 		.uva = in->uva,
-		.map = map,
-		.map_len = len,
-		.fault_slot = slot,
 	};
+	ret_region->mapping = STEAL(mapping);
+	return 0;
+}
+
+/* A snapshot without regions and room for some. base: whose lineage it continues, NULL: none. */
+static struct guest_mem *snapshot_new(const struct guest_mem *base, unsigned int region_max)
+{
+	struct guest_mem *mem = calloc(1, sizeof(*mem) + region_max * sizeof(mem->regions[0]));
+
+	if (!mem) {
+		return NULL;
+	}
+	atomic_init(&mem->refs, 1);
+	if (base) {
+		mem->lineage = base->lineage;
+		ref(&mem->lineage->refs);
+		return mem;
+	}
+	mem->lineage = calloc(1, sizeof(*mem->lineage));
+	if (!mem->lineage) {
+		free(mem);
+		return NULL;
+	}
+	atomic_init(&mem->lineage->refs, 1);
+	return mem;
+}
+
+static void snapshot_share(struct guest_mem *mem, const struct region *region)
+{
+	ref(&region->mapping->refs);
+	mem->regions[mem->region_n++] = *region;
+}
+
+/* The regions of base (may be NULL), which are shared, and others, which are mapped. */
+static int snapshot_build(const struct guest_mem *base, const struct guest_mem_region *added,
+			  unsigned int added_n, struct guest_mem **ret_mem)
+{
+	CLEANUP(freep) struct guest_mem_region *all = NULL;
+	CLEANUP(guest_mem_unrefp) struct guest_mem *mem = NULL;
+	unsigned int base_n = base ? base->region_n : 0;
+	unsigned int n = base_n + added_n;
+	unsigned int shared = 0;
+	unsigned int i;
+	int r;
+
+	if (added_n == 0 || added_n > GUEST_MEM_MAX_REGIONS || n > GUEST_MEM_MAX_REGIONS) {
+		return -EINVAL;
+	}
+	all = calloc(n, sizeof(*all));
+	mem = snapshot_new(base, n);
+	if (!all || !mem) {
+		return -ENOMEM;
+	}
+	for (i = 0; i < base_n; i++) {
+		all[i] = (struct guest_mem_region){
+			.gpa = base->regions[i].gpa,
+			.size = base->regions[i].size,
+			.uva = base->regions[i].uva,
+			.fd = -1,
+		};
+	}
+	for (i = 0; i < added_n; i++) {
+		all[base_n + i] = added[i];
+	}
+	r = check_layout(all, n);
+	for (i = 0; i < n && r == 0; i++) {
+		/* Both are sorted, and no two regions begin at the same address. */
+		if (shared < base_n && base->regions[shared].gpa == all[i].gpa) {
+			snapshot_share(mem, &base->regions[shared++]);
+			continue;
+		}
+		r = region_map(&all[i], &mem->lineage->lost, &mem->regions[i]);
+		if (r == 0) {
+			mem->region_n++;
+		}
+	}
+	if (r < 0) {
+		return r;
+	}
+	*ret_mem = STEAL(mem);
 	return 0;
 }
 
 int guest_mem_new(const struct guest_mem_region *regions, unsigned int region_n,
 		  struct guest_mem **ret_mem)
 {
-	CLEANUP(freep) struct guest_mem_region *sorted = NULL;
-	CLEANUP(guest_mem_unrefp) struct guest_mem *mem = NULL;
-	unsigned int i;
-	int r;
+	return snapshot_build(NULL, regions, region_n, ret_mem);
+}
 
-	if (region_n == 0 || region_n > GUEST_MEM_MAX_REGIONS) {
-		return -EINVAL;
-	}
-	mem = calloc(1, sizeof(*mem) + region_n * sizeof(mem->regions[0]));
-	if (!mem) {
-		return -ENOMEM;
-	}
-	/* From here on leaving this function gives it back. */
-	atomic_init(&mem->refs, 1);
-	sorted = calloc(region_n, sizeof(*sorted));
-	if (!sorted) {
-		return -ENOMEM;
-	}
-	for (i = 0; i < region_n; i++) {
-		sorted[i] = regions[i];
-	}
-	r = check_layout(sorted, region_n);
-	if (r < 0) {
-		return r;
-	}
-	for (i = 0; i < region_n; i++) {
-		r = region_map(&sorted[i], &mem->lost, &mem->regions[i]);
-		if (r < 0) {
-			return r;
+int guest_mem_with(const struct guest_mem *mem, const struct guest_mem_region *region,
+		   struct guest_mem **ret_mem)
+{
+	return snapshot_build(mem, region, 1, ret_mem);
+}
+
+int guest_mem_without(const struct guest_mem *mem, const struct guest_mem_region *region,
+		      struct guest_mem **ret_mem)
+{
+	struct guest_mem *rest;
+	unsigned int at;
+	unsigned int i;
+
+	for (at = 0; at < mem->region_n; at++) {
+		const struct region *r = &mem->regions[at];
+
+		if (r->gpa == region->gpa && r->size == region->size && r->uva == region->uva) {
+			break;
 		}
-		mem->region_n++;
 	}
-	*ret_mem = STEAL(mem);
-	return 0;
-}
-
-struct guest_mem *guest_mem_ref(struct guest_mem *mem)
-{
-	atomic_fetch_add_explicit(&mem->refs, 1, memory_order_relaxed);
-	return mem;
-}
-
-void guest_mem_unref(struct guest_mem *mem)
-{
-	unsigned int i;
-
-	/* Release: our uses come before the unmapping; acquire: so do those of all other users. */
-	if (!mem || atomic_fetch_sub_explicit(&mem->refs, 1, memory_order_acq_rel) != 1) {
-		return;
+	if (at == mem->region_n) {
+		return -ENOENT;
+	}
+	if (mem->region_n == 1) {
+		*ret_mem = NULL;
+		return 0;
+	}
+	rest = snapshot_new(mem, mem->region_n - 1);
+	if (!rest) {
+		return -ENOMEM;
 	}
 	for (i = 0; i < mem->region_n; i++) {
-		struct mapped_region *region = &mem->regions[i];
-
-		mem_fault_unwatch(region->fault_slot);
-		munmap(region->map, region->map_len);
+		if (i != at) {
+			snapshot_share(rest, &mem->regions[i]);
+		}
 	}
-	free(mem);
+	*ret_mem = rest;
+	return 0;
 }
 
 /* ---- the translator: any thread ---- */
 
 /* The region that holds gpa, or NULL. Most guests have one to three. */
-static inline const struct mapped_region *region_find(const struct guest_mem *mem, uint64_t gpa)
+static inline const struct region *region_find(const struct guest_mem *mem, uint64_t gpa)
 {
 	unsigned int low = 0;
 	unsigned int high = mem->region_n;
 
 	while (low < high) {
 		unsigned int middle = (low + high) / 2;
-		const struct mapped_region *region = &mem->regions[middle];
+		const struct region *region = &mem->regions[middle];
 
 		if (gpa < region->gpa) {
 			high = middle;
@@ -223,8 +343,8 @@ static inline const struct mapped_region *region_find(const struct guest_mem *me
 int guest_mem_translate(const struct guest_mem *mem, uint64_t gpa, uint64_t len, struct iovec *iov,
 			unsigned int iov_max, unsigned int *iov_n)
 {
-	const struct mapped_region *end = mem->regions + mem->region_n;
-	const struct mapped_region *region;
+	const struct region *end = mem->regions + mem->region_n;
+	const struct region *region;
 	unsigned int n = *iov_n;
 	/* The last element of the caller may grow; this is its length if we fail after that. */
 	size_t last_len = n > 0 ? iov[n - 1].iov_len : 0;
@@ -271,7 +391,7 @@ int guest_mem_translate(const struct guest_mem *mem, uint64_t gpa, uint64_t len,
 void guest_mem_learn(const struct guest_mem *mem, struct guest_mem_cache *cache, uint64_t gpa,
 		     uint64_t len)
 {
-	const struct mapped_region *region = region_find(mem, gpa);
+	const struct region *region = region_find(mem, gpa);
 	void *known;
 
 	if (guest_mem_translate_known(cache, gpa, len, &known) || !region ||
@@ -289,7 +409,7 @@ void *guest_mem_ring_ptr(const struct guest_mem *mem, uint64_t uva, uint64_t len
 	unsigned int i;
 
 	for (i = 0; i < mem->region_n; i++) {
-		const struct mapped_region *region = &mem->regions[i];
+		const struct region *region = &mem->regions[i];
 		uint8_t *host;
 
 		if (uva < region->uva || !range_inside(uva - region->uva, len, region->size)) {
@@ -304,5 +424,5 @@ void *guest_mem_ring_ptr(const struct guest_mem *mem, uint64_t uva, uint64_t len
 
 bool guest_mem_is_lost(const struct guest_mem *mem)
 {
-	return atomic_load_explicit(&mem->lost, memory_order_relaxed);
+	return atomic_load_explicit(&mem->lineage->lost, memory_order_relaxed);
 }

@@ -3,12 +3,14 @@
  * Concepts
  *   region      a piece of guest memory that the front-end shared as a file descriptor.
  *   snapshot    (struct guest_mem) an immutable, reference-counted set of mapped regions. A change of
- *               the memory table makes a new snapshot; the old one is unmapped with its last user.
+ *               the memory table makes a new snapshot, which shares the mappings of the regions that
+ *               stay; a mapping ends with the last snapshot that has it.
  *   translator  the only way from a guest address to a pointer (rule R3): guest_mem_translate(), and
  *               guest_mem_translate_known() for what lies in one region.
  *
  * Guest memory may change under us at any instant, and the file behind it may be cut short: a SIGBUS
- * inside a mapping replaces it by zero pages and marks the snapshot as lost (rule R9).
+ * inside a mapping replaces it by zero pages and marks all snapshots that came from one another as
+ * lost (rule R9).
  * Threads: a snapshot may be read by any; reference counting is atomic.
  */
 #ifndef VHT_VIRTIO_GUEST_MEM_H
@@ -21,6 +23,7 @@
 #include "base/cleanup.h"
 #include "base/likely.h"
 
+/* vhost-user front-ends are told so: GET_MAX_MEM_SLOTS. */
 #define GUEST_MEM_MAX_REGIONS 512
 /* All regions of a snapshot together: a sparse file must not eat up the address space of the process,
  * which all sessions share (128 TiB on x86-64). */
@@ -43,6 +46,12 @@ struct guest_mem;
  */
 int guest_mem_new(const struct guest_mem_region *regions, unsigned int region_n,
 		  struct guest_mem **ret_mem);
+/* mem (NULL: nothing) and one more region. Fails as guest_mem_new() does. */
+int guest_mem_with(const struct guest_mem *mem, const struct guest_mem_region *region,
+		   struct guest_mem **ret_mem);
+/* mem without its region of this gpa, size and uva; NULL if that was the last. -ENOENT: no such region. */
+int guest_mem_without(const struct guest_mem *mem, const struct guest_mem_region *region,
+		      struct guest_mem **ret_mem);
 struct guest_mem *guest_mem_ref(struct guest_mem *mem);
 void guest_mem_unref(struct guest_mem *mem); /* NULL is fine */
 DEFINE_CLEANUP(struct guest_mem *, guest_mem_unref)
@@ -103,7 +112,7 @@ void guest_mem_learn(const struct guest_mem *mem, struct guest_mem_cache *cache,
  * to `align`; NULL otherwise. For rings only. */
 void *guest_mem_ring_ptr(const struct guest_mem *mem, uint64_t uva, uint64_t len, uint64_t align);
 
-/* Has a mapping of this snapshot been lost to SIGBUS? One relaxed load. */
+/* Has a mapping of this snapshot, or of one it came from, been lost to SIGBUS? A relaxed load. */
 bool guest_mem_is_lost(const struct guest_mem *mem);
 /* Installs the SIGBUS handler; once, by the program, before the first session. */
 int guest_mem_install_sigbus_handler(void);

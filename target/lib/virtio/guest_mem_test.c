@@ -308,6 +308,192 @@ static void test_references(void **state)
 	guest_mem_unref(NULL);
 }
 
+/* ---- changes of the table ---- */
+
+/* The byte at gpa, -1: not guest memory. */
+static int byte_at(const struct guest_mem *mem, uint64_t gpa)
+{
+	struct iovec iov;
+	unsigned int n = 0;
+
+	if (guest_mem_translate(mem, gpa, 1, &iov, 1, &n) < 0) {
+		return -1;
+	}
+	return *(const uint8_t *)iov.iov_base;
+}
+
+static void *host_of(const struct guest_mem *mem, uint64_t gpa)
+{
+	struct guest_mem_cache cache = { 0 };
+
+	return guest_mem_lookup(mem, &cache, gpa, 1);
+}
+
+static void test_with_and_without(void **state)
+{
+	int fd = memfd_of(4 * PAGE);
+	struct guest_mem_region hole = {
+		.gpa = GPA + 4 * PAGE, .size = 4 * PAGE, .uva = UVA + 32 * PAGE, .fd = fd
+	};
+	struct guest_mem_region first = { .gpa = GPA, .size = 2 * PAGE, .uva = UVA };
+	struct guest_mem *old = three_regions();
+	struct guest_mem *more;
+	struct guest_mem *less;
+
+	number_pages(fd, 4);
+	assert_int_equal(guest_mem_with(old, &hole, &more), 0);
+	assert_int_equal(byte_at(more, GPA + 4 * PAGE), 1);
+	assert_int_equal(byte_at(more, GPA + 7 * PAGE), 4);
+	assert_int_equal(byte_at(more, GPA + 8 * PAGE), 6);
+	assert_non_null(guest_mem_ring_ptr(more, UVA + 32 * PAGE, 4 * PAGE, 16));
+	/* The old one has not changed, and what stays lies where it lay: nothing was mapped anew. */
+	assert_int_equal(byte_at(old, GPA + 4 * PAGE), -1);
+	assert_ptr_equal(host_of(old, GPA), host_of(more, GPA));
+	assert_ptr_equal(host_of(old, GPA + 8 * PAGE), host_of(more, GPA + 8 * PAGE));
+	guest_mem_unref(old);
+	assert_int_equal(byte_at(more, GPA), 4);
+
+	assert_int_equal(guest_mem_without(more, &first, &less), 0);
+	assert_int_equal(byte_at(less, GPA), -1);
+	assert_int_equal(byte_at(less, GPA + 2 * PAGE), 1);
+	assert_int_equal(byte_at(less, GPA + 4 * PAGE), 1);
+	assert_null(guest_mem_ring_ptr(less, UVA, 1, 1));
+	assert_int_equal(byte_at(more, GPA), 4); /* for those who still use it */
+	guest_mem_unref(more);
+	guest_mem_unref(less);
+	close(fd);
+}
+
+/* A mapping ends with the last snapshot that has the region, no sooner and no later. */
+static void test_mapping_ends_with_its_last_snapshot(void **state)
+{
+	struct guest_mem_region first = { .gpa = GPA, .size = 2 * PAGE, .uva = UVA };
+	struct guest_mem *old = three_regions();
+	struct guest_mem *less;
+	void *gone = host_of(old, GPA);
+	void *kept = host_of(old, GPA + 2 * PAGE);
+
+	assert_int_equal(guest_mem_without(old, &first, &less), 0);
+	assert_int_equal(msync(gone, PAGE, MS_ASYNC), 0);
+	guest_mem_unref(old);
+	assert_int_equal(msync(gone, PAGE, MS_ASYNC), -1);
+	assert_int_equal(msync(kept, PAGE, MS_ASYNC), 0);
+	guest_mem_unref(less);
+	assert_int_equal(msync(kept, PAGE, MS_ASYNC), -1);
+}
+
+static void test_from_nothing_to_nothing(void **state)
+{
+	int fd = memfd_of(2 * PAGE);
+	struct guest_mem_region a = { .gpa = GPA, .size = PAGE, .uva = UVA, .fd = fd };
+	struct guest_mem_region b = { .gpa = 0, .size = PAGE, .uva = UVA + PAGE, .fd = fd };
+	struct guest_mem *one;
+	struct guest_mem *two;
+	struct guest_mem *none;
+
+	assert_int_equal(guest_mem_with(NULL, &a, &one), 0);
+	assert_int_equal(guest_mem_with(one, &b, &two), 0);
+	guest_mem_unref(one);
+	assert_int_equal(guest_mem_without(two, &a, &one), 0);
+	guest_mem_unref(two);
+	assert_int_equal(byte_at(one, 0), 0);
+	assert_int_equal(guest_mem_without(one, &b, &none), 0);
+	assert_null(none);
+	guest_mem_unref(one);
+	close(fd);
+}
+
+/* T68, T69: what is refused leaves the table as it is. */
+static void test_changes_refused(void **state)
+{
+	int fd = memfd_of(4 * PAGE);
+	static const struct {
+		const char *name;
+		int result;
+		struct guest_mem_region r;
+	} cases[] = {
+		{ "same region again", -EINVAL, { GPA, 2 * PAGE, UVA, 0 } },
+		{ "gpa overlaps the end", -EINVAL, { GPA + 4 * PAGE - 1, PAGE, UVA + 64 * PAGE } },
+		{ "gpa overlaps the start", -EINVAL, { GPA - 1, 2, UVA + 64 * PAGE } },
+		{ "gpa covers all", -EINVAL, { 0, 1 << 30, UVA + 64 * PAGE } },
+		{ "uva overlaps", -EINVAL, { GPA + 4 * PAGE, PAGE, UVA + PAGE } },
+		{ "empty", -EINVAL, { GPA + 4 * PAGE, 0, UVA + 64 * PAGE } },
+		{ "wraps", -EINVAL, { UINT64_MAX, PAGE, UVA + 64 * PAGE } },
+		{ "beyond its file", -EINVAL, { GPA + 4 * PAGE, PAGE, UVA + 64 * PAGE, 4 * PAGE } },
+		{ "too large", -EINVAL, { 1ull << 45, GUEST_MEM_MAX_BYTES, UVA + 64 * PAGE } },
+	};
+	static const struct guest_mem_region absent[] = {
+		{ GPA, 2 * PAGE, UVA + 1 },
+		{ GPA, 2 * PAGE - 1, UVA },
+		{ GPA + 1, 2 * PAGE, UVA },
+		{ GPA, PAGE, UVA },
+		{ GPA, 4 * PAGE, UVA },
+		{ GPA + 8 * PAGE, 2 * PAGE, UVA },
+		{ 0, 0, 0 },
+	};
+	struct guest_mem *mem = three_regions();
+	struct guest_mem *changed = NULL;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct guest_mem_region r = cases[i].r;
+		int result;
+
+		r.fd = fd;
+		result = guest_mem_with(mem, &r, &changed);
+		if (result != cases[i].result) {
+			fail_msg("%s: %d, expected %d", cases[i].name, result, cases[i].result);
+		}
+	}
+	for (i = 0; i < sizeof(absent) / sizeof(absent[0]); i++) {
+		assert_int_equal(guest_mem_without(mem, &absent[i], &changed), -ENOENT);
+	}
+	assert_null(changed);
+	assert_int_equal(byte_at(mem, GPA), 4);
+	guest_mem_unref(mem);
+	close(fd);
+}
+
+/* In the worst order, each region ahead of all others; then taken out from the middle. */
+static void test_region_by_region(void **state)
+{
+	int fd = memfd_of(PAGE);
+	struct guest_mem *mem = NULL;
+	struct guest_mem *next;
+	unsigned int i;
+
+	for (i = GUEST_MEM_MAX_REGIONS; i-- > 0;) {
+		struct guest_mem_region r = {
+			.gpa = 2 * i * PAGE, .size = PAGE, .uva = UVA + 2 * i * PAGE, .fd = fd
+		};
+
+		assert_int_equal(guest_mem_with(mem, &r, &next), 0);
+		guest_mem_unref(mem);
+		mem = next;
+	}
+	for (i = 0; i < GUEST_MEM_MAX_REGIONS; i++) {
+		assert_int_equal(byte_at(mem, 2 * i * PAGE), 0);
+		assert_int_equal(byte_at(mem, (2 * i + 1) * PAGE), -1);
+	}
+	assert_int_equal(
+		guest_mem_with(mem,
+			       &(struct guest_mem_region){ .gpa = PAGE, .size = PAGE, .fd = fd },
+			       &next),
+		-EINVAL);
+	for (i = 0; i < GUEST_MEM_MAX_REGIONS; i++) {
+		unsigned int at = (i + GUEST_MEM_MAX_REGIONS / 2) % GUEST_MEM_MAX_REGIONS;
+		struct guest_mem_region r = { .gpa = 2 * at * PAGE,
+					      .size = PAGE,
+					      .uva = UVA + 2 * at * PAGE };
+
+		assert_int_equal(guest_mem_without(mem, &r, &next), 0);
+		guest_mem_unref(mem);
+		mem = next;
+	}
+	assert_null(mem);
+	close(fd);
+}
+
 /*
  * Hugepages are mapped and given back as whole pages, wherever in one a region begins. When there are none
  * free, the first touch is a SIGBUS, which a queue must survive too.
@@ -378,6 +564,36 @@ static void test_file_cut_short(void **state)
 	close(fd);
 }
 
+/* R9 holds for regions that came later, and all who share memory with the lost one hear of it. */
+static void test_added_file_cut_short(void **state)
+{
+	int fd = memfd_of(2 * PAGE);
+	struct guest_mem_region r = {
+		.gpa = GPA + 4 * PAGE, .size = 2 * PAGE, .uva = UVA + 64 * PAGE, .fd = fd
+	};
+	struct guest_mem *old = three_regions();
+	struct guest_mem *other = three_regions();
+	struct guest_mem *more;
+	struct guest_mem *less;
+	volatile uint8_t *p;
+
+	assert_int_equal(guest_mem_install_sigbus_handler(), 0);
+	assert_int_equal(guest_mem_with(old, &r, &more), 0);
+	assert_int_equal(ftruncate(fd, PAGE), 0);
+	p = host_of(more, GPA + 5 * PAGE);
+	assert_int_equal(*p, 0);
+	assert_true(guest_mem_is_lost(more));
+	assert_true(guest_mem_is_lost(old));
+	assert_false(guest_mem_is_lost(other));
+	assert_int_equal(guest_mem_without(more, &r, &less), 0);
+	assert_true(guest_mem_is_lost(less));
+	guest_mem_unref(old);
+	guest_mem_unref(more);
+	guest_mem_unref(less);
+	guest_mem_unref(other);
+	close(fd);
+}
+
 /* A SIGBUS that is none of guest memory ends the program as it always did. */
 static void test_other_sigbus(void **state)
 {
@@ -428,11 +644,22 @@ static void test_fault_table_is_bounded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_layouts),	     cmocka_unit_test(test_region_limit),
-		cmocka_unit_test(test_translate),    cmocka_unit_test(test_translate_appends),
-		cmocka_unit_test(test_ring_ptr),     cmocka_unit_test(test_references),
-		cmocka_unit_test(test_hugepages),    cmocka_unit_test(test_file_cut_short),
-		cmocka_unit_test(test_other_sigbus), cmocka_unit_test(test_fault_table_is_bounded),
+		cmocka_unit_test(test_layouts),
+		cmocka_unit_test(test_region_limit),
+		cmocka_unit_test(test_translate),
+		cmocka_unit_test(test_translate_appends),
+		cmocka_unit_test(test_ring_ptr),
+		cmocka_unit_test(test_references),
+		cmocka_unit_test(test_with_and_without),
+		cmocka_unit_test(test_mapping_ends_with_its_last_snapshot),
+		cmocka_unit_test(test_from_nothing_to_nothing),
+		cmocka_unit_test(test_changes_refused),
+		cmocka_unit_test(test_region_by_region),
+		cmocka_unit_test(test_hugepages),
+		cmocka_unit_test(test_file_cut_short),
+		cmocka_unit_test(test_added_file_cut_short),
+		cmocka_unit_test(test_other_sigbus),
+		cmocka_unit_test(test_fault_table_is_bounded),
 	};
 
 	return cmocka_run_group_tests_name("virtio.guest_mem", tests, NULL, NULL);

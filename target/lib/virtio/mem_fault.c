@@ -25,6 +25,7 @@ struct slot {
 
 static struct slot table[MEM_FAULT_MAX_MAPPINGS];
 static atomic_int table_used; /* slots [0, table_used) were ever in use */
+static int first_free;	      /* no slot below it is free; under table_lock */
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sigaction previous_action;
 
@@ -49,11 +50,12 @@ int mem_fault_watch(void *addr, size_t len, atomic_bool *lost)
 
 	pthread_mutex_lock(&table_lock);
 	used = atomic_load_explicit(&table_used, memory_order_relaxed);
-	for (i = 0; i < used; i++) {
+	for (i = first_free; i < used; i++) {
 		if (atomic_load_explicit(&table[i].start, memory_order_relaxed) == 0) {
 			break;
 		}
 	}
+	first_free = i;
 	if (i == MEM_FAULT_MAX_MAPPINGS) {
 		pthread_mutex_unlock(&table_lock);
 		return -ENOSPC;
@@ -71,6 +73,7 @@ void mem_fault_unwatch(int slot)
 {
 	pthread_mutex_lock(&table_lock);
 	slot_write(&table[slot], 0, 0, NULL);
+	first_free = slot < first_free ? slot : first_free;
 	pthread_mutex_unlock(&table_lock);
 }
 

@@ -14,8 +14,9 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-/* All mappings of the process together: 16384 slots are 1000 sessions of 16 regions each. */
-#define MEM_FAULT_MAX_MAPPINGS 16384
+/* All mappings of the process together: 2000 sessions of 16 regions each, or 64 with as many regions as
+ * there can be. Half of what Linux lets a process map (vm.max_map_count). */
+#define MEM_FAULT_MAX_MAPPINGS 32768
 
 /*
  * Watches [addr, addr + len), page-aligned, until mem_fault_unwatch(); *lost is set by the handler.
