@@ -109,6 +109,7 @@ struct virtq_gather {
 struct virtq {
 	struct guest_mem *mem;
 	struct split_ring split;
+	uint64_t desc_uva, avail_uva, used_uva;
 	uint16_t size;
 	unsigned int mask; /* size - 1 */
 	bool indirect;
@@ -130,6 +131,10 @@ struct virtq {
 	struct virtq_staged *staged;
 	unsigned int staged_n;
 	uint8_t *busy; /* by head: popped and not yet published */
+	/* virtq_mem.c: the snapshot before the last switch, NULL: nobody uses it any more, and which heads
+	 * were busy at that time and have been all along. */
+	struct guest_mem *old_mem;
+	uint8_t *old_busy;
 
 	int kick_fd;
 	int call_fd;
@@ -154,6 +159,8 @@ static inline struct iovec *virtq_slot_iov(const struct virtq *vq, struct virtq_
 
 /* ---- the split format ---- */
 
+/* Looks the parts of the ring up. -EFAULT: one of them is not (aligned) memory; nothing has changed. */
+int split_find(struct virtq *vq, const struct guest_mem *mem);
 int split_init(struct virtq *vq, const struct virtq_config *config);
 void split_done(struct virtq *vq);
 unsigned int split_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int max);

@@ -26,23 +26,35 @@ static uint16_t *avail_event(const struct virtq *vq)
 	return (uint16_t *)&vq->split.used->ring[vq->size];
 }
 
+int split_find(struct virtq *vq, const struct guest_mem *mem)
+{
+	uint64_t size = vq->size;
+	uint64_t event_bytes = vq->event_idx ? sizeof(uint16_t) : 0;
+	/* virtio 1.2, 2.7: alignment 16, 2 and 4. */
+	void *desc = guest_mem_ring_ptr(mem, vq->desc_uva, size * sizeof(struct vring_desc), 16);
+	void *avail = guest_mem_ring_ptr(
+		mem, vq->avail_uva,
+		sizeof(struct vring_avail) + size * sizeof(uint16_t) + event_bytes, 2);
+	void *used = guest_mem_ring_ptr(
+		mem, vq->used_uva,
+		sizeof(struct vring_used) + size * sizeof(struct vring_used_elem) + event_bytes, 4);
+
+	if (!desc || !avail || !used) {
+		return -EFAULT;
+	}
+	vq->split.desc = desc;
+	vq->split.avail = avail;
+	vq->split.used = used;
+	return 0;
+}
+
 int split_init(struct virtq *vq, const struct virtq_config *config)
 {
 	struct split_ring *ring = &vq->split;
-	uint64_t size = config->size;
-	uint64_t event_bytes = vq->event_idx ? sizeof(uint16_t) : 0;
+	int r = split_find(vq, vq->mem);
 
-	/* virtio 1.2, 2.7: alignment 16, 2 and 4. */
-	ring->desc =
-		guest_mem_ring_ptr(vq->mem, config->desc_uva, size * sizeof(struct vring_desc), 16);
-	ring->avail = guest_mem_ring_ptr(
-		vq->mem, config->avail_uva,
-		sizeof(struct vring_avail) + size * sizeof(uint16_t) + event_bytes, 2);
-	ring->used = guest_mem_ring_ptr(
-		vq->mem, config->used_uva,
-		sizeof(struct vring_used) + size * sizeof(struct vring_used_elem) + event_bytes, 4);
-	if (!ring->desc || !ring->avail || !ring->used) {
-		return -EFAULT;
+	if (r < 0) {
+		return r;
 	}
 	if (vq->indirect) {
 		ring->table = env_zalloc(VIRTQ_MAX_SEGMENTS * sizeof(struct vring_desc), 0,

@@ -85,8 +85,9 @@ static int parts_init(struct virtq *vq, const struct virtq_config *config)
 
 	vq->staged = env_zalloc(vq->size * sizeof(struct virtq_staged), 0, config->numa_node);
 	vq->busy = env_zalloc(vq->size, 0, config->numa_node);
+	vq->old_busy = env_zalloc(vq->size, 0, config->numa_node);
 	vq->gather = env_zalloc(VIRTQ_MAX_SEGMENTS * sizeof(struct iovec), 0, config->numa_node);
-	if (!vq->staged || !vq->busy || !vq->gather) {
+	if (!vq->staged || !vq->busy || !vq->old_busy || !vq->gather) {
 		return -ENOMEM;
 	}
 	r = slots_init(vq, config);
@@ -123,6 +124,9 @@ int virtq_new(const struct virtq_config *config, struct virtq **ret_vq)
 	vq->max_req_bytes = config->max_req_bytes > 0 && config->max_req_bytes < UINT32_MAX ?
 				    config->max_req_bytes :
 				    UINT32_MAX;
+	vq->desc_uva = config->desc_uva;
+	vq->avail_uva = config->avail_uva;
+	vq->used_uva = config->used_uva;
 	vq->kick_fd = config->kick_fd;
 	vq->call_fd = config->call_fd;
 	vq->err_fd = config->err_fd;
@@ -152,7 +156,9 @@ void virtq_free(struct virtq *vq)
 	env_free(vq->free_slots);
 	env_free(vq->staged);
 	env_free(vq->busy);
+	env_free(vq->old_busy);
 	env_free(vq->gather);
+	guest_mem_unref(vq->old_mem);
 	guest_mem_unref(vq->mem);
 	env_free(vq);
 }

@@ -11,8 +11,8 @@
  *   broken   a ring that told a lie (bad index, loop, address outside of guest memory...). It is not
  *            looked at any more, its error eventfd is raised; everything else goes on (rule R6).
  *
- * Owner: created and freed by the control thread; in between every function but virtq_read_stats()
- * belongs to the reactor that the queue was handed to.
+ * Owner: created and freed by the control thread; in between every function but virtq_read_stats() and
+ * virtq_broken_reason() belongs to the reactor that the queue was handed to.
  */
 #ifndef VHT_VIRTIO_VIRTQUEUE_H
 #define VHT_VIRTIO_VIRTQUEUE_H
@@ -110,11 +110,20 @@ int virtq_kick_fd(const struct virtq *vq);
 /* Swaps the call eventfd and signals the new one once (a call may have been lost between them). */
 void virtq_set_call_fd(struct virtq *vq, int call_fd);
 
+/*
+ * The queue goes on with another snapshot: whatever is popped from now on lies there. -EFAULT: a part of
+ * the ring does not; nothing has changed. Not again before the old snapshot is let go.
+ */
+int virtq_set_mem(struct virtq *vq, struct guest_mem *mem);
+/* Lets the old snapshot go if none of the requests that were out at that time still is; true: it has
+ * been. To be asked after each commit until then. */
+bool virtq_mem_settled(struct virtq *vq);
+
 /* The device found the driver at fault and has no way to tell it (no status byte). */
 void virtq_break(struct virtq *vq, const char *reason);
 bool virtq_is_broken(const struct virtq *vq);
 const char *virtq_broken_reason(const struct virtq *vq); /* static text, NULL if not broken */
-bool virtq_memory_is_lost(const struct virtq *vq);	 /* rule R9; any thread */
+bool virtq_memory_is_lost(const struct virtq *vq);	 /* rule R9 */
 
 unsigned int virtq_inflight(const struct virtq *vq); /* popped and not pushed */
 uint16_t virtq_base(const struct virtq *vq);	     /* next available index, for GET_VRING_BASE */
