@@ -43,9 +43,18 @@ void core_unwatch_kick(struct core_queue *queue)
 void core_note_broken(struct core_queue *queue)
 {
 	queue->broken_seen = true;
+	queue->mem_lost = virtq_memory_is_lost(queue->vq);
 	core_unwatch_kick(queue);
 	queue->broken_note.fn = broken_on_loop;
 	loop_post(queue->core->loop, &queue->broken_note);
+}
+
+void core_look_at_mem(struct core_queue *queue)
+{
+	if (virtq_mem_settled(queue->vq)) {
+		queue->changing_mem = false;
+		core_answer(queue, 0);
+	}
 }
 
 static void attach_on_core(struct msg *msg)
@@ -139,6 +148,8 @@ void core_start_queue(struct core *core, struct core_queue *queue)
 	atomic_store_explicit(&queue->abandon, false, memory_order_relaxed);
 	queue->kick_watched = false;
 	queue->broken_seen = false;
+	queue->mem_lost = false;
+	queue->changing_mem = false;
 	queue->request.fn = start_on_core;
 	reactor_post(core->reactor, &queue->request);
 }
@@ -179,5 +190,25 @@ void core_set_call(struct core_queue *queue, int call_fd)
 {
 	queue->call_fd = call_fd;
 	queue->request.fn = set_call_on_core;
+	reactor_post(queue->core->reactor, &queue->request);
+}
+
+static void set_mem_on_core(struct msg *msg)
+{
+	struct core_queue *queue = container_of(msg, struct core_queue, request);
+	int r = virtq_set_mem(queue->vq, queue->mem);
+
+	if (r < 0) {
+		core_answer(queue, r);
+		return;
+	}
+	queue->changing_mem = true;
+	core_look_at_mem(queue);
+}
+
+void core_set_mem(struct core_queue *queue, struct guest_mem *mem)
+{
+	queue->mem = mem;
+	queue->request.fn = set_mem_on_core;
 	reactor_post(queue->core->reactor, &queue->request);
 }

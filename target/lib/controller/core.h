@@ -39,10 +39,12 @@ struct core_queue {
 	struct virtio_device *device;
 	unsigned int index;
 	struct virtq *vq;
-	/* Control thread: the answer to start, stop or set_call. result: 0 or a negative errno. */
+	/* Control thread: the answer to start, stop, set_call or set_mem. result: 0 or a negative errno. */
 	void (*done)(struct core_queue *queue, int result);
 	/* Control thread: the ring was found broken. Once per start. */
 	void (*broken)(struct core_queue *queue);
+	/* What that was: guest memory is gone (rule R9). */
+	bool mem_lost;
 	/* private: */
 	struct core *core;
 	struct core_device *on; /* on the core's list: the queues of `device` */
@@ -50,6 +52,8 @@ struct core_queue {
 	struct msg request, answer, broken_note;
 	int result;
 	int call_fd;
+	struct guest_mem *mem; /* the one to change to; borrowed until the answer */
+	bool changing_mem;     /* requests with the old one are still out */
 	bool draining;
 	atomic_bool abandon; /* written by the control thread */
 	bool kick_watched;
@@ -64,5 +68,10 @@ void core_stop_queue(struct core_queue *queue, bool abandon);
  * unpublished. At any time before `done` of core_stop_queue(), also after that was called. */
 void core_abandon_queue(struct core_queue *queue);
 void core_set_call(struct core_queue *queue, int call_fd);
+/*
+ * The queue goes on with another snapshot, without a pause. The answer comes when nothing uses the old one
+ * any more; -EFAULT: the ring is not in the new one, and it goes on with the old.
+ */
+void core_set_mem(struct core_queue *queue, struct guest_mem *mem);
 
 #endif

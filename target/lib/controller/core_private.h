@@ -36,6 +36,8 @@ struct core {
 void core_answer(struct core_queue *queue, int result);
 void core_note_broken(struct core_queue *queue);
 void core_unwatch_kick(struct core_queue *queue);
+/* Answers a change of memory if nothing uses the old one any more. */
+void core_look_at_mem(struct core_queue *queue);
 
 /* ---- core_round.c ---- */
 

@@ -131,6 +131,9 @@ static unsigned int publish(struct core_queue *queue)
 	if (!queue->broken_seen && virtq_is_broken(queue->vq)) {
 		core_note_broken(queue);
 	}
+	if (queue->changing_mem) {
+		core_look_at_mem(queue);
+	}
 	if (queue->draining && virtq_inflight(queue->vq) == 0) {
 		finish_stop(queue);
 		work++;

@@ -42,8 +42,8 @@ static void spin(unsigned int us)
 	}
 }
 
-static int fake_start(struct virtio_device *device, unsigned int index, struct virtq *vq,
-		      struct bdev_channels *channels, struct device_queue **ret_queue)
+static int plain_start(struct virtio_device *device, unsigned int index, struct virtq *vq,
+		       struct bdev_channels *channels, struct device_queue **ret_queue)
 {
 	struct device_queue *queue = calloc(1, sizeof(*queue));
 
@@ -51,9 +51,20 @@ static int fake_start(struct virtio_device *device, unsigned int index, struct v
 		return -ENOMEM;
 	}
 	*queue = (struct device_queue){ .device = device, .vq = vq, .index = index };
-	((struct fake_device *)device)->started[index] = true;
 	*ret_queue = queue;
 	return 0;
+}
+
+static void plain_stop(struct device_queue *queue)
+{
+	free(queue);
+}
+
+static int fake_start(struct virtio_device *device, unsigned int index, struct virtq *vq,
+		      struct bdev_channels *channels, struct device_queue **ret_queue)
+{
+	((struct fake_device *)device)->started[index] = true;
+	return plain_start(device, index, vq, channels, ret_queue);
 }
 
 static unsigned int fake_poll(struct device_queue *queue)
@@ -85,7 +96,7 @@ static void fake_drain(struct device_queue *queue)
 static void fake_stop(struct device_queue *queue)
 {
 	((struct fake_device *)queue->device)->started[queue->index] = false;
-	free(queue);
+	plain_stop(queue);
 }
 
 static const struct virtio_device_ops fake_ops = {
@@ -105,6 +116,37 @@ static struct fake_device fake_new(atomic_uint *left)
 	};
 }
 
+/* Takes requests and keeps them while it is told to. */
+struct holder {
+	struct virtio_device device; /* first */
+	atomic_uint to_keep;	     /* that many of those taken are not given back */
+	atomic_uint taken;
+	struct virtq_req *kept[QUEUES]; /* oldest first */
+	unsigned int kept_n;
+};
+
+static unsigned int holder_poll(struct device_queue *queue)
+{
+	struct holder *holder = (struct holder *)queue->device;
+	unsigned int n =
+		virtq_pop(queue->vq, holder->kept + holder->kept_n, QUEUES - holder->kept_n);
+
+	holder->kept_n += n;
+	atomic_fetch_add(&holder->taken, n);
+	while (holder->kept_n > atomic_load(&holder->to_keep)) {
+		virtq_push(queue->vq, holder->kept[--holder->kept_n], 1);
+	}
+	return n;
+}
+
+static const struct virtio_device_ops holder_ops = {
+	.type = "holder",
+	.queue_start = plain_start,
+	.queue_poll = holder_poll,
+	.queue_drain = fake_drain,
+	.queue_stop = plain_stop,
+};
+
 /* ---- a core, and queues on it ---- */
 
 static struct env_cpuset cores;
@@ -112,6 +154,7 @@ static struct loop *loop;
 static struct core *core;
 static struct ring_driver rd;
 static unsigned int answers;
+static int expected_result;
 
 static int open_core(void **state)
 {
@@ -150,7 +193,7 @@ static int close_core(void **state)
 
 static void answered(struct core_queue *queue, int result)
 {
-	assert_int_equal(result, 0);
+	assert_int_equal(result, expected_result);
 	answers++;
 }
 
@@ -171,14 +214,14 @@ static void wait_for_answers(unsigned int n)
 	answers = 0;
 }
 
-/* All on one ring, which stays empty. */
-static void start(struct core_queue *queue, struct fake_device *fake, unsigned int index)
+static void start_on(const struct ring_driver *ring, struct core_queue *queue,
+		     struct virtio_device *device, unsigned int index)
 {
-	struct virtq_config config = rd_config(&rd, sizeof(struct virtq_req));
+	struct virtq_config config = rd_config(ring, sizeof(struct virtq_req));
 
 	config.kick_fd = -1;
 	*queue = (struct core_queue){
-		.device = &fake->device,
+		.device = device,
 		.index = index,
 		.done = answered,
 		.broken = broken,
@@ -188,6 +231,12 @@ static void start(struct core_queue *queue, struct fake_device *fake, unsigned i
 	wait_for_answers(1);
 }
 
+/* All on one ring, which stays empty. */
+static void start(struct core_queue *queue, struct fake_device *fake, unsigned int index)
+{
+	start_on(&rd, queue, &fake->device, index);
+}
+
 static void stop(struct core_queue *queue)
 {
 	core_stop_queue(queue, false);
@@ -195,15 +244,20 @@ static void stop(struct core_queue *queue)
 	virtq_free(queue->vq);
 }
 
-static void wait_for_end(const atomic_uint *left)
+static void wait_for_value(const atomic_uint *number, unsigned int value)
 {
 	const struct timespec interval = { .tv_nsec = 1000000 };
 	time_t start_time = time(NULL);
 
-	while (atomic_load(left) > 0) {
+	while (atomic_load(number) != value) {
 		nanosleep(&interval, NULL);
 		assert_true(time(NULL) - start_time < DEADLINE_SECONDS);
 	}
+}
+
+static void wait_for_end(const atomic_uint *left)
+{
+	wait_for_value(left, 0);
 }
 
 /* ---- whose turn it is ---- */
@@ -340,6 +394,96 @@ static void queues_come_and_go(void **state)
 	}
 }
 
+/* ---- memory ---- */
+
+static struct guest_mem *without_region(const struct ring_driver *ring, unsigned int i)
+{
+	struct guest_mem_region region = {
+		.gpa = rd_region(ring, i),
+		.size = ring->region_size,
+		.uva = RD_UVA + i * ring->region_size,
+	};
+	struct guest_mem *mem;
+
+	assert_int_equal(guest_mem_without(ring->guest_mem, &region, &mem), 0);
+	return mem;
+}
+
+static void offer(struct ring_driver *ring, uint64_t gpa)
+{
+	assert_true(rd_add(ring, &(struct rd_buf){ gpa, 1, true }, 1) >= 0);
+}
+
+/* No answer for some time: many rounds of the reactor. */
+static void assert_no_answer(struct holder *holder, struct ring_driver *ring)
+{
+	unsigned int taken = atomic_load(&holder->taken);
+
+	for (unsigned int i = 0; i < 100; i++) {
+		offer(ring, RD_GPA + ring->region_size / 2);
+		wait_for_value(&holder->taken, ++taken);
+		while (!rd_reap(ring, &(uint16_t){ 0 }, &(uint32_t){ 0 })) {
+		}
+		loop_run_once(loop, 0);
+		assert_int_equal(answers, 0);
+	}
+}
+
+/* Others go on meanwhile, and the answer comes with the last request that was there before. */
+static void memory_changes_under_requests(void **state)
+{
+	struct ring_driver ring;
+	struct holder holder = { .device.ops = &holder_ops };
+	struct core_queue queue;
+	struct guest_mem *less;
+
+	rd_open(&ring, &(struct rd_options){ .mem_size = 2 << 20, .region_n = 2 });
+	start_on(&ring, &queue, &holder.device, 0);
+	atomic_store(&holder.to_keep, 1);
+	offer(&ring, rd_region(&ring, 1));
+	wait_for_value(&holder.taken, 1);
+	less = without_region(&ring, 1);
+	core_set_mem(&queue, less);
+	assert_no_answer(&holder, &ring);
+	atomic_store(&holder.to_keep, 0);
+	wait_for_answers(1);
+	/* Nothing is out: at once. */
+	core_set_mem(&queue, ring.guest_mem);
+	wait_for_answers(1);
+	guest_mem_unref(less);
+	less = without_region(&ring, 0);
+	expected_result = -EFAULT;
+	core_set_mem(&queue, less);
+	wait_for_answers(1);
+	expected_result = 0;
+	guest_mem_unref(less);
+	offer(&ring, rd_region(&ring, 1));
+	wait_for_value(&holder.taken, 102);
+	stop(&queue);
+	rd_close(&ring);
+}
+
+/* The front-end has left: nothing is published any more, but the change comes to its end. */
+static void memory_changes_of_an_abandoned_queue(void **state)
+{
+	struct ring_driver ring;
+	struct holder holder = { .device.ops = &holder_ops };
+	struct core_queue queue;
+	struct guest_mem *less;
+
+	rd_open(&ring, &(struct rd_options){ .mem_size = 2 << 20, .region_n = 2 });
+	start_on(&ring, &queue, &holder.device, 0);
+	offer(&ring, rd_region(&ring, 1));
+	wait_for_value(&holder.taken, 1);
+	core_abandon_queue(&queue);
+	less = without_region(&ring, 1);
+	core_set_mem(&queue, less);
+	wait_for_answers(1);
+	stop(&queue);
+	guest_mem_unref(less);
+	rd_close(&ring);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -348,6 +492,8 @@ int main(void)
 		cmocka_unit_test(the_first_device_is_another_in_each_round),
 		cmocka_unit_test(an_abandoned_queue_is_left_alone),
 		cmocka_unit_test(queues_come_and_go),
+		cmocka_unit_test(memory_changes_under_requests),
+		cmocka_unit_test(memory_changes_of_an_abandoned_queue),
 	};
 
 	return cmocka_run_group_tests_name("controller.core", tests, open_core, close_core);

@@ -70,7 +70,7 @@ static void broken(struct core_queue *run)
 		&controller->limiter, LOG_LEVEL_WARNING,
 		"%s: queue %u is broken (%s): it stands still until the guest resets the device",
 		controller->name, run->index, virtq_broken_reason(run->vq));
-	if (virtq_memory_is_lost(run->vq)) {
+	if (run->mem_lost) {
 		/* Rule R9: zero pages lie where the guest's memory was. No ring of this session can mean
 		 * anything any more. */
 		vu_session_close(controller->session, "guest memory is gone");
