@@ -172,6 +172,24 @@ static void owner_ring_set_call(void *owner, unsigned int index, int call_fd)
 	core_set_call(&queue->run, call_fd);
 }
 
+/* ---- a ring goes on with other memory ---- */
+
+static void mem_set(struct core_queue *run, int result)
+{
+	struct controller_queue *queue = (struct controller_queue *)run;
+
+	vu_session_complete(queue->controller->session, result, 0);
+}
+
+static void owner_ring_set_mem(void *owner, unsigned int index, struct guest_mem *mem)
+{
+	struct controller *controller = owner;
+	struct controller_queue *queue = &controller->queues[index];
+
+	queue->run.done = mem_set;
+	core_set_mem(&queue->run, mem);
+}
+
 /* ---- descriptors that are closed elsewhere ---- */
 
 static void fds_closed(struct msg *msg)
@@ -223,6 +241,7 @@ static const struct vu_owner_ops owner_ops = {
 	.ring_start = owner_ring_start,
 	.ring_stop = owner_ring_stop,
 	.ring_set_call = owner_ring_set_call,
+	.ring_set_mem = owner_ring_set_mem,
 	.close_fds = owner_close_fds,
 	.abandoned = owner_abandoned,
 	.closed = owner_closed,

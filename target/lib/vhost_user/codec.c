@@ -183,6 +183,17 @@ int vu_decode_vring_addr(const struct vu_message *message, struct vu_vring_addr 
 	return 0;
 }
 
+static struct vu_region get_region(struct bytes_reader *r)
+{
+	struct vu_region region;
+
+	region.guest_address = get_u64(r);
+	region.size = get_u64(r);
+	region.user_address = get_u64(r);
+	region.mmap_offset = get_u64(r);
+	return region;
+}
+
 int vu_decode_mem_table(const struct vu_message *message, struct vu_region *regions,
 			unsigned int *ret_region_n)
 {
@@ -195,15 +206,26 @@ int vu_decode_mem_table(const struct vu_message *message, struct vu_region *regi
 		return -EPROTO;
 	}
 	for (i = 0; i < n; i++) {
-		regions[i].guest_address = get_u64(&r);
-		regions[i].size = get_u64(&r);
-		regions[i].user_address = get_u64(&r);
-		regions[i].mmap_offset = get_u64(&r);
+		regions[i] = get_region(&r);
 	}
 	if (decoded(&r) < 0) {
 		return -EPROTO;
 	}
 	*ret_region_n = n;
+	return 0;
+}
+
+int vu_decode_mem_reg(const struct vu_message *message, struct vu_region *ret_region)
+{
+	struct bytes_reader r = payload_reader(message);
+	struct vu_region region;
+
+	bytes_skip(&r, 8); /* padding */
+	region = get_region(&r);
+	if (decoded(&r) < 0) {
+		return -EPROTO;
+	}
+	*ret_region = region;
 	return 0;
 }
 

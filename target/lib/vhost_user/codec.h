@@ -50,6 +50,8 @@ int vu_decode_vring_addr(const struct vu_message *message, struct vu_vring_addr 
 /* Fills up to VU_REGIONS_MAX regions. */
 int vu_decode_mem_table(const struct vu_message *message, struct vu_region *regions,
 			unsigned int *ret_region_n);
+/* "Single memory region description" */
+int vu_decode_mem_reg(const struct vu_message *message, struct vu_region *ret_region);
 /* *ret_data: the bytes behind the header of the description, *ret_data_len of them. */
 int vu_decode_config(const struct vu_message *message, struct vu_config *ret_config,
 		     const uint8_t **ret_data, size_t *ret_data_len);

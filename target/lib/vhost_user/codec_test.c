@@ -103,6 +103,7 @@ static void test_fixed_payloads_need_their_exact_size(void **state)
 	static const uint8_t zeroes[64];
 	struct vu_vring_state vring;
 	struct vu_vring_addr addr;
+	struct vu_region region;
 	uint64_t value;
 	uint32_t size;
 
@@ -112,6 +113,7 @@ static void test_fixed_payloads_need_their_exact_size(void **state)
 		assert_int_equal(vu_decode_u64(&message, &value), size == 8 ? 0 : -EPROTO);
 		assert_int_equal(vu_decode_vring_state(&message, &vring), size == 8 ? 0 : -EPROTO);
 		assert_int_equal(vu_decode_vring_addr(&message, &addr), size == 40 ? 0 : -EPROTO);
+		assert_int_equal(vu_decode_mem_reg(&message, &region), size == 40 ? 0 : -EPROTO);
 	}
 }
 
@@ -128,6 +130,19 @@ static void test_vring_addr_fields(void **state)
 	assert_int_equal(addr.used, 20);
 	assert_int_equal(addr.available, 30);
 	assert_int_equal(addr.log, 40);
+}
+
+static void test_mem_reg_fields(void **state)
+{
+	const uint64_t words[5] = { UINT64_MAX, 10, 20, 30, 40 }; /* padding is not looked at */
+	struct vu_message message = message_of(words, sizeof(words));
+	struct vu_region region;
+
+	assert_int_equal(vu_decode_mem_reg(&message, &region), 0);
+	assert_int_equal(region.guest_address, 10);
+	assert_int_equal(region.size, 20);
+	assert_int_equal(region.user_address, 30);
+	assert_int_equal(region.mmap_offset, 40);
 }
 
 static void test_mem_table_counts_must_agree(void **state)
@@ -196,6 +211,7 @@ int main(void)
 		cmocka_unit_test(test_too_many_descriptors),
 		cmocka_unit_test(test_fixed_payloads_need_their_exact_size),
 		cmocka_unit_test(test_vring_addr_fields),
+		cmocka_unit_test(test_mem_reg_fields),
 		cmocka_unit_test(test_mem_table_counts_must_agree),
 		cmocka_unit_test(test_config_payload),
 		cmocka_unit_test(test_replies),

@@ -138,6 +138,33 @@ static const struct vu_request_spec specs[] = {
 		NEEDS_PROTOCOL(VU_PROTOCOL_F_CONFIG),
 		.apply = vu_set_config,
 	},
+	[VU_GET_MAX_MEM_SLOTS] = {
+		.name = "GET_MAX_MEM_SLOTS",
+		EMPTY,
+		NEEDS_PROTOCOL(VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS),
+		.replies = true,
+		.apply = vu_get_max_mem_slots,
+	},
+	[VU_ADD_MEM_REG] = {
+		.name = "ADD_MEM_REG",
+		EXACTLY(VU_MEM_REG_SIZE),
+		.fds_min = 1,
+		.fds_max = 1,
+		NEEDS_PROTOCOL(VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS),
+		.rings_may_wait = true,
+		.prepare = vu_add_mem_reg_prepare,
+		.apply = vu_add_mem_reg,
+	},
+	[VU_REM_MEM_REG] = {
+		/* Older front-ends send a descriptor, which has no use: "the back-end MUST close it". */
+		.name = "REM_MEM_REG",
+		EXACTLY(VU_MEM_REG_SIZE),
+		.fds_max = 1,
+		NEEDS_PROTOCOL(VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS),
+		.rings_may_wait = true,
+		.prepare = vu_rem_mem_reg_prepare,
+		.apply = vu_rem_mem_reg,
+	},
 };
 
 const struct vu_request_spec *vu_dispatch_find(uint32_t request)

@@ -23,6 +23,8 @@ struct vu_request_spec {
 	uint64_t needs_protocol;   /* all of these protocol features have been negotiated */
 	bool replies;		   /* has a reply of its own, which apply fills in */
 	bool empty_reply_is_error; /* and an empty one says that the request failed */
+	/* A ring may lie outside of guest memory afterwards: it waits for a later request of this kind. */
+	bool rings_may_wait;
 	/* Both return 0 or a negative errno by vu_refuse(). NULL: nothing to check. */
 	int (*prepare)(struct vu_session *session, struct vu_message *message);
 	int (*apply)(struct vu_session *session, struct vu_message *message);
@@ -50,6 +52,11 @@ int vu_set_config(struct vu_session *session, struct vu_message *message);
 /* memory.c */
 int vu_set_mem_table_prepare(struct vu_session *session, struct vu_message *message);
 int vu_set_mem_table(struct vu_session *session, struct vu_message *message);
+int vu_get_max_mem_slots(struct vu_session *session, struct vu_message *message);
+int vu_add_mem_reg_prepare(struct vu_session *session, struct vu_message *message);
+int vu_add_mem_reg(struct vu_session *session, struct vu_message *message);
+int vu_rem_mem_reg_prepare(struct vu_session *session, struct vu_message *message);
+int vu_rem_mem_reg(struct vu_session *session, struct vu_message *message);
 /* rings.c */
 int vu_set_vring_num(struct vu_session *session, struct vu_message *message);
 int vu_set_vring_addr(struct vu_session *session, struct vu_message *message);

@@ -11,7 +11,7 @@
 /* The longest payload that is read at all. Those that we understand need 268 bytes; the room beyond
  * lets a request that we do not know pass through as a whole, so that it can be refused politely. */
 #define VU_PAYLOAD_MAX 4096
-/* Descriptors with one message; SET_MEM_TABLE carries the most ("Memory regions description"). */
+/* Descriptors with one message; SET_MEM_TABLE carries the most. */
 #define VU_FDS_MAX     8
 #define VU_REGIONS_MAX 8
 /* The ring index of SET_VRING_KICK and its siblings has eight bits. */
@@ -45,6 +45,9 @@ enum vu_request {
 	VU_SET_BACKEND_REQ_FD = 21,
 	VU_GET_CONFIG = 24,
 	VU_SET_CONFIG = 25,
+	VU_GET_MAX_MEM_SLOTS = 36,
+	VU_ADD_MEM_REG = 37,
+	VU_REM_MEM_REG = 38,
 };
 
 /* "Back-end message types" */
@@ -56,10 +59,11 @@ enum vu_backend_request {
 #define VU_F_PROTOCOL_FEATURES (1ull << 30)
 
 /* "Protocol features", bit numbers */
-#define VU_PROTOCOL_F_MQ	  0
-#define VU_PROTOCOL_F_REPLY_ACK	  3
-#define VU_PROTOCOL_F_BACKEND_REQ 5
-#define VU_PROTOCOL_F_CONFIG	  9
+#define VU_PROTOCOL_F_MQ		  0
+#define VU_PROTOCOL_F_REPLY_ACK		  3
+#define VU_PROTOCOL_F_BACKEND_REQ	  5
+#define VU_PROTOCOL_F_CONFIG		  9
+#define VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS 15
 
 /* SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR: the u64 */
 #define VU_VRING_INDEX_MASK 0xffull
@@ -99,7 +103,7 @@ struct vu_vring_addr {
 	uint64_t log;
 };
 
-/* "Memory regions description" */
+/* "Memory region description" */
 struct vu_region {
 	uint64_t guest_address;
 	uint64_t size;
@@ -123,6 +127,7 @@ struct vu_config {
 #define VU_VRING_ADDR_SIZE	 40
 #define VU_MEM_TABLE_HEADER_SIZE 8
 #define VU_REGION_SIZE		 32
+#define VU_MEM_REG_SIZE		 40
 #define VU_CONFIG_HEADER_SIZE	 12
 
 #endif

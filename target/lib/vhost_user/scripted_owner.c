@@ -102,6 +102,12 @@ bool scripted_owner_answer(struct scripted_owner *owner)
 	if (owner->pending_start) {
 		result = owner->start_result;
 		owner->running[index] = result == 0;
+	} else if (owner->pending_mem != NULL) {
+		result = owner->set_mem_result;
+		if (result == 0) {
+			owner->rings[index].mem = owner->pending_mem;
+		}
+		owner->pending_mem = NULL;
 	} else if (owner->pending_stop) {
 		/* Until now everything that belongs to the ring was ours. */
 		MUST(fd_open_or_none(owner->rings[index].kick_fd));
@@ -175,6 +181,18 @@ static void ring_set_call(void *arg, unsigned int index, int call_fd)
 	asked(owner, index, false, false);
 }
 
+static void ring_set_mem(void *arg, unsigned int index, struct guest_mem *mem)
+{
+	struct scripted_owner *owner = arg;
+
+	remember(owner, "mem %u", index);
+	MUST(owner->running[index]);
+	MUST(mem != NULL && mem != owner->rings[index].mem);
+	MUST(!guest_mem_is_lost(mem));
+	owner->pending_mem = mem;
+	asked(owner, index, false, false);
+}
+
 static void close_fds(void *arg, struct fd_bag *bag)
 {
 	struct scripted_owner *owner = arg;
@@ -216,6 +234,7 @@ const struct vu_owner_ops scripted_owner_ops = {
 	.ring_start = ring_start,
 	.ring_stop = ring_stop,
 	.ring_set_call = ring_set_call,
+	.ring_set_mem = ring_set_mem,
 	.close_fds = close_fds,
 	.abandoned = abandoned,
 	.closed = closed,

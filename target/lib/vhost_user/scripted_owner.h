@@ -17,8 +17,9 @@ struct scripted_owner {
 	/* the script */
 	uint64_t features;
 	unsigned int max_queues;
-	bool delayed;	  /* operations wait for scripted_owner_answer() */
-	int start_result; /* of the next starts */
+	bool delayed;	    /* operations wait for scripted_owner_answer() */
+	int start_result;   /* of the next starts */
+	int set_mem_result; /* of the next changes of memory */
 	int config_result;
 	bool close_in_start; /* calls vu_session_close() while it is asked to start */
 	uint16_t progress;   /* a stopped ring has gone this far beyond its base */
@@ -26,7 +27,7 @@ struct scripted_owner {
 
 	/* what happened */
 	struct vu_session *session; /* NULL after closed() */
-	char record[512];	    /* "start 0, stop 0, abandon 1, call 0, closed" */
+	char record[512];	    /* "start 0, stop 0, abandon 1, call 0, mem 0, closed" */
 	char why[128];
 	bool fault;
 	uint64_t negotiated;
@@ -35,7 +36,8 @@ struct scripted_owner {
 	bool pending;
 	unsigned int pending_index;
 	bool pending_start, pending_stop;
-	bool abandoned; /* the front-end has left */
+	struct guest_mem *pending_mem; /* NULL: that is not what is pending */
+	bool abandoned;		       /* the front-end has left */
 	int last_call_fd;
 	unsigned int closed_fds; /* given to us to be closed */
 	unsigned int

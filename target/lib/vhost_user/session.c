@@ -100,6 +100,9 @@ static void ask_owner(struct vu_session *session, enum vu_operation operation, s
 	case VU_OPERATION_SET_CALL:
 		session->ops->ring_set_call(session->owner, index, slot->next_call_fd);
 		break;
+	case VU_OPERATION_SET_MEM:
+		session->ops->ring_set_mem(session->owner, index, session->mem);
+		break;
 	case VU_OPERATION_CLOSE_FDS:
 	case VU_OPERATION_NONE:
 		break;
@@ -117,6 +120,14 @@ static bool close_rest(struct vu_session *session)
 	return true;
 }
 
+/* A ring that is not in guest memory may be what has to be expected; the request was carried out then. */
+static void ring_failed(struct vu_session *session, int result, const char *why)
+{
+	if (!session->spec->rings_may_wait) {
+		session->result = vu_refuse(session, result, why);
+	}
+}
+
 static void operation_done(struct vu_session *session, int result, uint16_t base)
 {
 	struct vu_slot *slot = session->operation_slot;
@@ -127,7 +138,7 @@ static void operation_done(struct vu_session *session, int result, uint16_t base
 		slot->refused = result < 0;
 		if (result < 0) {
 			slot->ring.mem = NULL;
-			session->result = vu_refuse(session, result, "a ring cannot be started");
+			ring_failed(session, result, "a ring cannot be started");
 		}
 		break;
 	case VU_OPERATION_STOP:
@@ -140,6 +151,14 @@ static void operation_done(struct vu_session *session, int result, uint16_t base
 		slot->ring.call_fd = slot->next_call_fd;
 		slot->next_call_fd = -1;
 		slot->swap_call = false;
+		break;
+	case VU_OPERATION_SET_MEM:
+		if (result == 0) {
+			slot->ring.mem = session->mem;
+		} else {
+			slot->refused = true;
+			ring_failed(session, result, "a ring lies outside of the new memory");
+		}
 		break;
 	case VU_OPERATION_CLOSE_FDS:
 	case VU_OPERATION_NONE:
@@ -194,20 +213,33 @@ static void step_apply(struct vu_session *session)
 	session->step = VU_STEP_SETTLE;
 }
 
+/* What has to be done for a ring before the message at hand can be answered. */
+static enum vu_operation still_to_do(const struct vu_session *session, const struct vu_slot *slot)
+{
+	if (slot->swap_call) {
+		return VU_OPERATION_SET_CALL;
+	}
+	if (!slot->running) {
+		return !slot->refused && can_run(session, slot) ? VU_OPERATION_START :
+								  VU_OPERATION_NONE;
+	}
+	if (slot->ring.mem == session->mem) {
+		return VU_OPERATION_NONE;
+	}
+	return session->mem == NULL || slot->refused ? VU_OPERATION_STOP : VU_OPERATION_SET_MEM;
+}
+
 static void step_settle(struct vu_session *session)
 {
 	unsigned int i;
 
 	for (i = 0; i < session->slot_n; i++) {
 		struct vu_slot *slot = &session->slots[i];
+		enum vu_operation operation = still_to_do(session, slot);
 
-		if (slot->swap_call) {
-			ask_owner(session, VU_OPERATION_SET_CALL, slot);
-			return;
-		}
-		if (!slot->running && !slot->refused && can_run(session, slot)) {
-			if (!front_end_left(session)) {
-				ask_owner(session, VU_OPERATION_START, slot);
+		if (operation != VU_OPERATION_NONE) {
+			if (operation == VU_OPERATION_SET_CALL || !front_end_left(session)) {
+				ask_owner(session, operation, slot);
 			}
 			return;
 		}

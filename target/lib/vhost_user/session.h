@@ -4,13 +4,14 @@
  *   session    one connection of a front-end: negotiated features, memory table, rings, state.
  *   owner      who serves the rings (the controller; a scripted one in tests and fuzzers). Reached by
  *              struct vu_owner_ops.
- *   operation  what the session asks of the owner: start a ring, stop it, swap its call eventfd, close
- *              descriptors. One at a time. The owner answers with vu_session_complete(), at once or later; until then the
+ *   operation  what the session asks of the owner: start a ring, stop it, change its memory, swap its
+ *              call eventfd, close descriptors. One at a time. The owner answers with vu_session_complete(), at once or later; until then the
  *              session reads no further message, so a slow drain holds up nobody else.
  *
  * Ring states (vhost-user, "Ring states"): a ring is handed to the owner when it is started (size,
  * addresses and kick are set) and enabled; it is taken back by GET_VRING_BASE, by disabling it, by a
- * new memory table, kick or error eventfd (then started again), and when the connection ends. If the
+ * new kick or error eventfd (then started again), when it is no longer in guest memory (then started
+ * again when it is), and when the connection ends. If the
  * peer is gone by then the stop is an abandon: completions that were not yet published stay
  * unpublished, because its successor may have the memory already. If the connection is ended from our
  * side everything is published first.
@@ -51,6 +52,9 @@ struct vu_owner_ops {
 	void (*ring_start)(void *owner, const struct vu_ring *ring);
 	void (*ring_stop)(void *owner, unsigned int index, bool abandon); /* drains */
 	void (*ring_set_call)(void *owner, unsigned int index, int call_fd);
+	/* From now on requests are looked up in this snapshot. Answered when nothing uses the one before any
+	 * more; -EFAULT: the ring does not lie in it, and goes on with the one before. */
+	void (*ring_set_mem)(void *owner, unsigned int index, struct guest_mem *mem);
 	/* Empties the bag; the session waits, so a front-end can have one of them closed at a time. */
 	void (*close_fds)(void *owner, struct fd_bag *bag);
 	/* The front-end has left and may have given its memory to somebody else: from now on no ring may
@@ -72,7 +76,8 @@ void vu_session_free(struct vu_session *session); /* after closed(); NULL is fin
 
 /*
  * Answer to the pending operation. ring_start: result 0 or a negative errno (the ring then stays
- * stopped and the message fails). ring_stop: base = next available index. The others: result 0.
+ * stopped and the message fails). ring_stop: base = next available index. ring_set_mem: result 0 or
+ * -EFAULT. The others: result 0.
  */
 void vu_session_complete(struct vu_session *session, int result, uint16_t base);
 

@@ -3,8 +3,8 @@
  * Concepts
  *   slot  a ring as the session sees it: what the front-end has said of it so far, and its state.
  *   step  where the session stands with the message at hand. A message is carried out in this order:
- *         stop the rings that must not run meanwhile, apply the change, settle (start what can run
- *         now, swap call eventfds), answer. advance() walks through the steps and comes to rest when the
+ *         stop the rings that must not run meanwhile, apply the change, settle (hand new memory and
+ *         call eventfds on, start what can run now), answer. advance() walks through the steps and comes to rest when the
  *         owner has an operation to answer, or the message is done.
  *
  * vhost-user, "Ring states": a ring is running here when it is started (size, addresses and kick are
@@ -28,8 +28,8 @@ struct vu_slot {
 	bool has_size;
 	bool has_addr;
 	bool enabled;
-	bool running;	 /* the owner has it */
-	bool refused;	 /* the owner could not start it; nothing has changed since */
+	bool running; /* the owner has it */
+	bool refused; /* the owner could not start it or keep it running; nothing has changed since */
 	bool stop_first; /* the message at hand needs it stopped */
 	bool swap_call;	 /* next_call_fd waits to be handed over */
 	int next_call_fd;
@@ -50,6 +50,7 @@ enum vu_operation {
 	VU_OPERATION_START,
 	VU_OPERATION_STOP,
 	VU_OPERATION_SET_CALL,
+	VU_OPERATION_SET_MEM,
 	VU_OPERATION_CLOSE_FDS
 };
 
