@@ -30,6 +30,14 @@ static void owner_negotiated(void *owner, uint64_t features)
 	controller->device->ops->negotiated(controller->device, features);
 }
 
+static void owner_reset(void *owner)
+{
+	struct controller *controller = owner;
+
+	controller->features = 0;
+	controller->device->ops->reset(controller->device);
+}
+
 static int owner_config_read(void *owner, uint32_t offset, void *buf, uint32_t len)
 {
 	struct controller *controller = owner;
@@ -70,6 +78,7 @@ static void broken(struct core_queue *run)
 		&controller->limiter, LOG_LEVEL_WARNING,
 		"%s: queue %u is broken (%s): it stands still until the guest resets the device",
 		controller->name, run->index, virtq_broken_reason(run->vq));
+	vu_session_ring_broken(controller->session, run->index);
 	if (run->mem_lost) {
 		/* Rule R9: zero pages lie where the guest's memory was. No ring of this session can mean
 		 * anything any more. */
@@ -236,6 +245,7 @@ static void owner_closed(void *owner, const char *reason, bool fault)
 static const struct vu_owner_ops owner_ops = {
 	.features = owner_features,
 	.negotiated = owner_negotiated,
+	.reset = owner_reset,
 	.config_read = owner_config_read,
 	.config_write = owner_config_write,
 	.ring_start = owner_ring_start,

@@ -37,6 +37,14 @@ static void blk_negotiated(struct virtio_device *device, uint64_t features)
 	blk->negotiated = features & blk->offered;
 }
 
+static void blk_reset(struct virtio_device *device)
+{
+	struct blk_device *blk = (struct blk_device *)device;
+
+	blk->negotiated = 0;
+	atomic_store_explicit(&blk->writeback, blk->bdev->info.write_cache, memory_order_relaxed);
+}
+
 static void blk_free(struct virtio_device *device)
 {
 	struct blk_device *blk = (struct blk_device *)device;
@@ -129,6 +137,7 @@ static const struct virtio_device_ops blk_ops = {
 	.max_queues = blk_max_queues,
 	.req_size = blk_req_size,
 	.negotiated = blk_negotiated,
+	.reset = blk_reset,
 	.config_read = blk_config_read,
 	.config_write = blk_config_write,
 	.queue_start = blk_queue_start,

@@ -241,6 +241,25 @@ static void test_config_access(void **state)
 	test_bdev_done(&disk);
 }
 
+/* The driver's choice outlives its session, since a front-end that reconnects does not repeat it; a reset
+ * of the device ends it. */
+static void test_cache_mode_lives_until_reset(void **state)
+{
+	struct blk_fixture f;
+	uint8_t through = 0;
+	uint64_t features;
+
+	blk_open(&f, &(struct blk_fixture_options){ .write_cache = true });
+	features = f.device->ops->features(f.device);
+	assert_int_equal(f.device->ops->config_write(f.device, 32, &through, 1), 0);
+	f.device->ops->negotiated(f.device, features);
+	assert_int_equal(config_of(f.device).writeback, 0);
+	f.device->ops->reset(f.device);
+	f.device->ops->negotiated(f.device, features);
+	assert_int_equal(config_of(f.device).writeback, 1);
+	blk_close(&f);
+}
+
 /* virtio 1.2, 5.2.6.2: who makes writes stable, the driver or we? */
 static void test_cache_modes(void **state)
 {
@@ -634,6 +653,7 @@ int main(void)
 		cmocka_unit_test(test_config),
 		cmocka_unit_test(test_features),
 		cmocka_unit_test(test_config_access),
+		cmocka_unit_test(test_cache_mode_lives_until_reset),
 		cmocka_unit_test(test_cache_modes),
 		cmocka_unit_test(test_disk_full),
 		cmocka_unit_test(test_disk_full_odd_framing),

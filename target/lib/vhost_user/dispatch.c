@@ -138,6 +138,13 @@ static const struct vu_request_spec specs[] = {
 		NEEDS_PROTOCOL(VU_PROTOCOL_F_CONFIG),
 		.apply = vu_set_config,
 	},
+	[VU_RESET_DEVICE] = {
+		.name = "RESET_DEVICE",
+		EMPTY,
+		NEEDS_PROTOCOL(VU_PROTOCOL_F_RESET_DEVICE),
+		.prepare = vu_reset_device_prepare,
+		.apply = vu_reset_device,
+	},
 	[VU_GET_MAX_MEM_SLOTS] = {
 		.name = "GET_MAX_MEM_SLOTS",
 		EMPTY,
@@ -164,6 +171,20 @@ static const struct vu_request_spec specs[] = {
 		.rings_may_wait = true,
 		.prepare = vu_rem_mem_reg_prepare,
 		.apply = vu_rem_mem_reg,
+	},
+	[VU_SET_STATUS] = {
+		.name = "SET_STATUS",
+		EXACTLY(VU_U64_SIZE),
+		NEEDS_PROTOCOL(VU_PROTOCOL_F_STATUS),
+		.prepare = vu_set_status_prepare,
+		.apply = vu_set_status,
+	},
+	[VU_GET_STATUS] = {
+		.name = "GET_STATUS",
+		EMPTY,
+		NEEDS_PROTOCOL(VU_PROTOCOL_F_STATUS),
+		.replies = true,
+		.apply = vu_get_status,
 	},
 };
 

@@ -34,9 +34,12 @@ static const uint32_t known[] = {
 	VU_SET_BACKEND_REQ_FD,
 	VU_GET_CONFIG,
 	VU_SET_CONFIG,
+	VU_RESET_DEVICE,
 	VU_GET_MAX_MEM_SLOTS,
 	VU_ADD_MEM_REG,
 	VU_REM_MEM_REG,
+	VU_SET_STATUS,
+	VU_GET_STATUS,
 };
 #define KNOWN_N (sizeof(known) / sizeof(known[0]))
 

@@ -45,9 +45,12 @@ enum vu_request {
 	VU_SET_BACKEND_REQ_FD = 21,
 	VU_GET_CONFIG = 24,
 	VU_SET_CONFIG = 25,
+	VU_RESET_DEVICE = 34,
 	VU_GET_MAX_MEM_SLOTS = 36,
 	VU_ADD_MEM_REG = 37,
 	VU_REM_MEM_REG = 38,
+	VU_SET_STATUS = 39,
+	VU_GET_STATUS = 40,
 };
 
 /* "Back-end message types" */
@@ -63,7 +66,9 @@ enum vu_backend_request {
 #define VU_PROTOCOL_F_REPLY_ACK		  3
 #define VU_PROTOCOL_F_BACKEND_REQ	  5
 #define VU_PROTOCOL_F_CONFIG		  9
+#define VU_PROTOCOL_F_RESET_DEVICE	  13
 #define VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS 15
+#define VU_PROTOCOL_F_STATUS		  16
 
 /* SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR: the u64 */
 #define VU_VRING_INDEX_MASK 0xffull
@@ -120,6 +125,11 @@ struct vu_config {
 
 #define VU_CONFIG_FLAG_WRITABLE	 0
 #define VU_CONFIG_FLAG_MIGRATION 1
+
+/* The device status of SET_STATUS and GET_STATUS: virtio 1.2, 2.1 */
+#define VU_STATUS_DRIVER_OK   4
+#define VU_STATUS_NEEDS_RESET 64
+#define VU_STATUS_MAX	      255
 
 /* What the fixed parts take on the wire. */
 #define VU_U64_SIZE		 8

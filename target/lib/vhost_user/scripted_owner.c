@@ -65,6 +65,18 @@ static void negotiated(void *arg, uint64_t bits)
 	owner->negotiated = bits;
 }
 
+static void reset(void *arg)
+{
+	struct scripted_owner *owner = arg;
+	unsigned int i;
+
+	for (i = 0; i < owner->max_queues; i++) {
+		MUST(!owner->running[i]);
+	}
+	owner->negotiated = 0;
+	owner->resets++;
+}
+
 static int config_read(void *arg, uint32_t offset, void *buf, uint32_t len)
 {
 	struct scripted_owner *owner = arg;
@@ -229,6 +241,7 @@ static void closed(void *arg, const char *why, bool fault)
 const struct vu_owner_ops scripted_owner_ops = {
 	.features = features,
 	.negotiated = negotiated,
+	.reset = reset,
 	.config_read = config_read,
 	.config_write = config_write,
 	.ring_start = ring_start,

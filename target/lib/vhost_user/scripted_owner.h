@@ -37,7 +37,8 @@ struct scripted_owner {
 	unsigned int pending_index;
 	bool pending_start, pending_stop;
 	struct guest_mem *pending_mem; /* NULL: that is not what is pending */
-	bool abandoned;		       /* the front-end has left */
+	unsigned int resets;
+	bool abandoned; /* the front-end has left */
 	int last_call_fd;
 	unsigned int closed_fds; /* given to us to be closed */
 	unsigned int

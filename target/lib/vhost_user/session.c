@@ -143,6 +143,7 @@ static void operation_done(struct vu_session *session, int result, uint16_t base
 		break;
 	case VU_OPERATION_STOP:
 		slot->running = false;
+		slot->broken = false;
 		slot->ring.base = base;
 		slot->ring.mem = NULL;
 		break;

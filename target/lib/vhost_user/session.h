@@ -48,6 +48,8 @@ struct vu_owner_ops {
 	void (*negotiated)(void *owner, uint64_t features);
 	int (*config_read)(void *owner, uint32_t offset, void *buf, uint32_t len);
 	int (*config_write)(void *owner, uint32_t offset, const void *buf, uint32_t len);
+	/* The driver starts anew: the config space has its initial values. No ring is running. */
+	void (*reset)(void *owner);
 	/* Operations: answer each with vu_session_complete(). */
 	void (*ring_start)(void *owner, const struct vu_ring *ring);
 	void (*ring_stop)(void *owner, unsigned int index, bool abandon); /* drains */
@@ -91,6 +93,9 @@ bool vu_session_process(struct vu_session *session);
 /* Is the peer gone although we have not read the end of the connection yet? */
 bool vu_session_peer_gone(const struct vu_session *session);
 bool vu_session_ring_running(const struct vu_session *session, unsigned int index);
+
+/* A ring that the owner has is broken: the device needs a reset (virtio 1.2, 2.1.2), until it is stopped. */
+void vu_session_ring_broken(struct vu_session *session, unsigned int index);
 
 /* Tells the front-end that the config space changed (BACKEND_CONFIG_CHANGE_MSG), if it gave us a
  * channel; never blocks. -ENOTCONN: no channel; -EAGAIN: the channel is full. */

@@ -29,6 +29,7 @@ struct vu_slot {
 	bool has_addr;
 	bool enabled;
 	bool running; /* the owner has it */
+	bool broken;  /* and cannot go on with it */
 	bool refused; /* the owner could not start it or keep it running; nothing has changed since */
 	bool stop_first; /* the message at hand needs it stopped */
 	bool swap_call;	 /* next_call_fd waits to be handed over */
@@ -67,6 +68,7 @@ struct vu_session {
 	bool features_set;
 	uint64_t features; /* with VU_F_PROTOCOL_FEATURES */
 	uint64_t protocol_features;
+	uint8_t status; /* as the front-end has set it: virtio 1.2, 2.1 */
 	int backend_fd; /* channel for our own requests, -1: none */
 
 	struct guest_mem *mem;

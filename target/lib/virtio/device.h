@@ -38,6 +38,8 @@ struct virtio_device_ops {
 	size_t (*req_size)(const struct virtio_device *device, unsigned int index);
 	/* A new session negotiated these bits; no queue is running. */
 	void (*negotiated)(struct virtio_device *device, uint64_t features);
+	/* The driver has reset the device; no queue is running. */
+	void (*reset)(struct virtio_device *device);
 	/* Config space. Reads beyond its end give zeroes; -EINVAL: offset or length beyond 256 or field
 	 * not writable (virtio 1.2, 2.5; 5.2.4). */
 	int (*config_read)(const struct virtio_device *device, uint32_t offset, void *buf,

@@ -87,6 +87,12 @@ static void scsi_negotiated(struct virtio_device *device, uint64_t features)
 	}
 }
 
+/* A driver that resets the device is a new nexus, too. */
+static void scsi_reset(struct virtio_device *device)
+{
+	scsi_negotiated(device, 0);
+}
+
 /* ---- config space: virtio 1.2, 5.6.4 ---- */
 
 static void put_config(const struct scsi_device *dev, uint8_t *config)
@@ -283,6 +289,7 @@ static const struct virtio_device_ops scsi_ops = {
 	.max_queues = scsi_max_queues,
 	.req_size = scsi_req_size,
 	.negotiated = scsi_negotiated,
+	.reset = scsi_reset,
 	.config_read = scsi_config_read,
 	.config_write = scsi_config_write,
 	.queue_start = scsi_queue_start,
