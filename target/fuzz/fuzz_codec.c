@@ -25,6 +25,7 @@ static void decode_all(const struct vu_message *message)
 	unsigned int region_n = UINT32_MAX;
 	struct vu_vring_state state;
 	struct vu_vring_addr addr;
+	struct vu_region region;
 	struct vu_config config;
 	const uint8_t *bytes;
 	size_t bytes_len;
@@ -47,6 +48,10 @@ static void decode_all(const struct vu_message *message)
 			    VU_REGION_SIZE * region_n) == 0);
 	} else {
 		MUST(region_n == UINT32_MAX);
+	}
+	if (vu_decode_mem_reg(message, &region) == 0) {
+		MUST(message->header.size == VU_MEM_REG_SIZE);
+		MUST(memcmp(&region, message->payload + 8, VU_REGION_SIZE) == 0);
 	}
 	if (vu_decode_config(message, &config, &bytes, &bytes_len) == 0) {
 		MUST(bytes_len == message->header.size - VU_CONFIG_HEADER_SIZE);

@@ -21,9 +21,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 #define OPTION_START_FAILS 0x02
 #define OPTION_NO_CONFIG   0x04
 #define OPTION_CLOSE	   0x08
+#define OPTION_MEM_FAILS   0x10
 
 /* More than the longest input has messages. */
 #define TURNS_MAX 100000
+
+/* Whoever was told to change the memory of the rings has been: nobody is left behind with the old one. */
+static void check_memory(const struct scripted_owner *owner)
+{
+	const struct guest_mem *mem = NULL;
+	unsigned int i;
+
+	for (i = 0; i < owner->max_queues && owner->session != NULL && !owner->pending; i++) {
+		if (owner->running[i]) {
+			MUST(mem == NULL || mem == owner->rings[i].mem);
+			mem = owner->rings[i].mem;
+		}
+	}
+}
 
 static void run(struct scripted_owner *owner, struct bytes_reader *schedule)
 {
@@ -41,6 +56,7 @@ static void run(struct scripted_owner *owner, struct bytes_reader *schedule)
 		} else {
 			vu_session_process(owner->session);
 		}
+		check_memory(owner);
 	}
 	/* The record is at its end: so must the session be. */
 	MUST(owner->session == NULL);
@@ -67,7 +83,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	owner.start_result = options & OPTION_START_FAILS ? -14 : 0;
 	owner.config_result = options & OPTION_NO_CONFIG ? -5 : 0;
 	owner.close_in_start = options & OPTION_CLOSE;
-	owner.progress = options >> 4;
+	owner.set_mem_result = options & OPTION_MEM_FAILS ? -14 : 0;
+	owner.progress = options >> 5;
 	if (vu_replay_new(data + input.pos, bytes_left(&input), &transport) < 0 ||
 	    vu_session_new(NULL, transport, owner.max_queues, &scripted_owner_ops, &owner,
 			   &owner.session) < 0) {

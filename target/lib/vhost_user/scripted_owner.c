@@ -115,6 +115,7 @@ bool scripted_owner_answer(struct scripted_owner *owner)
 		result = owner->start_result;
 		owner->running[index] = result == 0;
 	} else if (owner->pending_mem != NULL) {
+		MUST(!guest_mem_is_lost(owner->pending_mem)); /* and it is there still */
 		result = owner->set_mem_result;
 		if (result == 0) {
 			owner->rings[index].mem = owner->pending_mem;

@@ -25,7 +25,7 @@ KIND = {
     Request.ADD_MEM_REG: MEMORY,
 }
 
-DELAYED, START_FAILS, NO_CONFIG, CLOSE_IN_START = 1, 2, 4, 8
+DELAYED, START_FAILS, NO_CONFIG, CLOSE_IN_START, MEM_FAILS = 1, 2, 4, 8, 16
 
 
 def kinds(message: Message) -> bytes:
@@ -72,6 +72,43 @@ def two_rings(memory: GuestMemory) -> list[Message]:
     return messages
 
 
+def slots(memory: GuestMemory) -> list[Message]:
+    """Regions come and go under two rings, one of which loses its memory for a while; a reset."""
+    first, second = SplitRing(memory, 0, 8), SplitRing(memory, 1, 8)
+    half = memory.size // 2
+    here = wire.Region(memory.region.gpa, half, memory.region.uva)
+    more = wire.Region(memory.region.gpa + half, half, memory.region.uva + half, half)
+    negotiation = [
+        u64(Request.SET_PROTOCOL_FEATURES, wire.OFFERED_PROTOCOL_FEATURES),
+        u64(Request.SET_FEATURES, FEATURES),
+        Message(Request.GET_MAX_MEM_SLOTS),
+    ]
+    messages = [
+        *negotiation,
+        wire.add_region(here, memory.fd, NEED_REPLY),
+        *first.setup(),
+        *second.setup(),
+        u64(Request.SET_STATUS, 15, flags=NEED_REPLY),
+        wire.add_region(more, memory.fd, NEED_REPLY),
+        wire.rem_region(here, flags=NEED_REPLY),
+        wire.add_region(here, memory.fd, NEED_REPLY),
+        wire.rem_region(more, memory.fd, flags=NEED_REPLY),
+        wire.rem_region(more, flags=NEED_REPLY),
+        wire.add_region(here, memory.fd, NEED_REPLY),
+        Message(Request.GET_STATUS),
+        Message(Request.RESET_DEVICE, b"", (), NEED_REPLY),
+        *negotiation,
+        *first.setup(),
+        u64(Request.SET_STATUS, 0),
+        wire.rem_region(here),
+        Message(Request.GET_STATUS),
+        state(Request.GET_VRING_BASE, 0, 0),
+    ]
+    first.close()
+    second.close()
+    return messages
+
+
 def refused() -> list[Message]:
     """One message after the other that is turned down."""
     return [
@@ -79,7 +116,9 @@ def refused() -> list[Message]:
         u64(Request.SET_FEATURES, FEATURES),
         Message(Request.GET_INFLIGHT_FD, bytes(24), (), NEED_REPLY),
         Message(Request.ADD_MEM_REG, bytes(40), (0,), NEED_REPLY),
-        Message(Request.RESET_DEVICE, b"", (), NEED_REPLY),
+        Message(Request.REM_MEM_REG, bytes(40), (), NEED_REPLY),
+        u64(Request.SET_STATUS, 256, flags=NEED_REPLY),
+        Message(Request.VRING_KICK, bytes(8), (), NEED_REPLY),
         state(Request.SET_VRING_NUM, 0, 3, NEED_REPLY),
         state(Request.SET_VRING_BASE, 0, 1 << 16, NEED_REPLY),
         state(Request.SET_VRING_ENABLE, 0, 2, NEED_REPLY),
@@ -98,6 +137,8 @@ def seeds() -> dict[str, bytes]:
         blk = recorded.session(memory, ring, FEATURES, 0)
         ring.close()
         several = two_rings(memory)
+    with GuestMemory(size=1 << 20) as memory:
+        by_slots = slots(memory)
     plain = b"".join(message.data for message in blk)
     others = b"".join(message.data for message in several + refused())
     answers = bytes([0, 1] * 100)
@@ -107,10 +148,15 @@ def seeds() -> dict[str, bytes]:
         "codec/two-rings": b"\x0b" + others,
         "codec/bad-version": b"\xff" + plain[:12] + HEADER.pack(1, 2, 0),
         "codec/too-long": b"\xff" + HEADER.pack(5, 1, wire.PAYLOAD_MAX + 1),
+        "codec/slots": b"\x07" + b"".join(message.data for message in by_slots),
         "session/qemu-blk": session(0, b"", blk),
         "session/qemu-blk-delayed": session(DELAYED, answers, blk),
         "session/two-rings": session(0x20, b"", several),
-        "session/two-rings-delayed": session(DELAYED | 0x10, answers, several),
+        "session/two-rings-delayed": session(DELAYED | 0x20, answers, several),
+        "session/slots": session(0x60, b"", by_slots),
+        "session/slots-delayed": session(DELAYED, answers, by_slots),
+        "session/slots-too-small": session(MEM_FAILS, b"", by_slots),
+        "session/tables-too-small": session(MEM_FAILS | DELAYED, answers, several),
         "session/start-fails": session(START_FAILS, b"", several),
         "session/closed-in-start": session(DELAYED | CLOSE_IN_START, answers, several),
         "session/closed-while-pending": session(DELAYED, bytes([0] * 9 + [0xFE]), blk),

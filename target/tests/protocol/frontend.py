@@ -140,6 +140,14 @@ class FrontEnd:
         table = wire.mem_table(tuple(m.region for m in memories), tuple(m.fd for m in memories))
         assert self.acknowledged(table) == 0
 
+    def add(self, memory: GuestMemory) -> None:
+        """One region more; it may be used when this returns."""
+        assert self.acknowledged(wire.add_region(memory.region, memory.fd)) == 0
+
+    def remove(self, memory: GuestMemory) -> None:
+        """One region less; it is no longer in use when this returns."""
+        assert self.acknowledged(wire.rem_region(memory.region)) == 0
+
     def start(self, rings: Iterable[SplitRing]) -> None:
         for ring in rings:
             self.send(*ring.setup(enable=bool(self.features & wire.F_PROTOCOL_FEATURES)))
@@ -197,3 +205,32 @@ class Blk:
     def flush(self) -> int:
         self.submit(BLK_T_FLUSH, 0, 0, True)
         return self.finish()
+
+
+class Elsewhere:
+    """A disk whose ring lies in one region, and the data of its requests in another."""
+
+    def __init__(self, ring: SplitRing) -> None:
+        self.ring = ring
+        self.header = ring.memory.alloc(16)
+        self.status = ring.memory.alloc(1)
+
+    def submit(self, kind: int, sector: int, data: list[Segment]) -> None:
+        memory = self.ring.memory
+        memory.write(self.header, struct.pack("<IIQ", kind, 0, sector))
+        memory.write(self.status, bytes([UNTOUCHED]))
+        self.ring.submit(
+            Segment(memory.gpa(self.header), 16), *data, Segment(memory.gpa(self.status), 1, True)
+        )
+
+    def finish(self) -> None:
+        self.ring.wait_used()
+        assert self.ring.memory.read(self.status, 1)[0] == 0
+
+    def write(self, sector: int, data: list[Segment]) -> None:
+        self.submit(BLK_T_OUT, sector, data)
+        self.finish()
+
+    def read(self, sector: int, data: list[Segment]) -> None:
+        self.submit(BLK_T_IN, sector, [Segment(s.gpa, s.size, True) for s in data])
+        self.finish()

@@ -38,6 +38,12 @@ SHAPES: dict[Request, tuple[range, range]] = {
     Request.SET_BACKEND_REQ_FD: (range(1), range(1, 2)),
     Request.GET_CONFIG: (range(12, 269), range(1)),
     Request.SET_CONFIG: (range(12, 269), range(1)),
+    Request.RESET_DEVICE: (range(1), range(1)),
+    Request.GET_MAX_MEM_SLOTS: (range(1), range(1)),
+    Request.ADD_MEM_REG: (range(40, 41), range(1, 2)),
+    Request.REM_MEM_REG: (range(40, 41), range(2)),
+    Request.SET_STATUS: (range(8, 9), range(1)),
+    Request.GET_STATUS: (range(1), range(1)),
 }
 UNKNOWN = [*sorted(r.value for r in Request if r not in SHAPES), 0, 77, 2**32 - 1]
 WITH_REPLY = {
@@ -45,6 +51,8 @@ WITH_REPLY = {
     Request.GET_PROTOCOL_FEATURES,
     Request.GET_QUEUE_NUM,
     Request.GET_VRING_BASE,
+    Request.GET_MAX_MEM_SLOTS,
+    Request.GET_STATUS,
 }
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from . import wire
 from .daemon import Daemon
-from .frontend import BLK_T_GET_ID, BLK_T_IN, UNTOUCHED, Blk, FrontEnd
+from .frontend import BLK_T_GET_ID, BLK_T_IN, UNTOUCHED, Blk, Elsewhere, FrontEnd
 from .fuse_file import READ, FuseFile, fuse_file
 from .management import Refused, call, controllers
-from .memory import GuestMemory, SplitRing
+from .memory import GuestMemory, Segment, SplitRing
 from .waiting import until
 from .wire import NEED_REPLY, Request, state
 
@@ -158,6 +158,51 @@ def test_new_memory_table(
     assert front.reply(Request.SET_MEM_TABLE) == bytes(8)
     assert disk.finish() == 0
     assert get_id(rings[0]).finish() == 0
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_memory_is_taken_from_under_a_request(
+    daemon: Daemon, file: FuseFile, front: FrontEnd, rings: list[SplitRing], leaves: bool
+) -> None:
+    """T71: the acknowledgement comes when it is no longer in use; everything else goes on."""
+    with GuestMemory(1 << 16, 0x40000000, 0x7E0000000000) as more:
+        front.add(more)
+        file.hold(READ)
+        disk = Elsewhere(rings[0])
+        disk.submit(BLK_T_IN, 0, [Segment(more.gpa(0), 4096, True)])
+        until("the daemon has the request", lambda: requests(daemon, 0) == 1)
+        mappings = daemon.guest_mappings()
+        front.send(wire.rem_region(more.region, flags=NEED_REPLY))
+        for ring in (*rings, *rings):
+            assert get_id(ring).finish() == 0
+        assert front.silent(0.1)
+        assert daemon.guest_mappings() == mappings
+        if leaves:
+            front.close()
+        file.release(READ)
+        if not leaves:
+            assert front.reply(Request.REM_MEM_REG) == bytes(8)
+            disk.finish()
+            assert daemon.guest_mappings() == mappings - 1
+
+
+@pytest.mark.parametrize(
+    "request_", [wire.Message(Request.RESET_DEVICE), wire.u64(Request.SET_STATUS, 0)]
+)
+def test_reset_waits_for_requests(
+    daemon: Daemon,
+    file: FuseFile,
+    front: FrontEnd,
+    rings: list[SplitRing],
+    request_: wire.Message,
+) -> None:
+    disk = stuck_read(daemon, file, rings[0])
+    front.send(wire.Message(request_.request, request_.payload, flags=NEED_REPLY))
+    assert front.silent(0.1)
+    assert rings[0].used_count() == 0
+    file.release(READ)
+    assert front.reply(request_.request) == bytes(8)
+    assert rings[0].used_count() == 1 and disk.status() == 0
 
 
 def test_the_daemon_ends_all_the_same(tmp_path: Path) -> None:

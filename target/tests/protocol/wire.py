@@ -49,6 +49,12 @@ class Request(IntEnum):
     SET_BACKEND_REQ_FD = 21
     GET_CONFIG = 24
     SET_CONFIG = 25
+    RESET_DEVICE = 34
+    GET_MAX_MEM_SLOTS = 36
+    ADD_MEM_REG = 37
+    REM_MEM_REG = 38
+    SET_STATUS = 39
+    GET_STATUS = 40
 
     SET_LOG_BASE = 6
     SEND_RARP = 19
@@ -58,11 +64,8 @@ class Request(IntEnum):
     POSTCOPY_ADVISE = 28
     GET_INFLIGHT_FD = 31
     SET_INFLIGHT_FD = 32
-    RESET_DEVICE = 34
     VRING_KICK = 35
-    GET_MAX_MEM_SLOTS = 36
-    ADD_MEM_REG = 37
-    SET_STATUS = 39
+    SET_DEVICE_STATE_FD = 42
 
 
 class ProtocolFeature(IntEnum):
@@ -72,6 +75,9 @@ class ProtocolFeature(IntEnum):
     REPLY_ACK = 3
     BACKEND_REQ = 5
     CONFIG = 9
+    RESET_DEVICE = 13
+    CONFIGURE_MEM_SLOTS = 15
+    STATUS = 16
 
 
 OFFERED_PROTOCOL_FEATURES = sum(1 << bit for bit in ProtocolFeature)
@@ -115,6 +121,16 @@ def mem_table(regions: tuple[Region, ...], fds: tuple[int, ...], flags: int = 0)
     payload = struct.pack("=II", len(regions), 0)
     payload += b"".join(REGION.pack(r.gpa, r.size, r.uva, r.offset) for r in regions)
     return Message(Request.SET_MEM_TABLE, payload, fds, flags)
+
+
+def add_region(r: Region, fd: int, flags: int = 0) -> Message:
+    payload = bytes(8) + REGION.pack(r.gpa, r.size, r.uva, r.offset)
+    return Message(Request.ADD_MEM_REG, payload, (fd,), flags)
+
+
+def rem_region(r: Region, *fds: int, flags: int = 0) -> Message:
+    payload = bytes(8) + REGION.pack(r.gpa, r.size, r.uva, r.offset)
+    return Message(Request.REM_MEM_REG, payload, fds, flags)
 
 
 def get_config(offset: int, size: int, room: int | None = None) -> Message:
