@@ -51,7 +51,9 @@ void core_note_broken(struct core_queue *queue)
 
 void core_look_at_mem(struct core_queue *queue)
 {
-	if (virtq_mem_settled(queue->vq)) {
+	/* Requests of one that is abandoned may stand still until it is drained. Whoever waits for the
+	 * memory has left; the queue keeps it. */
+	if (core_queue_is_abandoned(queue) || virtq_mem_settled(queue->vq)) {
 		queue->changing_mem = false;
 		core_answer(queue, 0);
 	}

@@ -70,7 +70,8 @@ void core_abandon_queue(struct core_queue *queue);
 void core_set_call(struct core_queue *queue, int call_fd);
 /*
  * The queue goes on with another snapshot, without a pause. The answer comes when nothing uses the old one
- * any more; -EFAULT: the ring is not in the new one, and it goes on with the old.
+ * any more, or the queue has been abandoned; -EFAULT: the ring is not in the new one, and it goes on with
+ * the old.
  */
 void core_set_mem(struct core_queue *queue, struct guest_mem *mem);
 

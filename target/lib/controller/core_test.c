@@ -139,11 +139,20 @@ static unsigned int holder_poll(struct device_queue *queue)
 	return n;
 }
 
+static void holder_drain(struct device_queue *queue)
+{
+	struct holder *holder = (struct holder *)queue->device;
+
+	while (holder->kept_n > 0) {
+		virtq_push(queue->vq, holder->kept[--holder->kept_n], 1);
+	}
+}
+
 static const struct virtio_device_ops holder_ops = {
 	.type = "holder",
 	.queue_start = plain_start,
 	.queue_poll = holder_poll,
-	.queue_drain = fake_drain,
+	.queue_drain = holder_drain,
 	.queue_stop = plain_stop,
 };
 
@@ -463,7 +472,7 @@ static void memory_changes_under_requests(void **state)
 	rd_close(&ring);
 }
 
-/* The front-end has left: nothing is published any more, but the change comes to its end. */
+/* The front-end has left: nothing is fetched or published any more, but the change comes to its end. */
 static void memory_changes_of_an_abandoned_queue(void **state)
 {
 	struct ring_driver ring;
@@ -473,12 +482,16 @@ static void memory_changes_of_an_abandoned_queue(void **state)
 
 	rd_open(&ring, &(struct rd_options){ .mem_size = 2 << 20, .region_n = 2 });
 	start_on(&ring, &queue, &holder.device, 0);
+	atomic_store(&holder.to_keep, 1);
 	offer(&ring, rd_region(&ring, 1));
 	wait_for_value(&holder.taken, 1);
-	core_abandon_queue(&queue);
 	less = without_region(&ring, 1);
 	core_set_mem(&queue, less);
+	assert_no_answer(&holder, &ring);
+	core_abandon_queue(&queue);
 	wait_for_answers(1);
+	/* The one that is out still has its memory. */
+	*(volatile uint8_t *)holder.kept[0]->iov[0].iov_base = 1;
 	stop(&queue);
 	guest_mem_unref(less);
 	rd_close(&ring);

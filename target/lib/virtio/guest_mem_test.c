@@ -324,9 +324,10 @@ static int byte_at(const struct guest_mem *mem, uint64_t gpa)
 
 static void *host_of(const struct guest_mem *mem, uint64_t gpa)
 {
-	struct guest_mem_cache cache = { 0 };
+	struct iovec iov;
+	unsigned int n = 0;
 
-	return guest_mem_lookup(mem, &cache, gpa, 1);
+	return guest_mem_translate(mem, gpa, 1, &iov, 1, &n) < 0 ? NULL : iov.iov_base;
 }
 
 static void test_with_and_without(void **state)
@@ -641,6 +642,72 @@ static void test_fault_table_is_bounded(void **state)
 	}
 }
 
+/* What the cache knows is what the translator would say; what it does not know it does not make up. */
+static void test_cache(void **state)
+{
+	static const struct {
+		uint64_t gpa, len;
+		bool known;
+	} cases[] = {
+		{ 0x10000, 1, true },
+		{ 0x10000, 2 * PAGE, true },
+		{ 0x10000 + PAGE, PAGE, true },
+		{ 0x10000, 2 * PAGE + 1, false },
+		{ 0x10000, 0, false },
+		{ 0xffff, 1, false },
+		{ 0xffff, 2, false },
+		{ 0x10000 + 2 * PAGE, 1, false },
+		{ 0x10000 + PAGE, UINT64_MAX, false },
+		{ 0, UINT64_MAX, false },
+		{ UINT64_MAX, 1, false },
+		{ UINT64_MAX, 0x10002, false },
+		{ 0x40000, PAGE, true },
+		{ 0x40000, PAGE + 1, false },
+		{ 0x80000, 1, false }, /* a region, and not in the cache */
+	};
+	struct guest_mem_region regions[] = {
+		{ .gpa = 0x10000, .size = 2 * PAGE, .uva = 0x10000 },
+		{ .gpa = 0x40000, .size = PAGE, .uva = 0x40000 },
+		{ .gpa = 0x80000, .size = PAGE, .uva = 0x80000 },
+	};
+	struct guest_mem_cache cache = { 0 };
+	int fd = memfd_create("guest", MFD_CLOEXEC);
+	struct guest_mem *mem;
+	unsigned int i;
+	void *ptr;
+
+	assert_int_equal(ftruncate(fd, 2 * PAGE), 0);
+	for (i = 0; i < 3; i++) {
+		regions[i].fd = fd;
+	}
+	assert_int_equal(guest_mem_new(regions, 3, &mem), 0);
+	assert_false(guest_mem_translate_known(&cache, 0x10000, 1, &ptr)); /* an empty one */
+	guest_mem_learn(mem, &cache, 0x20000, 1);			   /* no memory */
+	guest_mem_learn(mem, &cache, 0x40000, 1);
+	guest_mem_learn(mem, &cache, 0x10000, 1);
+	guest_mem_learn(mem, &cache, 0x10000, 1); /* does not push the other one out */
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct iovec iov;
+		unsigned int n = 0;
+
+		assert_int_equal(guest_mem_translate_known(&cache, cases[i].gpa, cases[i].len,
+							   &ptr),
+				 cases[i].known);
+		if (cases[i].known) {
+			assert_int_equal(guest_mem_translate(mem, cases[i].gpa, cases[i].len, &iov,
+							     1, &n),
+					 0);
+			assert_ptr_equal(ptr, iov.iov_base);
+		}
+	}
+	guest_mem_learn(mem, &cache, 0x80000, 1); /* the one that was learnt first goes */
+	assert_true(guest_mem_translate_known(&cache, 0x80000, PAGE, &ptr));
+	assert_true(guest_mem_translate_known(&cache, 0x10000, 1, &ptr));
+	assert_false(guest_mem_translate_known(&cache, 0x40000, 1, &ptr));
+	guest_mem_unref(mem);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -648,6 +715,7 @@ int main(void)
 		cmocka_unit_test(test_region_limit),
 		cmocka_unit_test(test_translate),
 		cmocka_unit_test(test_translate_appends),
+		cmocka_unit_test(test_cache),
 		cmocka_unit_test(test_ring_ptr),
 		cmocka_unit_test(test_references),
 		cmocka_unit_test(test_with_and_without),

@@ -26,21 +26,16 @@ int virtq_set_mem(struct virtq *vq, struct guest_mem *mem)
 
 bool virtq_mem_settled(struct virtq *vq)
 {
+	uint8_t busy = 0;
 	unsigned int i;
 
-	if (virtq_inflight(vq) > 0) {
-		uint8_t busy = 0;
-
-		for (i = 0; i < vq->size; i++) {
-			vq->old_busy[i] &= vq->busy[i];
-			busy |= vq->old_busy[i];
-		}
-		if (busy != 0) {
-			return false;
-		}
+	for (i = 0; i < vq->size; i++) {
+		vq->old_busy[i] &= vq->busy[i];
+		busy |= vq->old_busy[i];
 	}
-	/* Nothing is in flight: what is pushed but never to be published (virtq_abandon) has no use for
-	 * its memory. */
+	if (busy != 0) {
+		return false;
+	}
 	guest_mem_unref(vq->old_mem);
 	vq->old_mem = NULL;
 	return true;

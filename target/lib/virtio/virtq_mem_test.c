@@ -197,23 +197,6 @@ static void test_heads_that_are_used_again(void **state)
 	fixture_close(&f);
 }
 
-/* Staged and never published: nothing is in flight, so nothing keeps the memory. */
-static void test_abandoned(void **state)
-{
-	struct fixture f;
-	struct virtq_req *old;
-
-	open_two_regions(&f);
-	add(&f, rd_region(&f.rd, 1));
-	old = pop_one(f.vq);
-	set_mem(&f, without(&f, 1));
-	assert_false(virtq_mem_settled(f.vq));
-	virtq_push(f.vq, old, 0);
-	assert_true(virtq_mem_settled(f.vq));
-	virtq_abandon(f.vq);
-	fixture_close(&f);
-}
-
 /* Freed in the middle of a switch: both snapshots go (the leak checker looks). */
 static void test_freed_in_the_middle(void **state)
 {
@@ -277,7 +260,6 @@ int main(void)
 		cmocka_unit_test(test_removed_memory_is_gone_for_new_requests),
 		cmocka_unit_test(test_removed_memory_lives_as_long_as_its_requests),
 		cmocka_unit_test(test_heads_that_are_used_again),
-		cmocka_unit_test(test_abandoned),
 		cmocka_unit_test(test_freed_in_the_middle),
 		cmocka_unit_test(test_ring_outside_of_new_memory),
 		cmocka_unit_test(test_ring_is_mapped_anew),
