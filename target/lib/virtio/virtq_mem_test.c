@@ -98,7 +98,7 @@ static void test_new_memory_is_used_at_once(void **state)
 	set_mem(&f, with_new_region(&f));
 	add(&f, NEW_AT);
 	req = pop_one(f.vq);
-	memset(virtq_req_in(req)[0].iov_base, 1, 512);
+	memset(req->in[0].iov_base, 1, 512);
 	finish(&f, req);
 	assert_false(virtq_mem_settled(f.vq));
 	finish(&f, old);
@@ -149,7 +149,7 @@ static void test_removed_memory_lives_as_long_as_its_requests(void **state)
 	open_two_regions(&f);
 	add(&f, rd_region(&f.rd, 1));
 	old = pop_one(f.vq);
-	data = virtq_req_in(old)[0].iov_base;
+	data = old->in[0].iov_base;
 	less = without(&f, 1);
 	guest_mem_unref(f.rd.guest_mem); /* as a session does */
 	f.rd.guest_mem = guest_mem_ref(less);
