@@ -77,6 +77,25 @@ void env_free(void *ptr); /* NULL is fine */
  */
 int env_big_alloc(size_t size, int numa_node, void **ret_ptr);
 void env_big_free(void *ptr, size_t size); /* NULL is fine */
+
+/* The same with addresses to spare behind it: it grows and shrinks without being moved. */
+struct env_area {
+	uint8_t *ptr;
+	size_t size;
+	/* private: */
+	size_t room;
+	int numa_node;
+};
+
+/* For up to `room` bytes one day; with less room when there are not so many addresses. */
+int env_area_alloc(struct env_area *area, size_t size, size_t room, int numa_node);
+/*
+ * -ENOSPC: beyond its room; -ENOMEM. Whoever uses what is taken away must have stopped before. What is
+ * added is zeroed, also where the area had been larger before.
+ */
+int env_area_resize(struct env_area *area, size_t size);
+void env_area_free(struct env_area *area); /* zeroed or freed: fine */
+
 /* The largest size that env_big_alloc() would grant now, bytes. */
 uint64_t env_memory_available(void);
 

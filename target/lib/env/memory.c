@@ -237,13 +237,13 @@ static int prefer_node(void *ptr, size_t size, int node)
 }
 
 /* Anonymous memory that begins at a multiple of the huge page size, MAP_FAILED if there is none. */
-static void *map_aligned(size_t size)
+static void *map_aligned(size_t size, int prot)
 {
 	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 	size_t head;
 	char *ptr;
 
-	ptr = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE, flags, -1, 0);
+	ptr = mmap(NULL, size + HUGE_PAGE, prot, flags, -1, 0);
 	if (ptr == MAP_FAILED) {
 		return MAP_FAILED;
 	}
@@ -262,7 +262,28 @@ static size_t round_to_pages(size_t size)
 	return (size + page - 1) / page * page;
 }
 
-int env_big_alloc(size_t size, int numa_node, void **ret_ptr)
+/* Makes whole pages of a mapping usable, and counts them as promised. */
+static int populate(void *ptr, size_t len, int numa_node)
+{
+	int rc;
+
+	if (mprotect(ptr, len, PROT_READ | PROT_WRITE) != 0) {
+		return -ENOMEM;
+	}
+	if (numa_node >= 0) {
+		rc = prefer_node(ptr, len, numa_node);
+		if (rc != 0) {
+			return rc;
+		}
+	}
+	/* Both are hints: fewer page faults, and no guest data in a core file. */
+	(void)madvise(ptr, len, MADV_HUGEPAGE);
+	(void)madvise(ptr, len, MADV_DONTDUMP);
+	atomic_fetch_add(&promised, len);
+	return 0;
+}
+
+int env_area_alloc(struct env_area *area, size_t size, size_t room, int numa_node)
 {
 	uint64_t end;
 	size_t len;
@@ -276,33 +297,105 @@ int env_big_alloc(size_t size, int numa_node, void **ret_ptr)
 		return -ENOMEM;
 	}
 	len = round_to_pages(size);
-	ptr = map_aligned(len);
+	room = room > len && checked_add(room, 2 * HUGE_PAGE, &end) ? round_to_pages(room) : len;
+	ptr = map_aligned(room, PROT_NONE);
+	if (ptr == MAP_FAILED && room > len) {
+		room = len;
+		ptr = map_aligned(room, PROT_NONE);
+	}
 	if (ptr == MAP_FAILED) {
 		return -ENOMEM;
 	}
-	if (numa_node >= 0) {
-		rc = prefer_node(ptr, len, numa_node);
-		if (rc != 0) {
-			munmap(ptr, len);
-			return rc;
-		}
+	rc = populate(ptr, len, numa_node);
+	if (rc != 0) {
+		munmap(ptr, room);
+		return rc;
 	}
-	/* Both are hints: fewer page faults, and no guest data in a core file. */
-	(void)madvise(ptr, len, MADV_HUGEPAGE);
-	(void)madvise(ptr, len, MADV_DONTDUMP);
-	atomic_fetch_add(&promised, len);
-	*ret_ptr = ptr;
+	*area = (struct env_area){
+		.ptr = ptr,
+		.size = size,
+		.room = room,
+		.numa_node = numa_node,
+	};
 	return 0;
+}
+
+static int grow(struct env_area *area, size_t size)
+{
+	size_t old_len = round_to_pages(area->size);
+	size_t len;
+	int rc = 0;
+
+	if (size > area->room) {
+		return -ENOSPC;
+	}
+	len = round_to_pages(size);
+	if (len - old_len > env_memory_available()) {
+		return -ENOMEM;
+	}
+	if (len > old_len) {
+		rc = populate(area->ptr + old_len, len - old_len, area->numa_node);
+	}
+	return rc;
+}
+
+static void shrink(struct env_area *area, size_t size)
+{
+	size_t old_len = round_to_pages(area->size);
+	size_t len = round_to_pages(size);
+
+	memset(area->ptr + size, 0, (len < area->size ? len : area->size) - size);
+	if (len < old_len) {
+		/* The first gives the pages back; the second makes a mistake of ours visible. */
+		(void)madvise(area->ptr + len, old_len - len, MADV_DONTNEED);
+		(void)mprotect(area->ptr + len, old_len - len, PROT_NONE);
+		atomic_fetch_sub(&promised, old_len - len);
+	}
+}
+
+int env_area_resize(struct env_area *area, size_t size)
+{
+	int rc = 0;
+
+	if (size == 0) {
+		return -EINVAL;
+	}
+	if (size > area->size) {
+		rc = grow(area, size);
+	} else {
+		shrink(area, size);
+	}
+	if (rc == 0) {
+		area->size = size;
+	}
+	return rc;
+}
+
+void env_area_free(struct env_area *area)
+{
+	if (area->ptr != NULL) {
+		munmap(area->ptr, area->room);
+		atomic_fetch_sub(&promised, round_to_pages(area->size));
+		*area = (struct env_area){ 0 };
+	}
+}
+
+int env_big_alloc(size_t size, int numa_node, void **ret_ptr)
+{
+	struct env_area area;
+	int rc = env_area_alloc(&area, size, 0, numa_node);
+
+	if (rc == 0) {
+		*ret_ptr = area.ptr;
+	}
+	return rc;
 }
 
 void env_big_free(void *ptr, size_t size)
 {
-	size_t len = round_to_pages(size);
+	struct env_area area = { .ptr = ptr, .size = size, .room = round_to_pages(size) };
 
-	if (ptr != NULL) {
-		munmap(ptr, len);
-		atomic_fetch_sub(&promised, len);
-	}
+	env_area_free(&area);
 }
 
 void *env_heap_zalloc(size_t size, size_t align)

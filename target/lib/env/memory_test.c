@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -135,6 +136,65 @@ static void impossible_areas(void **state)
 	assert_null(ptr);
 }
 
+static void areas_grow_and_shrink_where_they_are(void **state)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct env_area area = { 0 };
+	uint8_t *ptr;
+
+	env_area_free(&area);
+	assert_int_equal(env_area_alloc(&area, 4 * MIB + 512, 1024 * MIB, ENV_ANY_NODE), 0);
+	ptr = area.ptr;
+	memset(ptr, 1, area.size);
+	assert_int_equal(env_area_resize(&area, 8 * MIB), 0);
+	assert_ptr_equal(area.ptr, ptr);
+	assert_int_equal(area.size, 8 * MIB);
+	assert_int_equal(ptr[4 * MIB + 511], 1);
+	assert_int_equal(ptr[4 * MIB + 512] | ptr[8 * MIB - 1], 0);
+	memset(ptr, 2, area.size);
+
+	/* What was taken away comes back as zeroes: in the last page, too. */
+	assert_int_equal(env_area_resize(&area, MIB + 512), 0);
+	assert_int_equal(env_area_resize(&area, MIB + 1024), 0);
+	assert_int_equal(env_area_resize(&area, 2 * MIB), 0);
+	assert_int_equal(ptr[MIB + 511], 2);
+	assert_int_equal(ptr[MIB + 512] | ptr[MIB + 1024] | ptr[MIB + page] | ptr[2 * MIB - 1], 0);
+
+	assert_int_equal(env_area_resize(&area, 1024 * MIB + 1), -ENOSPC);
+	assert_int_equal(env_area_resize(&area, 0), -EINVAL);
+	assert_int_equal(area.size, 2 * MIB);
+	env_area_free(&area);
+	assert_null(area.ptr);
+}
+
+static void growth_is_a_promise(void **state)
+{
+	uint64_t all = env_memory_available();
+	struct env_area area;
+	void *ptr;
+
+	assert_int_equal(env_area_alloc(&area, MIB, all * 2, ENV_ANY_NODE), 0);
+	assert_int_equal(env_area_resize(&area, all * 2), -ENOMEM);
+	assert_int_equal(env_area_resize(&area, all / 4 * 3), 0);
+	assert_int_equal(env_big_alloc(all / 2, ENV_ANY_NODE, &ptr), -ENOMEM);
+	assert_int_equal(env_area_resize(&area, MIB), 0);
+	assert_int_equal(env_big_alloc(all / 2, ENV_ANY_NODE, &ptr), 0);
+	env_big_free(ptr, all / 2);
+	env_area_free(&area);
+}
+
+static void room_is_a_wish(void **state)
+{
+	struct env_area area;
+
+	assert_int_equal(env_area_alloc(&area, MIB, (size_t)1 << 60, ENV_ANY_NODE), 0);
+	assert_int_equal(env_area_resize(&area, 2 * MIB), -ENOSPC);
+	assert_int_equal(env_area_resize(&area, MIB / 2), 0);
+	env_area_free(&area);
+	assert_int_equal(env_area_alloc(&area, MIB, SIZE_MAX, ENV_ANY_NODE), 0);
+	env_area_free(&area);
+}
+
 static void heap_memory_is_zero_and_aligned(void **state)
 {
 	static const size_t aligns[] = { 0, 1, 64, 512, 4096, 65536 };
@@ -165,6 +225,9 @@ int main(void)
 		cmocka_unit_test(big_areas_are_zero_aligned_and_lazy),
 		cmocka_unit_test(promises_count_before_they_are_touched),
 		cmocka_unit_test(impossible_areas),
+		cmocka_unit_test(areas_grow_and_shrink_where_they_are),
+		cmocka_unit_test(growth_is_a_promise),
+		cmocka_unit_test(room_is_a_wish),
 		cmocka_unit_test(heap_memory_is_zero_and_aligned),
 	};
 
