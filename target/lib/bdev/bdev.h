@@ -62,7 +62,7 @@ struct bdev_io {
 
 /* What a device may tell its guest. All sizes in bytes. */
 struct bdev_info {
-	uint64_t size;		      /* multiple of block_size */
+	uint64_t size;		      /* multiple of block_size; reactors read it by bdev_size() */
 	uint32_t block_size;	      /* logical, power of two, 512..65536 */
 	uint32_t physical_block_size; /* power of two, >= block_size */
 	uint32_t min_io_size;	      /* 0: unknown */
@@ -112,6 +112,12 @@ struct bdev {
 	unsigned int claims;
 	TAILQ_ENTRY(bdev) link;
 };
+
+/* Any thread. */
+static inline uint64_t bdev_size(const struct bdev *bdev)
+{
+	return __atomic_load_n(&bdev->info.size, __ATOMIC_RELAXED);
+}
 
 struct bdev_channel {
 	struct bdev *bdev;

@@ -35,7 +35,7 @@ static inline int bdev_check_io(const struct bdev *bdev, const struct bdev_io *i
 
 	if (io->op == BDEV_READ && io->iov_n == 1 && io->iov[0].iov_len == io->len &&
 	    ((io->offset | io->len) & (info->block_size - 1)) == 0 &&
-	    range_inside(io->offset, io->len, info->size)) {
+	    range_inside(io->offset, io->len, bdev_size(bdev))) {
 		return 0;
 	}
 	return bdev_check_any_io(bdev, io);

@@ -137,12 +137,11 @@ static bool carry_out(const struct malloc_bdev *m, struct bdev_io *io, uint64_t 
 	uint64_t len = *budget > MIN_COPY ? *budget : MIN_COPY;
 
 	spend(budget, REQUEST_BYTES);
-	if (progress->done == 0) {
-		io->status = bdev_check_io(&m->bdev, io);
-		/* Memory is as stable as it will ever be: there is nothing to flush. */
-		if (io->status != 0 || io->op == BDEV_FLUSH) {
-			return true;
-		}
+	/* For the next piece once more: the disk may have shrunk meanwhile, and its memory has gone. */
+	io->status = bdev_check_io(&m->bdev, io);
+	/* Memory is as stable as it will ever be: there is nothing to flush. */
+	if (io->status != 0 || io->op == BDEV_FLUSH) {
+		return true;
 	}
 	if (is_release(io)) {
 		release(m, m->memory + io->offset, io->len);

@@ -225,7 +225,7 @@ int bdev_check_any_io(const struct bdev *bdev, const struct bdev_io *io)
 		return -ENOTSUP;
 	}
 	if (((io->offset | io->len) & (info->block_size - 1)) != 0 ||
-	    !range_inside(io->offset, io->len, info->size)) {
+	    !range_inside(io->offset, io->len, bdev_size(bdev))) {
 		return -EINVAL;
 	}
 	if ((io->op == BDEV_READ || io->op == BDEV_WRITE) &&
