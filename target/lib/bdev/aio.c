@@ -22,9 +22,20 @@ static void aio_close(struct bdev *bdev)
 	free(aio);
 }
 
+static int aio_rescan(struct bdev *bdev, uint64_t *ret_size, const char **ret_why)
+{
+	int rc = aio_probe_size((const struct aio_bdev *)bdev, ret_size, ret_why);
+
+	if (rc != 0) {
+		*ret_why = why("%s: %s", bdev->name, *ret_why);
+	}
+	return rc;
+}
+
 static const struct bdev_ops aio_ops = {
 	.driver = "aio",
 	.close = aio_close,
+	.rescan = aio_rescan,
 	.channel_open = aio_channel_open,
 	.channel_close = aio_channel_close,
 	.submit = aio_submit,

@@ -129,6 +129,8 @@ static inline struct aio_request *aio_request_of(struct bdev_io *io)
 
 /* Fills in bdev.info and the alignments from the open file. *ret_why does not name the file. */
 int aio_probe(struct aio_bdev *aio, const struct bdev_aio_options *opts, const char **ret_why);
+/* The size that it has now. The same for *ret_why. */
+int aio_probe_size(const struct aio_bdev *aio, uint64_t *ret_size, const char **ret_why);
 
 int aio_channel_open(struct bdev *bdev, struct bdev_channel **ret_channel);
 void aio_channel_close(struct bdev_channel *channel);

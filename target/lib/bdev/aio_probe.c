@@ -127,28 +127,38 @@ static int check_block_size(const struct aio_bdev *aio, const struct bdev_aio_op
 	return 0;
 }
 
-static int read_size(const struct aio_bdev *aio, const struct stat *st, uint32_t block_size,
-		     uint64_t *size, const char **ret_why)
+int aio_probe_size(const struct aio_bdev *aio, uint64_t *ret_size, const char **ret_why)
 {
-	*size = (uint64_t)st->st_size;
-	if (aio->is_block_device && ioctl(aio->fd, BLKGETSIZE64, size) != 0) {
+	uint32_t block_size = aio->bdev.info.block_size;
+	struct stat st;
+	uint64_t size;
+
+	if (fstat(aio->fd, &st) != 0) {
+		int rc = -errno;
+
+		*ret_why = why("%s", strerror(-rc));
+		return rc;
+	}
+	size = (uint64_t)st.st_size;
+	if (aio->is_block_device && ioctl(aio->fd, BLKGETSIZE64, &size) != 0) {
 		int rc = -errno;
 
 		*ret_why = why("no size: %s", strerror(-rc));
 		return rc;
 	}
-	if (*size == 0) {
+	if (size == 0) {
 		*ret_why = why("it is empty%s", aio->is_block_device ?
 							"" :
 							"; give it a size with 'truncate -s SIZE'");
 		return -EINVAL;
 	}
-	if (*size % block_size != 0) {
+	if (size % block_size != 0) {
 		*ret_why = why("it is %" PRIu64 " bytes, not a multiple of the block size %" PRIu32
 			       "; use 'truncate -s %%%" PRIu32 "' to extend it",
-			       *size, block_size, block_size);
+			       size, block_size, block_size);
 		return -EINVAL;
 	}
+	*ret_size = size;
 	return 0;
 }
 
@@ -212,7 +222,7 @@ int aio_probe(struct aio_bdev *aio, const struct bdev_aio_options *opts, const c
 		rc = check_block_size(aio, opts, &info->block_size, ret_why);
 	}
 	if (rc == 0) {
-		rc = read_size(aio, &st, info->block_size, &info->size, ret_why);
+		rc = aio_probe_size(aio, &info->size, ret_why);
 	}
 	if (rc != 0) {
 		return rc;

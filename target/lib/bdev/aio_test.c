@@ -497,6 +497,42 @@ static void a_file_that_shrinks_gives_errors(void **state)
 	free(buf);
 }
 
+static void the_size_of_the_file_is_read_again(void **state)
+{
+	uint8_t *buf = aligned_alloc(4096, 4096);
+	struct test_reactor r;
+	const char *text = "";
+	struct bdev *bdev;
+
+	make_file(SIZE);
+	bdev = &create(false)->bdev;
+	test_reactor_open(&r, bdev);
+	memset(buf, 1, 4096);
+	assert_int_equal(truncate(path, SIZE * 2), 0);
+	/* Nobody has said so yet. */
+	assert_int_equal(test_io(&r, BDEV_WRITE, SIZE, buf, 4096), -EINVAL);
+	assert_int_equal(bdev_rescan(bdev, &text), 0);
+	assert_int_equal(bdev_size(bdev), SIZE * 2);
+	assert_int_equal(test_io(&r, BDEV_WRITE, SIZE, buf, 4096), 0);
+	assert_int_equal(truncate(path, 8192), 0);
+	assert_int_equal(bdev_rescan(bdev, &text), 0);
+	assert_int_equal(bdev_size(bdev), 8192);
+	assert_int_equal(test_io(&r, BDEV_WRITE, 8192, buf, 4096), -EINVAL);
+
+	/* No size for a disk: it stays as it was. */
+	assert_int_equal(truncate(path, 4096 + 100), 0);
+	assert_int_equal(bdev_rescan(bdev, &text), -EINVAL);
+	assert_non_null(strstr(text, "aio0: it is 4196 bytes"));
+	assert_int_equal(truncate(path, 0), 0);
+	assert_int_equal(bdev_rescan(bdev, &text), -EINVAL);
+	assert_non_null(strstr(text, "aio0: it is empty"));
+	assert_int_equal(bdev_size(bdev), 8192);
+	assert_int_equal(test_io(&r, BDEV_READ, 0, buf, 4096), -EIO);
+	assert_int_equal(bdev_resize(bdev, 4096, &text), -ENOTSUP);
+	test_reactor_close(&r);
+	free(buf);
+}
+
 static void bad_requests_are_refused(void **state)
 {
 	uint8_t *buf = aligned_alloc(4096, 8192);
@@ -728,6 +764,7 @@ int main(void)
 		TEST(a_discard_frees_space),
 		TEST(flush_works_both_ways),
 		TEST(a_file_that_shrinks_gives_errors),
+		TEST(the_size_of_the_file_is_read_again),
 		TEST(bad_requests_are_refused),
 		TEST(a_read_only_disk_refuses_changes),
 		TEST(one_rejected_request_among_others),

@@ -2,9 +2,14 @@
 /*
  * Concepts
  *   bdev      a storage device: null, malloc, aio... Created and closed by the control thread. It
- *             is immutable while open except for `claims`.
+ *             is immutable while open except for its size and `claims`.
+ *   size      changes under running requests: they were checked against the size of before and may
+ *             lie beyond the end of now. Then the driver refuses them. What was cut off is freed when
+ *             no reactor can be working on it any more (bdev_trim()).
  *   claim     one use of the bdev by a device (blk controller, scsi target). A claimed bdev cannot
- *             be deleted. Several claims are fine: live migration shows one disk on two sockets.
+ *             be deleted. Several claims are fine: live migration shows one disk on two sockets. A
+ *             device that is about to let go of it, but waits for requests, leaves first: the bdev can
+ *             then be deleted (its name is free), and is closed when the last one has left.
  *   channel   the use of one bdev by one reactor. Opened, used and closed on that reactor only, so
  *             drivers need no locks.
  *   io        one request. The submitter owns it; between a submit that took it and `done` it belongs
@@ -83,6 +88,13 @@ struct bdev_ops {
 	const char *driver; /* "malloc" */
 	/* Control thread; no channel is open any more. Frees what the driver allocated. */
 	void (*close)(struct bdev *bdev);
+	/* Control thread, all three; NULL: it cannot. Gets ready for this size, a multiple of the block
+	 * size, before anybody hears of it. */
+	int (*resize)(struct bdev *bdev, uint64_t size, const char **ret_why);
+	/* The size of what is behind it now. */
+	int (*rescan)(struct bdev *bdev, uint64_t *ret_size, const char **ret_why);
+	/* Frees what lies beyond the end. */
+	void (*trim)(struct bdev *bdev);
 	/* On the reactor. The driver's channel struct starts with struct bdev_channel. */
 	int (*channel_open)(struct bdev *bdev, struct bdev_channel **ret_channel);
 	void (*channel_close)(struct bdev_channel *channel); /* no io is outstanding */
@@ -110,6 +122,8 @@ struct bdev {
 	struct bdev_info info;
 	/* private: */
 	unsigned int claims;
+	unsigned int leaving; /* claims of devices that let go of it */
+	bool deleted;	      /* not registered any more, closed when the last one has left */
 	TAILQ_ENTRY(bdev) link;
 };
 
@@ -163,12 +177,25 @@ int bdev_aio_create(const struct bdev_aio_options *opts, struct bdev **ret_bdev,
 int bdev_register(struct bdev *bdev, const char **ret_why);
 struct bdev *bdev_find(const char *name);
 struct bdev *bdev_next(const struct bdev *bdev); /* NULL: the first */
-/* -EBUSY while claimed, -ENOENT. Closes and frees the bdev. */
+/* -EBUSY while claimed, -ENOENT. Closes and frees the bdev, once the last device has left. */
 int bdev_delete(const char *name, const char **ret_why);
 void bdev_delete_all(void); /* at exit; no claim is left */
 
 void bdev_claim(struct bdev *bdev);
 void bdev_release(struct bdev *bdev);
+/* The end of a claim in two steps instead. The second may close the bdev. */
+void bdev_leave(struct bdev *bdev);
+void bdev_left(struct bdev *bdev);
+
+/*
+ * Gives it another size, at once for all reactors. -EINVAL: not a multiple of the block size, or none;
+ * -ENOTSUP: this driver cannot; -ENOMEM, -ENOSPC. Whoever shows its size to somebody tells them.
+ */
+int bdev_resize(struct bdev *bdev, uint64_t size, const char **ret_why);
+/* The same, with the size that the file or device behind it has now. */
+int bdev_rescan(struct bdev *bdev, const char **ret_why);
+/* Every reactor that has a channel to it has been through its loop since the size was changed. */
+void bdev_trim(struct bdev *bdev);
 
 /*
  * ---- the channels of one reactor ----

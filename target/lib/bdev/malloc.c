@@ -18,6 +18,9 @@
 #include "env/env.h"
 
 #define MAX_DISCARD (UINT64_C(16) << 20)
+/* What a disk may grow to: its memory does not move, so the addresses are set aside. They cost nothing. */
+#define ROOM	    (UINT64_C(64) << 30)
+#define ROOM_FACTOR 4
 /*
  * What is done in one round at most, in bytes: some 0.2 ms of copying. A guest can have thousands of requests
  * of 64 MiB under way, and whoever shares its reactor would wait seconds for all of them. Requests and
@@ -42,8 +45,9 @@
 
 struct malloc_bdev {
 	struct bdev bdev;
-	uint8_t *memory;
+	uint8_t *memory; /* area.ptr */
 	size_t page;
+	struct env_area area;
 };
 
 struct malloc_channel {
@@ -224,13 +228,42 @@ static void malloc_close(struct bdev *bdev)
 {
 	struct malloc_bdev *m = (struct malloc_bdev *)bdev;
 
-	env_big_free(m->memory, bdev->info.size);
+	env_area_free(&m->area);
 	free(m);
+}
+
+/* Smaller is a matter of trim. */
+static int malloc_resize(struct bdev *bdev, uint64_t size, const char **ret_why)
+{
+	struct malloc_bdev *m = (struct malloc_bdev *)bdev;
+	int rc = size > m->area.size ? env_area_resize(&m->area, size) : 0;
+
+	if (rc == -ENOSPC) {
+		*ret_why = why("%s: it can grow to %zu MiB at most: create a larger one instead",
+			       bdev->name, m->area.room >> 20);
+	} else if (rc != 0) {
+		*ret_why = why("%s: %" PRIu64 " MiB more do not fit into the %" PRIu64
+			       " MiB of memory that are available",
+			       bdev->name, (size - m->area.size) >> 20,
+			       env_memory_available() >> 20);
+	}
+	return rc;
+}
+
+static void malloc_trim(struct bdev *bdev)
+{
+	struct malloc_bdev *m = (struct malloc_bdev *)bdev;
+
+	if (bdev->info.size < m->area.size) {
+		(void)env_area_resize(&m->area, bdev->info.size); /* cannot fail: it shrinks */
+	}
 }
 
 static const struct bdev_ops malloc_ops = {
 	.driver = "malloc",
 	.close = malloc_close,
+	.resize = malloc_resize,
+	.trim = malloc_trim,
 	.channel_open = malloc_channel_open,
 	.channel_close = malloc_channel_close,
 	.submit = malloc_submit,
@@ -250,8 +283,8 @@ static void choose_name(char *name, size_t len)
 static int allocate(struct malloc_bdev *m, const char *name, const struct bdev_malloc_options *opts,
 		    const char **ret_why)
 {
-	void *memory;
-	int rc = env_big_alloc(opts->size, opts->numa_node, &memory);
+	uint64_t room = opts->size > ROOM / ROOM_FACTOR ? opts->size * ROOM_FACTOR : ROOM;
+	int rc = env_area_alloc(&m->area, opts->size, room, opts->numa_node);
 
 	if (rc == -ENOMEM) {
 		*ret_why = why("%s: %" PRIu64 " MiB do not fit into the %" PRIu64
@@ -261,7 +294,7 @@ static int allocate(struct malloc_bdev *m, const char *name, const struct bdev_m
 		*ret_why = why("%s: no memory on NUMA node %d: %s", name, opts->numa_node,
 			       strerror(-rc));
 	} else {
-		m->memory = memory;
+		m->memory = m->area.ptr;
 	}
 	return rc;
 }

@@ -309,6 +309,74 @@ static void a_request_longer_than_the_queue_is_taken(void **state)
 	free(buf);
 }
 
+static void a_disk_grows_and_shrinks(void **state)
+{
+	struct bdev *bdev = create(512);
+	struct test_reactor r;
+	const char *text = "";
+	uint8_t buf[1024];
+
+	test_reactor_open(&r, bdev);
+	memset(buf, 1, sizeof(buf));
+	assert_int_equal(test_io(&r, BDEV_WRITE, SIZE - 1024, buf, 1024), 0);
+	assert_int_equal(test_io(&r, BDEV_WRITE, SIZE - 512, buf, 1024), -EINVAL);
+	assert_int_equal(bdev_resize(bdev, SIZE * 2 + 512, &text), 0);
+	assert_int_equal(test_io(&r, BDEV_READ, SIZE - 512, buf, 1024), 0);
+	assert_int_equal(buf[0] & buf[511], 1);
+	assert_int_equal(buf[512] | buf[1023], 0);
+	memset(buf, 2, sizeof(buf));
+	assert_int_equal(test_io(&r, BDEV_WRITE, SIZE * 2 - 512, buf, 1024), 0);
+
+	assert_int_equal(bdev_resize(bdev, SIZE / 2, &text), 0);
+	bdev_trim(bdev);
+	bdev_trim(bdev);
+	assert_int_equal(test_io(&r, BDEV_READ, SIZE / 2, buf, 512), -EINVAL);
+	assert_int_equal(test_io(&r, BDEV_READ, SIZE / 2 - 512, buf, 512), 0);
+	/* What was cut off is gone. */
+	assert_int_equal(bdev_resize(bdev, SIZE * 2 + 512, &text), 0);
+	assert_int_equal(test_io(&r, BDEV_READ, SIZE - 1024, buf, 1024), 0);
+	assert_int_equal(buf[0] | buf[1023], 0);
+	assert_int_equal(test_io(&r, BDEV_READ, SIZE * 2 - 512, buf, 1024), 0);
+	assert_int_equal(buf[0] | buf[1023], 0);
+
+	assert_int_equal(bdev_resize(bdev, UINT64_C(1) << 50, &text), -ENOSPC);
+	assert_non_null(strstr(text, "Malloc0: it can grow to 65536 MiB at most"));
+	assert_int_equal(bdev_size(bdev), SIZE * 2 + 512);
+	test_reactor_close(&r);
+}
+
+/* The disk shrinks between two pieces of a copy. */
+static void a_request_under_way_stops_at_the_new_end(void **state)
+{
+	struct bdev *bdev = create(512);
+	uint8_t *buf = malloc(SIZE);
+	struct iovec iov = { buf, SIZE };
+	struct test_reactor r;
+	struct test_io io;
+	const char *text;
+
+	test_reactor_open(&r, bdev);
+	test_io_init(&io, BDEV_WRITE, 0, SIZE, &iov, 1);
+	memset(buf, 1, SIZE);
+	assert_int_equal(bdev_submit(r.channel, &io.io), BDEV_TAKEN);
+	assert_int_equal(bdev_channels_poll(&r.channels), 1);
+	assert_int_equal(io.completions, 0);
+	assert_int_equal(bdev_resize(bdev, 512, &text), 0);
+	bdev_trim(bdev);
+	assert_int_equal(bdev_channels_poll(&r.channels), 1);
+	assert_int_equal(io.completions, 1);
+	assert_int_equal(io.io.status, -EINVAL);
+	/* Nothing of it is left where the disk grows again. */
+	assert_int_equal(bdev_resize(bdev, SIZE, &text), 0);
+	assert_int_equal(test_io(&r, BDEV_READ, 0, buf, SIZE), 0);
+	assert_int_equal(buf[511], 1);
+	for (size_t i = 512; i < SIZE; i++) {
+		assert_int_equal(buf[i], 0);
+	}
+	test_reactor_close(&r);
+	free(buf);
+}
+
 /* Nor is a short one done on the spot while a long one is under way. */
 static void nobody_overtakes_a_long_request(void **state)
 {
@@ -395,6 +463,8 @@ int main(void)
 		cmocka_unit_test_teardown(a_poll_completes_a_bounded_number, delete_all),
 		cmocka_unit_test_teardown(a_full_queue_says_so, delete_all),
 		cmocka_unit_test_teardown(a_request_longer_than_the_queue_is_taken, delete_all),
+		cmocka_unit_test_teardown(a_disk_grows_and_shrinks, delete_all),
+		cmocka_unit_test_teardown(a_request_under_way_stops_at_the_new_end, delete_all),
 		cmocka_unit_test_teardown(nobody_overtakes_a_long_request, delete_all),
 		cmocka_unit_test_teardown(two_reactors_share_a_disk, delete_all),
 	};

@@ -40,6 +40,12 @@ static int null_submit(struct bdev_channel *channel, struct bdev_io *io)
 	return BDEV_DONE;
 }
 
+/* Nothing is behind it, so any size will do. */
+static int null_resize(struct bdev *bdev, uint64_t size, const char **ret_why)
+{
+	return 0;
+}
+
 static void null_close(struct bdev *bdev)
 {
 	free(bdev);
@@ -49,6 +55,7 @@ static void null_close(struct bdev *bdev)
 static const struct bdev_ops null_ops = {
 	.driver = "null",
 	.close = null_close,
+	.resize = null_resize,
 	.channel_open = null_channel_open,
 	.channel_close = null_channel_close,
 	.submit = null_submit,

@@ -44,6 +44,17 @@ static int check_name(const char *name, const char **ret_why)
 	return 0;
 }
 
+static int check_size(const char *name, uint64_t size, uint32_t block_size, const char **ret_why)
+{
+	if (size == 0 || size > MAX_SIZE || size % block_size != 0) {
+		*ret_why = why("%s: size of %" PRIu64
+			       " bytes is not a positive multiple of the block size %" PRIu32,
+			       name, size, block_size);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 int bdev_check_new(const char *name, uint64_t size, uint32_t block_size, const char **ret_why)
 {
 	int rc = check_name(name, ret_why);
@@ -57,13 +68,7 @@ int bdev_check_new(const char *name, uint64_t size, uint32_t block_size, const c
 			       name, block_size, BDEV_MIN_BLOCK_SIZE, BDEV_MAX_BLOCK_SIZE);
 		return -EINVAL;
 	}
-	if (size == 0 || size > MAX_SIZE || size % block_size != 0) {
-		*ret_why = why("%s: size of %" PRIu64
-			       " bytes is not a positive multiple of the block size %" PRIu32,
-			       name, size, block_size);
-		return -EINVAL;
-	}
-	return 0;
+	return check_size(name, size, block_size, ret_why);
 }
 
 void bdev_init(struct bdev *bdev, const struct bdev_ops *ops, const char *name, const char *product)
@@ -101,6 +106,13 @@ struct bdev *bdev_next(const struct bdev *bdev)
 	return bdev == NULL ? TAILQ_FIRST(&bdevs) : TAILQ_NEXT(bdev, link);
 }
 
+static void close_if_unused(struct bdev *bdev)
+{
+	if (bdev->deleted && bdev->claims == 0 && bdev->leaving == 0) {
+		bdev->ops->close(bdev);
+	}
+}
+
 int bdev_delete(const char *name, const char **ret_why)
 {
 	struct bdev *bdev = bdev_find(name);
@@ -115,7 +127,8 @@ int bdev_delete(const char *name, const char **ret_why)
 		return -EBUSY;
 	}
 	TAILQ_REMOVE(&bdevs, bdev, link);
-	bdev->ops->close(bdev);
+	bdev->deleted = true;
+	close_if_unused(bdev);
 	return 0;
 }
 
@@ -137,6 +150,69 @@ void bdev_claim(struct bdev *bdev)
 void bdev_release(struct bdev *bdev)
 {
 	bdev->claims--;
+}
+
+void bdev_leave(struct bdev *bdev)
+{
+	bdev->claims--;
+	bdev->leaving++;
+}
+
+void bdev_left(struct bdev *bdev)
+{
+	bdev->leaving--;
+	close_if_unused(bdev);
+}
+
+static void set_size(struct bdev *bdev, uint64_t size)
+{
+	__atomic_store_n(&bdev->info.size, size, __ATOMIC_RELAXED);
+}
+
+int bdev_resize(struct bdev *bdev, uint64_t size, const char **ret_why)
+{
+	int rc = check_size(bdev->name, size, bdev->info.block_size, ret_why);
+
+	if (rc != 0) {
+		return rc;
+	}
+	if (bdev->ops->resize == NULL) {
+		*ret_why = why("the size of %s, a %s bdev, cannot be changed", bdev->name,
+			       bdev->ops->driver);
+		return -ENOTSUP;
+	}
+	rc = bdev->ops->resize(bdev, size, ret_why);
+	if (rc == 0) {
+		set_size(bdev, size);
+	}
+	return rc;
+}
+
+int bdev_rescan(struct bdev *bdev, const char **ret_why)
+{
+	uint64_t size;
+	int rc;
+
+	if (bdev->ops->rescan == NULL) {
+		*ret_why = why("%s, a %s bdev, has nothing behind it whose size could change",
+			       bdev->name, bdev->ops->driver);
+		return -ENOTSUP;
+	}
+	rc = bdev->ops->rescan(bdev, &size, ret_why);
+	if (rc == 0) {
+		rc = check_size(bdev->name, size, bdev->info.block_size, ret_why);
+	}
+	if (rc == 0) {
+		set_size(bdev, size);
+	}
+	return rc;
+}
+
+void bdev_trim(struct bdev *bdev)
+{
+	if (bdev->ops->trim != NULL) {
+		bdev->ops->trim(bdev);
+	}
 }
 
 int bdev_channels_get(struct bdev_channels *channels, struct bdev *bdev,

@@ -90,6 +90,50 @@ static void a_claimed_bdev_is_not_deleted(void **state)
 	assert_null(bdev_find("a"));
 }
 
+static void a_bdev_is_closed_when_the_last_has_left(void **state)
+{
+	struct bdev *bdev = create("a");
+	const char *text = "";
+
+	bdev_claim(bdev);
+	bdev_claim(bdev);
+	bdev_leave(bdev);
+	assert_int_equal(bdev_delete("a", &text), -EBUSY);
+	assert_string_equal(text, "bdev 'a' is in use by 1 device");
+	bdev_leave(bdev);
+	assert_int_equal(bdev_delete("a", &text), 0);
+	/* The name is free, while its last requests may still be under way. */
+	assert_null(bdev_find("a"));
+	assert_ptr_not_equal(create("a"), bdev);
+	bdev_left(bdev);
+	assert_string_equal(bdev->name, "a");
+	bdev_left(bdev); /* closes it, which the sanitizer sees */
+	/* Leaving without being deleted. */
+	bdev = bdev_find("a");
+	bdev_claim(bdev);
+	bdev_leave(bdev);
+	bdev_left(bdev);
+	assert_ptr_equal(bdev_find("a"), bdev);
+	assert_int_equal(bdev_delete("a", &text), 0);
+}
+
+static void sizes_change_within_the_rules(void **state)
+{
+	struct bdev *bdev = create("a");
+	const char *text = "";
+
+	assert_int_equal(bdev_resize(bdev, 4096, &text), 0);
+	assert_int_equal(bdev_size(bdev), 4096);
+	assert_int_equal(bdev_resize(bdev, 0, &text), -EINVAL);
+	assert_int_equal(bdev_resize(bdev, 4097, &text), -EINVAL);
+	assert_non_null(strstr(text, "a: size of 4097 bytes is not a positive multiple"));
+	assert_int_equal(bdev_resize(bdev, UINT64_MAX - 511, &text), -EINVAL);
+	assert_int_equal(bdev_rescan(bdev, &text), -ENOTSUP);
+	assert_non_null(strstr(text, "a, a null bdev, has nothing behind it"));
+	assert_int_equal(bdev_size(bdev), 4096);
+	bdev_trim(bdev);
+}
+
 static void a_reactor_opens_one_channel_for_all_its_queues(void **state)
 {
 	struct bdev_channels one = { 0 }, other = { 0 };
@@ -118,6 +162,8 @@ int main(void)
 		cmocka_unit_test_teardown(names_are_unique_and_listed_in_order, delete_all),
 		cmocka_unit_test_teardown(bad_names_and_sizes_are_refused, delete_all),
 		cmocka_unit_test_teardown(a_claimed_bdev_is_not_deleted, delete_all),
+		cmocka_unit_test_teardown(a_bdev_is_closed_when_the_last_has_left, delete_all),
+		cmocka_unit_test_teardown(sizes_change_within_the_rules, delete_all),
 		cmocka_unit_test_teardown(a_reactor_opens_one_channel_for_all_its_queues,
 					  delete_all),
 	};
