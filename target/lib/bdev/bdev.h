@@ -197,6 +197,11 @@ int bdev_rescan(struct bdev *bdev, const char **ret_why);
 /* Every reactor that has a channel to it has been through its loop since the size was changed. */
 void bdev_trim(struct bdev *bdev);
 
+/* What takes the place of a bdev that a device has lost: the same to look at, but all requests end with
+ * -ENODEV. Not registered, never closed. */
+void bdev_gone_init(struct bdev *gone, const struct bdev *bdev);
+bool bdev_is_gone(const struct bdev *bdev);
+
 /*
  * ---- the channels of one reactor ----
  * A table of the open channels, shared by all queues that this reactor serves. Owner: that reactor.
