@@ -209,6 +209,7 @@ bool bdev_is_gone(const struct bdev *bdev);
  */
 struct bdev_channels {
 	LIST_HEAD(, bdev_channel) list;
+	unsigned int opened; /* how many ever were */
 };
 
 /* Opens the bdev's channel, or counts one more user of the open one. */

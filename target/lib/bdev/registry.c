@@ -236,6 +236,7 @@ int bdev_channels_get(struct bdev_channels *channels, struct bdev *bdev,
 	channel->submit = bdev->ops->submit;
 	channel->users = 1;
 	LIST_INSERT_HEAD(&channels->list, channel, link);
+	channels->opened++;
 	*ret_channel = channel;
 	return 0;
 }

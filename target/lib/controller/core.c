@@ -10,10 +10,21 @@
 /* The time that one device's queues may pop and submit in a round, before others have their turn. */
 #define TURN_US 200
 
+static void post_update(struct core_queue *queue);
+
 static void answer_on_loop(struct msg *msg)
 {
 	struct core_queue *queue = container_of(msg, struct core_queue, answer);
 
+	if (queue->state == CORE_QUEUE_STARTING && queue->result == 0) {
+		queue->state = CORE_QUEUE_RUNNING;
+		if (queue->update_due) {
+			post_update(queue);
+		}
+	} else if (queue->state != CORE_QUEUE_RUNNING) {
+		queue->state = CORE_QUEUE_IDLE;
+		queue->update_due = false;
+	}
 	queue->done(queue, queue->result);
 }
 
@@ -29,6 +40,18 @@ static void broken_on_loop(struct msg *msg)
 	struct core_queue *queue = container_of(msg, struct core_queue, broken_note);
 
 	queue->broken(queue);
+}
+
+int core_watch_kick(struct core_queue *queue)
+{
+	int kick_fd = virtq_kick_fd(queue->vq);
+	int r = 0;
+
+	if (!queue->kick_watched && kick_fd >= 0) {
+		r = reactor_add_wake_fd(queue->core->reactor, kick_fd);
+		queue->kick_watched = r == 0;
+	}
+	return r;
 }
 
 void core_unwatch_kick(struct core_queue *queue)
@@ -95,8 +118,7 @@ struct reactor *core_reactor(const struct core *core)
 	return core->reactor;
 }
 
-/* Completions of the channels that the queue opened must end a sleep too. */
-static int watch_channels(struct core *core)
+int core_watch_channels(struct core *core)
 {
 	struct bdev_channel *channel;
 
@@ -115,7 +137,6 @@ static void start_on_core(struct msg *msg)
 {
 	struct core_queue *queue = container_of(msg, struct core_queue, request);
 	struct core *core = queue->core;
-	int kick_fd = virtq_kick_fd(queue->vq);
 	int r;
 
 	r = queue->device->ops->queue_start(queue->device, queue->index, queue->vq, &core->channels,
@@ -124,10 +145,9 @@ static void start_on_core(struct msg *msg)
 		core_answer(queue, r);
 		return;
 	}
-	r = watch_channels(core);
-	if (r == 0 && kick_fd >= 0 && !queue->dq->quiescent) {
-		r = reactor_add_wake_fd(core->reactor, kick_fd);
-		queue->kick_watched = r == 0;
+	r = core_watch_channels(core);
+	if (r == 0 && !queue->dq->quiescent) {
+		r = core_watch_kick(queue);
 	}
 	if (r == 0) {
 		r = core_add_queue(core, queue);
@@ -146,7 +166,9 @@ static void start_on_core(struct msg *msg)
 void core_start_queue(struct core *core, struct core_queue *queue)
 {
 	queue->core = core;
+	queue->state = CORE_QUEUE_STARTING;
 	queue->draining = false;
+	queue->updating = false;
 	atomic_store_explicit(&queue->abandon, false, memory_order_relaxed);
 	queue->kick_watched = false;
 	queue->broken_seen = false;
@@ -169,6 +191,7 @@ void core_stop_queue(struct core_queue *queue, bool abandon)
 	if (abandon) {
 		core_abandon_queue(queue);
 	}
+	queue->state = CORE_QUEUE_STOPPING;
 	queue->request.fn = stop_on_core;
 	reactor_post(queue->core->reactor, &queue->request);
 }
@@ -213,4 +236,77 @@ void core_set_mem(struct core_queue *queue, struct guest_mem *mem)
 	queue->mem = mem;
 	queue->request.fn = set_mem_on_core;
 	reactor_post(queue->core->reactor, &queue->request);
+}
+
+/* ---- updates ---- */
+
+static void updated_on_loop(struct msg *msg)
+{
+	struct core_queue *queue = container_of(msg, struct core_queue, update_answer);
+
+	queue->update_out = false;
+	if (queue->update_due && queue->state == CORE_QUEUE_RUNNING) {
+		post_update(queue); /* it may have looked too early to see the last change */
+	} else if (queue->updated != NULL) {
+		queue->updated(queue);
+	}
+}
+
+void core_answer_update(struct core_queue *queue)
+{
+	queue->updating = false;
+	queue->update_answer.fn = updated_on_loop;
+	loop_post(queue->core->loop, &queue->update_answer);
+}
+
+static void update_on_core(struct msg *msg)
+{
+	struct core_queue *queue = container_of(msg, struct core_queue, update);
+
+	queue->updating = true;
+}
+
+static void post_update(struct core_queue *queue)
+{
+	queue->update_due = false;
+	queue->update_out = true;
+	queue->update.fn = update_on_core;
+	reactor_post(queue->core->reactor, &queue->update);
+}
+
+static void poke_on_core(struct msg *msg)
+{
+	struct core_queue *queue = container_of(msg, struct core_queue, poke);
+
+	atomic_store_explicit(&queue->poke_out, false, memory_order_relaxed);
+}
+
+void core_update_queue(struct core_queue *queue)
+{
+	switch (queue->state) {
+	case CORE_QUEUE_STARTING:
+		queue->update_due = true;
+		break;
+	case CORE_QUEUE_RUNNING:
+		if (!queue->update_out) {
+			post_update(queue);
+			break;
+		}
+		/* The last one waits for something, and its reactor may sleep. There it is looked at in
+		 * each round; here we remember to ask once more. */
+		queue->update_due = true;
+		if (!atomic_exchange_explicit(&queue->poke_out, true, memory_order_relaxed)) {
+			queue->poke.fn = poke_on_core;
+			reactor_post(queue->core->reactor, &queue->poke);
+		}
+		break;
+	case CORE_QUEUE_IDLE:
+	case CORE_QUEUE_STOPPING:
+		break;
+	}
+}
+
+bool core_queue_is_updated(const struct core_queue *queue)
+{
+	return !queue->update_out && !queue->update_due;
 }

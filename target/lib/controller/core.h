@@ -4,6 +4,8 @@
  *   core   what the controllers run on one reactor: the queues it serves and the bdev channels they
  *          share. Once per round: every queue pops and submits, every channel commits and polls, every
  *          queue publishes.
+ *   update the device of a queue was changed by the control thread, and the queue has to be told (see
+ *          virtio/device.h). Any number of them while others are under way.
  *   turn   all queues of one device share one turn in a round, which ends when they have used up its
  *          time; the next turn goes on where it ended. So a guest with many busy queues holds up others
  *          no longer than one with a few. Within a device and between devices, another one begins in
@@ -12,7 +14,7 @@
  * Owner of struct core: its reactor; created and freed by the control thread while the reactor does
  * not run it. struct core_queue belongs to the control thread, except from core_start_queue() until
  * `done` of core_stop_queue(): then to the reactor. Requests go there and answers come back as
- * messages; one at a time per queue.
+ * messages; one at a time per queue, and besides it an update.
  */
 #ifndef VHT_CONTROLLER_CORE_H
 #define VHT_CONTROLLER_CORE_H
@@ -45,16 +47,25 @@ struct core_queue {
 	void (*broken)(struct core_queue *queue);
 	/* What that was: guest memory is gone (rule R9). */
 	bool mem_lost;
-	/* private: */
+	/* Control thread: an update was carried out. May be NULL. */
+	void (*updated)(struct core_queue *queue);
+	/* private, the control thread's: */
+	enum { CORE_QUEUE_IDLE, CORE_QUEUE_STARTING, CORE_QUEUE_RUNNING, CORE_QUEUE_STOPPING } state;
+	bool update_out; /* `update` is on its way, there or back */
+	bool update_due; /* another one */
 	struct core *core;
+	/* private: */
 	struct core_device *on; /* on the core's list: the queues of `device` */
 	struct device_queue *dq;
 	struct msg request, answer, broken_note;
+	struct msg update, update_answer, poke;
+	atomic_bool poke_out;
 	int result;
 	int call_fd;
 	struct guest_mem *mem; /* the one to change to; borrowed until the answer */
 	bool changing_mem;     /* requests with the old one are still out */
 	bool draining;
+	bool updating;
 	atomic_bool abandon; /* written by the control thread */
 	bool kick_watched;
 	bool broken_seen;
@@ -74,5 +85,9 @@ void core_set_call(struct core_queue *queue, int call_fd);
  * the old.
  */
 void core_set_mem(struct core_queue *queue, struct guest_mem *mem);
+/* A queue that is being stopped is not told any more. */
+void core_update_queue(struct core_queue *queue);
+/* It has been told of all updates, or it does not run. */
+bool core_queue_is_updated(const struct core_queue *queue);
 
 #endif

@@ -34,10 +34,14 @@ struct core {
 /* ---- core.c ---- */
 
 void core_answer(struct core_queue *queue, int result);
+void core_answer_update(struct core_queue *queue);
 void core_note_broken(struct core_queue *queue);
+int core_watch_kick(struct core_queue *queue);
 void core_unwatch_kick(struct core_queue *queue);
 /* Answers a change of memory if nothing uses the old one any more. */
 void core_look_at_mem(struct core_queue *queue);
+/* Completions of all open channels end a sleep, too. */
+int core_watch_channels(struct core *core);
 
 /* ---- core_round.c ---- */
 

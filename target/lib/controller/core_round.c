@@ -84,6 +84,9 @@ static void finish_stop(struct core_queue *queue)
 	remove_queue(queue->core, queue);
 	queue->device->ops->queue_stop(queue->dq);
 	queue->dq = NULL;
+	if (queue->updating) {
+		core_answer_update(queue); /* first, since the other answer may be its end */
+	}
 	core_answer(queue, 0);
 }
 
@@ -91,6 +94,21 @@ static bool is_served(const struct core_queue *queue)
 {
 	return !queue->draining && !queue->dq->quiescent && !queue->broken_seen &&
 	       !core_queue_is_abandoned(queue);
+}
+
+/* Returns 1 when the queue is up to date, which may be the first round in which it has work. */
+static unsigned int update(struct core *core, struct core_queue *queue)
+{
+	unsigned int opened = core->channels.opened;
+	bool done = queue->device->ops->queue_update(queue->dq);
+
+	if (core->channels.opened != opened && core_watch_channels(core) < 0) {
+		virtq_break(queue->vq, "no descriptor of its disk can be watched");
+	}
+	if (done) {
+		core_answer_update(queue);
+	}
+	return done;
 }
 
 static unsigned int take_turn(struct core *core, struct core_device *on)
@@ -104,6 +122,9 @@ static unsigned int take_turn(struct core *core, struct core_device *on)
 	for (n = on->queue_n; n > 0; n--) {
 		unsigned int popped = 0;
 
+		if (queue->updating && !queue->draining) {
+			work += update(core, queue);
+		}
 		if (queue->draining) {
 			on->device->ops->queue_drain(queue->dq);
 		} else if (is_served(queue)) {
@@ -190,7 +211,9 @@ static bool core_arm(struct poller *poller)
 	/* The channels' eventfds need no look: one that was signalled before the sleep ends it at once. */
 	LIST_FOREACH (on, &core->devices, link) {
 		LIST_FOREACH (queue, &on->queues, link) {
-			if (is_served(queue) && !virtq_arm(queue->vq)) {
+			/* One that was quiescent when it was started is not listened to yet. */
+			if (is_served(queue) &&
+			    (core_watch_kick(queue) < 0 || !virtq_arm(queue->vq))) {
 				may_sleep = false;
 			}
 		}

@@ -32,6 +32,10 @@ struct fake_device {
 	bool started[QUEUES];
 	unsigned int polls[QUEUES];
 	unsigned int got[QUEUES];
+	/* Updates: what there shall be, and what each queue knows. */
+	atomic_uint wanted;
+	atomic_bool held; /* an update waits */
+	atomic_uint known[QUEUES];
 };
 
 static void spin(unsigned int us)
@@ -89,6 +93,17 @@ static unsigned int fake_poll(struct device_queue *queue)
 	return 1;
 }
 
+static bool fake_update(struct device_queue *queue)
+{
+	struct fake_device *fake = (struct fake_device *)queue->device;
+
+	if (atomic_load(&fake->held)) {
+		return false;
+	}
+	atomic_store(&fake->known[queue->index], atomic_load(&fake->wanted));
+	return true;
+}
+
 static void fake_drain(struct device_queue *queue)
 {
 }
@@ -103,6 +118,7 @@ static const struct virtio_device_ops fake_ops = {
 	.type = "fake",
 	.queue_start = fake_start,
 	.queue_poll = fake_poll,
+	.queue_update = fake_update,
 	.queue_drain = fake_drain,
 	.queue_stop = fake_stop,
 };
@@ -368,6 +384,144 @@ static void an_abandoned_queue_is_left_alone(void **state)
 	assert_int_equal(fake.polls[0], 10);
 }
 
+/* ---- updates ---- */
+
+static unsigned int updates;
+
+static void updated(struct core_queue *queue)
+{
+	updates++;
+}
+
+static void wait_for_update(struct core_queue *queue)
+{
+	time_t begin = time(NULL);
+
+	while (!core_queue_is_updated(queue)) {
+		loop_run_once(loop, 100);
+		assert_true(time(NULL) - begin < DEADLINE_SECONDS);
+	}
+}
+
+/* The first one has an eventfd for kicks: alone, it lets its reactor sleep. */
+static void start_sleeper(struct core_queue *queue, struct fake_device *fake, unsigned int index)
+{
+	struct virtq_config config = rd_config(&rd, sizeof(struct virtq_req));
+
+	*queue = (struct core_queue){
+		.device = &fake->device,
+		.index = index,
+		.done = answered,
+		.broken = broken,
+		.updated = updated,
+	};
+	config.kick_fd = index == 0 ? config.kick_fd : -1;
+	assert_int_equal(virtq_new(&config, &queue->vq), 0);
+	core_start_queue(core, queue);
+}
+
+static void wait_for_sleep(void)
+{
+	const struct timespec interval = { .tv_nsec = 1000000 };
+	struct reactor_stats stats;
+	uint64_t rounds = 0;
+	time_t begin = time(NULL);
+
+	/* It has slept, and no round has passed since. */
+	for (;;) {
+		reactor_get_stats(core_reactor(core), &stats);
+		if (stats.sleeps > 0 && stats.rounds == rounds) {
+			return;
+		}
+		rounds = stats.rounds;
+		nanosleep(&interval, NULL);
+		assert_true(time(NULL) - begin < DEADLINE_SECONDS);
+	}
+}
+
+static void queues_are_told_of_changes(void **state)
+{
+	atomic_uint left = 0;
+	struct fake_device fake = fake_new(&left);
+	struct core_queue queues[2];
+
+	updates = 0;
+	start_sleeper(&queues[0], &fake, 0);
+	wait_for_answers(1);
+	start_sleeper(&queues[1], &fake, 1);
+	/* While it is being started: it may have begun with what there was before. */
+	atomic_store(&fake.wanted, 1);
+	core_update_queue(&queues[0]);
+	core_update_queue(&queues[1]);
+	assert_false(core_queue_is_updated(&queues[1]));
+	wait_for_answers(1);
+	wait_for_update(&queues[0]);
+	wait_for_update(&queues[1]);
+	assert_int_equal(atomic_load(&fake.known[0]), 1);
+	assert_int_equal(atomic_load(&fake.known[1]), 1);
+	assert_int_equal(updates, 2);
+	stop(&queues[0]);
+	stop(&queues[1]);
+	/* Nobody to tell. */
+	core_update_queue(&queues[0]);
+	assert_true(core_queue_is_updated(&queues[0]));
+}
+
+/* What comes while an update waits is not forgotten, and does not wait for an event of its own. */
+static void a_change_during_an_update(void **state)
+{
+	atomic_uint left = 0;
+	struct fake_device fake = fake_new(&left);
+	struct core_queue queue;
+
+	updates = 0;
+	start_sleeper(&queue, &fake, 0);
+	wait_for_answers(1);
+	atomic_store(&fake.held, true);
+	atomic_store(&fake.wanted, 1);
+	core_update_queue(&queue);
+	wait_for_sleep();
+	assert_int_equal(atomic_load(&fake.known[0]), 0);
+	for (unsigned int i = 2; i < 100; i++) {
+		atomic_store(&fake.wanted, i);
+		atomic_store(&fake.held, i % 10 != 9);
+		core_update_queue(&queue);
+		if (i % 10 == 9) {
+			wait_for_update(&queue);
+			assert_int_equal(atomic_load(&fake.known[0]), i);
+		}
+		assert_int_equal(core_queue_is_updated(&queue), i % 10 == 9);
+	}
+	assert_int_equal(updates, 10);
+	stop(&queue);
+}
+
+/* A queue whose update waits is stopped all the same; the update is answered first. */
+static void a_stop_during_an_update(void **state)
+{
+	atomic_uint left = 0;
+	struct fake_device fake = fake_new(&left);
+	struct core_queue queue;
+
+	for (unsigned int due = 0; due < 2; due++) {
+		updates = 0;
+		start_sleeper(&queue, &fake, 0);
+		wait_for_answers(1);
+		atomic_store(&fake.held, true);
+		core_update_queue(&queue);
+		if (due) {
+			core_update_queue(&queue);
+		}
+		core_stop_queue(&queue, false);
+		core_update_queue(&queue);
+		assert_false(core_queue_is_updated(&queue));
+		wait_for_answers(1);
+		assert_true(core_queue_is_updated(&queue));
+		assert_int_equal(updates, 1);
+		virtq_free(queue.vq);
+	}
+}
+
 /* Queues come and go while the others are polled, in every order. */
 static void queues_come_and_go(void **state)
 {
@@ -504,6 +658,9 @@ int main(void)
 		cmocka_unit_test(the_first_is_another_in_each_round),
 		cmocka_unit_test(the_first_device_is_another_in_each_round),
 		cmocka_unit_test(an_abandoned_queue_is_left_alone),
+		cmocka_unit_test(queues_are_told_of_changes),
+		cmocka_unit_test(a_change_during_an_update),
+		cmocka_unit_test(a_stop_during_an_update),
 		cmocka_unit_test(queues_come_and_go),
 		cmocka_unit_test(memory_changes_under_requests),
 		cmocka_unit_test(memory_changes_of_an_abandoned_queue),

@@ -7,10 +7,15 @@
  * submit), completions of bdevs push, and the owner commits the virtqueue at the end of the round.
  * To stop it the owner calls queue_drain instead of queue_poll, goes on polling the bdev channels until
  * virtq_inflight() is 0, then queue_stop.
+ *
+ * A device changes under running queues (a disk comes, goes, or has another size): the control thread
+ * says what there shall be by functions of that device; then each queue is told on its reactor and has
+ * until it works with that; then the device settles.
  */
 #ifndef VHT_VIRTIO_DEVICE_H
 #define VHT_VIRTIO_DEVICE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,7 +30,8 @@ struct device_queue {
 	struct virtq *vq;
 	unsigned int index;
 	/* The device has nothing to do with this queue for now (an event queue without events): it is
-	 * neither polled nor armed, so its buffers stay available to a successor. */
+	 * neither polled nor armed, so its buffers stay available to a successor. May change at any
+	 * time on the queue's reactor. */
 	bool quiescent;
 };
 
@@ -36,7 +42,9 @@ struct virtio_device_ops {
 	unsigned int (*max_queues)(const struct virtio_device *device); /* all kinds together */
 	/* Size of the request struct of queue `index`. */
 	size_t (*req_size)(const struct virtio_device *device, unsigned int index);
-	/* A new session negotiated these bits; no queue is running. */
+	/* A front-end has connected; no queue is running. */
+	void (*session_begins)(struct virtio_device *device);
+	/* It negotiated these bits, perhaps once more; no queue is running. */
 	void (*negotiated)(struct virtio_device *device, uint64_t features);
 	/* The driver has reset the device; no queue is running. */
 	void (*reset)(struct virtio_device *device);
@@ -50,11 +58,16 @@ struct virtio_device_ops {
 	int (*queue_start)(struct virtio_device *device, unsigned int index, struct virtq *vq,
 			   struct bdev_channels *channels, struct device_queue **ret_queue);
 	unsigned int (*queue_poll)(struct device_queue *queue); /* returns the requests popped */
+	/* Once per round before queue_poll after the device was changed, until it returns true: the queue
+	 * works with what there is now. It may get and put channels. */
+	bool (*queue_update)(struct device_queue *queue);
 	/* Once per round instead of queue_poll while the queue is being stopped: pushes back what waits
 	 * for events; gives requests that never reached a bdev back to the ring (virtq_unpop), or
 	 * completes them so that the driver tries again; goes on with those that have begun. */
 	void (*queue_drain)(struct device_queue *queue);
 	void (*queue_stop)(struct device_queue *queue); /* nothing is in flight; frees it */
+	/* Control thread: all running queues have been updated since the last change. */
+	void (*settled)(struct virtio_device *device, bool running);
 	/* Control thread; no queue is running. Releases the bdevs. */
 	void (*free)(struct virtio_device *device);
 };
