@@ -79,7 +79,6 @@ static int blk_queue_start(struct virtio_device *device, unsigned int index, str
 	queue->blk = blk;
 	queue->channels = channels;
 	queue->stats = virtq_stats(vq);
-	queue->info = &blk->bdev->info;
 	TAILQ_INIT(&queue->waiting);
 	TAILQ_INIT(&queue->unfinished);
 	for (i = 0; i < BLK_RANGE_TABLES; i++) {

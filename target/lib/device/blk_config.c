@@ -49,9 +49,9 @@ static bool writeback_mode(const struct blk_device *blk)
 	return atomic_load_explicit(&blk->writeback, memory_order_relaxed);
 }
 
-bool blk_writes_through(const struct blk_device *blk)
+bool blk_writes_through(const struct blk_device *blk, const struct bdev *bdev)
 {
-	if (!blk->bdev->info.write_cache) {
+	if (!bdev->info.write_cache) {
 		return false; /* a completed write is stable anyway */
 	}
 	/* 5.2.6.2: with CONFIG_WCE the field decides; without it a driver that did not take FLUSH

@@ -70,7 +70,6 @@ struct blk_queue {
 	struct bdev_channels *channels;
 	struct bdev_channel *channel;
 	struct virtq_stats *stats;
-	const struct bdev_info *info;
 	/* Popped, not started: the bdev or the range tables were full. Always the newest popped
 	 * requests, oldest first, so that they can be given back to the ring. */
 	struct blk_requests waiting;
@@ -84,8 +83,8 @@ struct blk_queue {
 /* ---- blk_config.c ---- */
 
 uint64_t blk_offered_features(const struct blk_device *blk);
-/* Must a write be stable before it completes (virtio 1.2, 5.2.6.2)? Any thread. */
-bool blk_writes_through(const struct blk_device *blk);
+/* Must a write to this bdev be stable before it completes (virtio 1.2, 5.2.6.2)? Any thread. */
+bool blk_writes_through(const struct blk_device *blk, const struct bdev *bdev);
 int blk_config_read(const struct virtio_device *device, uint32_t offset, void *buf, uint32_t len);
 int blk_config_write(struct virtio_device *device, uint32_t offset, const void *buf, uint32_t len);
 

@@ -68,19 +68,19 @@ static void request_refuse(struct blk_request *req)
 /* ---- checks ---- */
 
 /* Is [sector, sector + len bytes) a range of whole blocks of the disk? *ret_offset: of its start, bytes. */
-static inline bool range_is_fine(const struct bdev_info *info, uint64_t sector, uint64_t len,
+static inline bool range_is_fine(const struct bdev *bdev, uint64_t sector, uint64_t len,
 				 uint64_t *ret_offset)
 {
+	uint64_t size = bdev_size(bdev);
 	uint64_t offset = sector * BLK_SECTOR;
 
 	*ret_offset = offset;
 	/* 5.2.6.1 asks for multiples of 512; the disk may have larger blocks. */
-	return sector <= info->size / BLK_SECTOR && len <= info->size - offset &&
-	       ((offset | len) & (info->block_size - 1)) == 0;
+	return sector <= size / BLK_SECTOR && len <= size - offset &&
+	       ((offset | len) & (bdev->info.block_size - 1)) == 0;
 }
 
-static int check_zap_range(const struct blk_device *blk, uint32_t type,
-			   const struct blk_range *range)
+static int check_zap_range(const struct bdev *bdev, uint32_t type, const struct blk_range *range)
 {
 	uint32_t known_flags = type == BLK_T_WRITE_ZEROES ? BLK_RANGE_F_UNMAP : 0;
 	uint64_t len = (uint64_t)range->sectors * BLK_SECTOR;
@@ -91,10 +91,10 @@ static int check_zap_range(const struct blk_device *blk, uint32_t type,
 	if ((range->flags & ~known_flags) != 0) {
 		return -EOPNOTSUPP;
 	}
-	if (len > blk->bdev->info.max_discard) {
+	if (len > bdev->info.max_discard) {
 		return -EINVAL;
 	}
-	return range_is_fine(&blk->bdev->info, range->sector, len, &offset) ? 0 : -EINVAL;
+	return range_is_fine(bdev, range->sector, len, &offset) ? 0 : -EINVAL;
 }
 
 /* ---- carrying out, in steps: ranges, a flush ---- */
@@ -253,7 +253,7 @@ static inline __attribute__((always_inline)) bool start_rw(struct blk_queue *que
 	io->op = op;
 	io->flags = 0;
 	io->len = len;
-	if (unlikely(!range_is_fine(queue->info, sector, len, &io->offset))) {
+	if (unlikely(!range_is_fine(queue->channel->bdev, sector, len, &io->offset))) {
 		request_refuse(req);
 		return true;
 	}
@@ -307,7 +307,8 @@ static inline bool start_write(struct blk_queue *queue, struct blk_request *req,
 	iov_drop(&iov, &iov_n, BLK_HEADER_LEN, len);
 	req->io.iov = iov;
 	req->io.iov_n = iov_n;
-	req->io.done = blk_writes_through(blk) ? on_write_through_done : on_write_done;
+	req->io.done = blk_writes_through(blk, queue->channel->bdev) ? on_write_through_done :
+								       on_write_done;
 	return start_rw(queue, req, BDEV_WRITE, sector, len);
 }
 
@@ -356,6 +357,7 @@ static bool start_zap(struct blk_request *req, unsigned int feature)
 {
 	struct blk_queue *queue = req->queue;
 	const struct blk_device *blk = queue->blk;
+	const struct bdev *bdev = queue->channel->bdev;
 	uint64_t bytes = req->vreq.out_len - BLK_HEADER_LEN;
 	unsigned int n = (unsigned int)(bytes / BLK_RANGE_LEN);
 	unsigned int i;
@@ -383,7 +385,7 @@ static bool start_zap(struct blk_request *req, unsigned int feature)
 	ranges_load(req, n);
 	/* All are checked before the first is carried out. */
 	for (i = 0; i < n && r == 0; i++) {
-		r = check_zap_range(blk, req->type, &req->ranges[i]);
+		r = check_zap_range(bdev, req->type, &req->ranges[i]);
 	}
 	if (r == -EOPNOTSUPP) {
 		request_end(req, r);
@@ -393,7 +395,7 @@ static bool start_zap(struct blk_request *req, unsigned int feature)
 		request_refuse(req);
 		return true;
 	}
-	req->flush_after = req->type == BLK_T_WRITE_ZEROES && blk_writes_through(blk);
+	req->flush_after = req->type == BLK_T_WRITE_ZEROES && blk_writes_through(blk, bdev);
 	if (!request_advance(req)) {
 		table_release(queue, req);
 		return false;
