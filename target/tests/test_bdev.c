@@ -16,8 +16,12 @@ struct test_channel {
 static int channel_open(struct bdev *bdev, struct bdev_channel **ret_channel)
 {
 	struct test_bdev *t = (struct test_bdev *)bdev;
-	struct test_channel *channel = calloc(1, sizeof(*channel));
+	struct test_channel *channel;
 
+	if (t->fail_open != 0) {
+		return t->fail_open;
+	}
+	channel = calloc(1, sizeof(*channel));
 	if (!channel) {
 		return -ENOMEM;
 	}

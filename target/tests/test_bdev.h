@@ -31,6 +31,7 @@ struct test_bdev {
 	bool newest_first;  /* poll completes in the wrong order */
 	int fail;	    /* status of all requests, if not 0 */
 	int fail_op;	    /* only of this operation; -1: of all */
+	int fail_open;	    /* no channel can be opened, if not 0 */
 	/* A look at every request before it is taken; may be NULL. */
 	void (*check_io)(void *arg, const struct bdev_io *io);
 	void *check_arg;

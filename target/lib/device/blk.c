@@ -25,6 +25,15 @@ static size_t blk_req_size(const struct virtio_device *device, unsigned int inde
 	return sizeof(struct blk_request);
 }
 
+static void blk_session_begins(struct virtio_device *device)
+{
+	struct blk_device *blk = (struct blk_device *)device;
+
+	blk->offered = blk_offered_features(blk);
+	/* GET_CONFIG must not fail, or QEMU may exit: a disk that is not there has no blocks. */
+	blk->shows_nothing = bdev_is_gone(blk->bdev);
+}
+
 static void blk_negotiated(struct virtio_device *device, uint64_t features)
 {
 	struct blk_device *blk = (struct blk_device *)device;
@@ -49,7 +58,7 @@ static void blk_free(struct virtio_device *device)
 {
 	struct blk_device *blk = (struct blk_device *)device;
 
-	bdev_release(blk->bdev);
+	blk_disk_done(blk);
 	free(blk);
 }
 
@@ -70,7 +79,8 @@ static int blk_queue_start(struct virtio_device *device, unsigned int index, str
 	if (!queue) {
 		return -ENOMEM;
 	}
-	r = bdev_channels_get(channels, blk->bdev, &queue->channel);
+	r = bdev_channels_get(channels, atomic_load_explicit(&blk->wanted, memory_order_acquire),
+			      &queue->channel);
 	if (r < 0) {
 		free(queue);
 		return r;
@@ -109,7 +119,7 @@ static unsigned int blk_queue_poll(struct device_queue *device_queue)
 	return n;
 }
 
-static void blk_queue_drain(struct device_queue *device_queue)
+void blk_queue_drain(struct device_queue *device_queue)
 {
 	struct blk_queue *queue = (struct blk_queue *)device_queue;
 	struct blk_request *req;
@@ -126,7 +136,9 @@ static void blk_queue_stop(struct device_queue *device_queue)
 {
 	struct blk_queue *queue = (struct blk_queue *)device_queue;
 
-	bdev_channels_put(queue->channels, queue->channel);
+	if (queue->channel != NULL) {
+		bdev_channels_put(queue->channels, queue->channel);
+	}
 	free(queue);
 }
 
@@ -135,14 +147,17 @@ static const struct virtio_device_ops blk_ops = {
 	.features = blk_features,
 	.max_queues = blk_max_queues,
 	.req_size = blk_req_size,
+	.session_begins = blk_session_begins,
 	.negotiated = blk_negotiated,
 	.reset = blk_reset,
 	.config_read = blk_config_read,
 	.config_write = blk_config_write,
 	.queue_start = blk_queue_start,
 	.queue_poll = blk_queue_poll,
+	.queue_update = blk_queue_update,
 	.queue_drain = blk_queue_drain,
 	.queue_stop = blk_queue_stop,
+	.settled = blk_settled,
 	.free = blk_free,
 };
 
@@ -158,15 +173,19 @@ int blk_new(const struct blk_options *opts, struct virtio_device **ret_device)
 	if (!blk) {
 		return -ENOMEM;
 	}
+	if (blk_disk_init(blk, opts->bdev) < 0) {
+		blk_disk_done(blk);
+		free(blk);
+		return -ENOMEM;
+	}
 	blk->device.ops = &blk_ops;
-	blk->bdev = opts->bdev;
+	blk->asked_read_only = opts->read_only;
 	blk->read_only = opts->read_only || opts->bdev->info.read_only;
 	blk->queues = opts->queues > 0 ? opts->queues : BLK_DEFAULT_QUEUES;
 	atomic_init(&blk->writeback, opts->bdev->info.write_cache);
 	/* 5.2.6.1: not terminated if it fills all 20 bytes. */
 	memcpy(blk->serial, serial, strnlen(serial, sizeof(blk->serial)));
 	blk->offered = blk_offered_features(blk);
-	bdev_claim(blk->bdev);
 	*ret_device = &blk->device;
 	return 0;
 }

@@ -13,12 +13,24 @@
 #include "virtio/device.h"
 
 struct blk_options {
-	struct bdev *bdev;   /* claimed for the life of the device */
+	struct bdev *bdev;   /* claimed until another one takes its place */
 	bool read_only;	     /* also when the bdev is */
 	const char *serial;  /* GET_ID, up to 20 bytes are shown; NULL: the bdev's serial */
 	unsigned int queues; /* most request queues offered, 1..256; 0: default (64) */
 };
 
 int blk_new(const struct blk_options *opts, struct virtio_device **ret_device);
+
+/*
+ * The device works on another bdev, or on none any more: each queue as soon as no request of it is under
+ * way. Both need the queues to be updated (virtio/device.h). Serial number and, while a front-end is
+ * connected, features stay. -EINVAL: then the new one is unlike the old one in a way that would hurt a
+ * guest. -ENOMEM.
+ */
+int blk_set_bdev(struct virtio_device *device, struct bdev *bdev, bool connected,
+		 const char **ret_why);
+/* Requests fail, but the disk is still to be seen; a front-end that connects sees one of no capacity. */
+void blk_lose_bdev(struct virtio_device *device);
+struct bdev *blk_bdev(const struct virtio_device *device); /* NULL: lost */
 
 #endif

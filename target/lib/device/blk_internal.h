@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Concepts: the inside of the virtio block device, for blk*.c only.
- *   device   features and configuration space (blk_config.c); control thread, except for
- *            `writeback`, which queues read.
+ *   device   features and configuration space (blk_config.c), and which bdev it is on (blk_disk.c);
+ *            control thread, except for `writeback` and `wanted`, which queues read.
  *   queue    one running request queue (blk.c) on its reactor.
  *   request  from the popped chain to its status byte (blk_request.c). A read or write is one bdev_io.
  *            Others take steps, one bdev_io at a time: all ranges of a discard one after the other; a
@@ -32,11 +32,18 @@
 
 struct blk_device {
 	struct virtio_device device;
+	/* What it shall be on. One that was taken away is replaced by one of which all requests fail. */
 	struct bdev *bdev;
+	_Atomic(struct bdev *) wanted; /* the same, for queues */
+	struct bdev **old;	       /* queues may not have noticed yet */
+	unsigned int old_n;
+	struct bdev *spare;  /* takes the place of the next one that is taken away */
+	bool shows_nothing;  /* the bdev was gone when the session began: capacity 0 */
+	bool asked_read_only;
 	uint64_t offered;
 	uint64_t negotiated;   /* changes only while no queue is running */
 	atomic_bool writeback; /* the driver's choice; see blk_writes_through() */
-	bool read_only;
+	bool read_only; /* changes only while no front-end is connected */
 	unsigned int queues;
 	char serial[BLK_ID_LEN];
 };
@@ -68,7 +75,7 @@ struct blk_queue {
 	struct device_queue queue;
 	struct blk_device *blk;
 	struct bdev_channels *channels;
-	struct bdev_channel *channel;
+	struct bdev_channel *channel; /* NULL: it could not be opened, and the ring is broken */
 	struct virtq_stats *stats;
 	/* Popped, not started: the bdev or the range tables were full. Always the newest popped
 	 * requests, oldest first, so that they can be given back to the ring. */
@@ -87,6 +94,17 @@ uint64_t blk_offered_features(const struct blk_device *blk);
 bool blk_writes_through(const struct blk_device *blk, const struct bdev *bdev);
 int blk_config_read(const struct virtio_device *device, uint32_t offset, void *buf, uint32_t len);
 int blk_config_write(struct virtio_device *device, uint32_t offset, const void *buf, uint32_t len);
+
+/* ---- blk_disk.c ---- */
+
+int blk_disk_init(struct blk_device *blk, struct bdev *bdev); /* -ENOMEM */
+void blk_disk_done(struct blk_device *blk);		      /* also when half built */
+bool blk_queue_update(struct device_queue *queue);
+void blk_settled(struct virtio_device *device, bool running);
+
+/* ---- blk.c ---- */
+
+void blk_queue_drain(struct device_queue *queue);
 
 /* ---- blk_request.c ---- */
 
