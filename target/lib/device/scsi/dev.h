@@ -35,7 +35,7 @@ struct scsi_device {
 	struct virtio_device device; /* first */
 	unsigned int request_queues;
 	struct scsi_limits limits;
-	struct scsi_lu lus[SCSI_MAX_TARGETS];
+	struct scsi_lu *lus[SCSI_MAX_TARGETS]; /* NULL: no such target */
 
 	/* Config space, written by the control thread while reactors may read: relaxed atomics. A queue
 	 * uses the values that it found when it was started. */
@@ -61,10 +61,10 @@ static inline bool scsi_device_find(struct scsi_device *dev, const uint8_t *lun,
 				    struct scsi_address *ret_address, struct scsi_lu **ret_lu)
 {
 	if (!scsi_address_parse(lun, ret_address) || ret_address->target >= SCSI_MAX_TARGETS ||
-	    dev->lus[ret_address->target].bdev == NULL) {
+	    dev->lus[ret_address->target] == NULL) {
 		return false;
 	}
-	*ret_lu = ret_address->lun == 0 ? &dev->lus[ret_address->target] : NULL;
+	*ret_lu = ret_address->lun == 0 ? dev->lus[ret_address->target] : NULL;
 	return true;
 }
 

@@ -41,7 +41,7 @@ enum scsi_ua {
 };
 
 struct scsi_lu {
-	struct bdev *bdev; /* NULL: the target does not exist */
+	struct bdev *bdev;
 	bool read_only;
 	bool thin;	   /* LBPME: unmapping is possible */
 	bool unmap_zeroes; /* LBPRZ: unmapped blocks read as zeroes */

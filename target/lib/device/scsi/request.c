@@ -450,8 +450,8 @@ unsigned int scsi_request_queue_poll(struct scsi_device *dev, struct device_queu
 
 	if (dev->waiting_n > 0) {
 		for (i = 0; i < SCSI_MAX_TARGETS; i++) {
-			if (dev->lus[i].bdev != NULL) {
-				retry(dev, &dev->lus[i]);
+			if (dev->lus[i] != NULL) {
+				retry(dev, dev->lus[i]);
 			}
 		}
 	}
@@ -475,8 +475,8 @@ void scsi_request_queue_drain(struct scsi_device *dev, struct device_queue *dq)
 	}
 	queue->draining = true;
 	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
-		struct scsi_lu *lu = &dev->lus[i];
-		struct scsi_cmd *cmd = lu->bdev != NULL ? TAILQ_FIRST(&lu->waiting) : NULL;
+		struct scsi_lu *lu = dev->lus[i];
+		struct scsi_cmd *cmd = lu != NULL ? TAILQ_FIRST(&lu->waiting) : NULL;
 
 		while (cmd != NULL) {
 			struct scsi_cmd *next = TAILQ_NEXT(cmd, wait_link);

@@ -83,7 +83,9 @@ static void scsi_negotiated(struct virtio_device *device, uint64_t features)
 
 	set_sizes(dev, VIRTIO_SCSI_SENSE_SIZE, VIRTIO_SCSI_CDB_SIZE);
 	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
-		dev->lus[i].ua = 0;
+		if (dev->lus[i] != NULL) {
+			dev->lus[i]->ua = 0;
+		}
 	}
 }
 
@@ -157,9 +159,11 @@ static void close_channels(struct scsi_device *dev)
 	unsigned int i;
 
 	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
-		if (dev->lus[i].channel != NULL) {
-			bdev_channels_put(dev->channels, dev->lus[i].channel);
-			dev->lus[i].channel = NULL;
+		struct scsi_lu *lu = dev->lus[i];
+
+		if (lu != NULL && lu->channel != NULL) {
+			bdev_channels_put(dev->channels, lu->channel);
+			lu->channel = NULL;
 		}
 	}
 }
@@ -171,10 +175,12 @@ static int open_channels(struct scsi_device *dev, struct bdev_channels *channels
 
 	dev->channels = channels;
 	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
-		if (dev->lus[i].bdev == NULL) {
+		struct scsi_lu *lu = dev->lus[i];
+
+		if (lu == NULL) {
 			continue;
 		}
-		r = bdev_channels_get(channels, dev->lus[i].bdev, &dev->lus[i].channel);
+		r = bdev_channels_get(channels, lu->bdev, &lu->channel);
 		if (r < 0) {
 			close_channels(dev);
 			return r;
@@ -276,7 +282,7 @@ static void scsi_free(struct virtio_device *device)
 	unsigned int i;
 
 	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
-		if (dev->lus[i].bdev != NULL) {
+		if (dev->lus[i] != NULL) {
 			scsi_remove_target(device, i);
 		}
 	}
@@ -330,40 +336,49 @@ int scsi_add_target(struct virtio_device *device, unsigned int target, struct bd
 		.serial = serial,
 		.limits = &dev->limits,
 	};
-	int r;
+	struct scsi_lu *lu;
 
 	if (target >= SCSI_MAX_TARGETS) {
 		return -EINVAL;
 	}
-	if (dev->lus[target].bdev != NULL) {
+	if (dev->lus[target] != NULL) {
 		return -EEXIST;
 	}
-	r = scsi_lu_init(&dev->lus[target], &opts);
-	if (r < 0) {
-		return r;
+	lu = calloc(1, sizeof(*lu));
+	if (lu == NULL || scsi_lu_init(lu, &opts) < 0) {
+		free(lu);
+		return -ENOMEM;
 	}
 	bdev_claim(bdev);
+	dev->lus[target] = lu;
 	return 0;
 }
 
 int scsi_remove_target(struct virtio_device *device, unsigned int target)
 {
 	struct scsi_device *dev = scsi_device_of(device);
-	struct bdev *bdev;
+	struct scsi_lu *lu;
 
 	if (target >= SCSI_MAX_TARGETS) {
 		return -EINVAL;
 	}
-	bdev = dev->lus[target].bdev;
-	if (bdev == NULL) {
+	lu = dev->lus[target];
+	if (lu == NULL) {
 		return -ENOENT;
 	}
-	scsi_lu_done(&dev->lus[target]);
-	bdev_release(bdev);
+	dev->lus[target] = NULL;
+	bdev_release(lu->bdev);
+	scsi_lu_done(lu);
+	free(lu);
 	return 0;
 }
 
 struct bdev *scsi_target_bdev(const struct virtio_device *device, unsigned int target)
 {
-	return target < SCSI_MAX_TARGETS ? scsi_device_of(device)->lus[target].bdev : NULL;
+	const struct scsi_lu *lu = NULL;
+
+	if (target < SCSI_MAX_TARGETS) {
+		lu = scsi_device_of(device)->lus[target];
+	}
+	return lu != NULL ? lu->bdev : NULL;
 }

@@ -200,7 +200,7 @@ static void task_management(struct scsi_device *dev, struct scsi_tmf *tmf, struc
 		respond(dev, tmf, VIRTIO_SCSI_S_INCORRECT_LUN);
 	} else {
 		/* A nexus is one with the target: whatever LUN is named, its only one is LUN 0. */
-		task_function(dev, tmf, subtype, lu != NULL ? lu : &dev->lus[address.target], tag);
+		task_function(dev, tmf, subtype, lu != NULL ? lu : dev->lus[address.target], tag);
 	}
 }
 
