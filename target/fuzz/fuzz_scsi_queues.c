@@ -348,6 +348,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		run.disk[i].bdev.info.can_write_zeroes = i == 0;
 		MUST(scsi_add_target(run.device, i, &run.disk[i].bdev, false, NULL) == 0);
 	}
+	run.device->ops->session_begins(run.device);
 	run.device->ops->negotiated(run.device, 0);
 	for (i = 0; i < QUEUES; i++) {
 		start(&run, i);

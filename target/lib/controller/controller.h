@@ -7,6 +7,9 @@
  * deleted by force while it is connected keeps its name until the last request is finished. While
  * connected, its session hands rings over and takes them back; all of them run on one core, chosen
  * when the first ring starts.
+ *
+ * Its device may be changed at any time: controller_update() tells the queues. It is unsettled until all
+ * have answered, and may be changed once more meanwhile.
  */
 #ifndef VHT_CONTROLLER_CONTROLLER_H
 #define VHT_CONTROLLER_CONTROLLER_H
@@ -35,6 +38,7 @@ struct target {
 	bool listening;
 	bool shutting_down;
 	bool closing_sessions; /* the list of controllers is being walked */
+	bool trim_due;	       /* a bdev has become smaller, its storage not yet */
 	void (*shutdown_done)(void *arg);
 	void *shutdown_arg;
 	unsigned int placement_n;
@@ -59,9 +63,8 @@ struct controller {
 	int listen_fd; /* handed in and not yet used, or -1 */
 	struct env_cpuset cpumask;
 	struct virtio_device *device;
-	struct bdev *bdev; /* blk: what the device serves */
-	bool read_only;	   /* blk */
 	bool is_scsi;
+	bool unsettled;
 	struct listener listener;
 	struct vu_session *session;
 	bool deleting;		     /* when the session is over */
@@ -78,6 +81,11 @@ struct controller {
 /* session.c */
 void controller_connection_waits(void *arg);
 void controller_close_session(struct controller *controller, const char *reason);
+
+/* change.c: after the device was changed; and whenever a queue has been updated or is stopped. */
+void controller_update(struct controller *controller);
+void controller_settle(struct controller *controller);
+void target_trim_bdevs(struct target *target); /* as soon as nobody can be using what was cut off */
 
 /* info.c: adds what the queue has counted since it was started. */
 void controller_add_queue_stats(struct virtq_stats *sum, const struct virtq *vq);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "controller/controller.h"
+#include "device/blk.h"
 
 struct controller *controller_next(struct target *target, const struct controller *controller)
 {
@@ -36,9 +37,13 @@ void controller_get_info(const struct controller *controller, struct controller_
 		.core = placement != NULL ? (int)reactor_core(core_reactor(placement->core)) : -1,
 		.features = controller->features,
 		.sessions = controller->sessions,
-		.read_only = controller->read_only,
-		.bdev = controller->bdev != NULL ? controller->bdev->name : NULL,
 	};
+	if (!controller->is_scsi) {
+		const struct bdev *bdev = blk_bdev(controller->device);
+
+		ret_info->read_only = blk_is_read_only(controller->device);
+		ret_info->bdev = bdev != NULL ? bdev->name : NULL;
+	}
 	for (i = 0; controller->is_scsi && i < SCSI_MAX_TARGETS; i++) {
 		const struct bdev *bdev = scsi_target_bdev(controller->device, i);
 

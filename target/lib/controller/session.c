@@ -62,11 +62,19 @@ static void started(struct core_queue *run, int result)
 	if (result < 0) {
 		virtq_free(run->vq);
 		run->vq = NULL;
+		controller_settle(controller);
 		log_limited(&controller->limiter, LOG_LEVEL_WARNING,
 			    "%s: queue %u cannot start: %s", controller->name, run->index,
 			    strerror(-result));
 	}
 	vu_session_complete(controller->session, result, 0);
+}
+
+static void updated(struct core_queue *run)
+{
+	struct controller_queue *queue = (struct controller_queue *)run;
+
+	controller_settle(queue->controller);
 }
 
 static void broken(struct core_queue *run)
@@ -127,6 +135,7 @@ static void owner_ring_start(void *owner, const struct vu_ring *ring)
 	queue->run.index = ring->index;
 	queue->run.done = started;
 	queue->run.broken = broken;
+	queue->run.updated = updated;
 	core_start_queue(controller->placement->core, &queue->run);
 }
 
@@ -140,6 +149,7 @@ static void stopped(struct core_queue *run, int result)
 	controller_add_queue_stats(&queue->totals, run->vq);
 	virtq_free(run->vq);
 	run->vq = NULL;
+	controller_settle(queue->controller);
 	vu_session_complete(queue->controller->session, result, base);
 }
 
@@ -285,6 +295,7 @@ void controller_connection_waits(void *arg)
 		close(fd);
 		return;
 	}
+	controller->device->ops->session_begins(controller->device);
 	r = vu_socket_new(fd, &transport);
 	if (r == 0) {
 		r = vu_session_new(controller->target->loop, transport, controller->queue_n,

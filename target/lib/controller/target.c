@@ -257,8 +257,6 @@ int controller_create_blk(struct target *target, const struct controller_options
 			       r == -EINVAL ? " (1 to 256 queues are possible)" : "");
 		return r;
 	}
-	controller->bdev = bdev;
-	controller->read_only = blk->read_only || bdev->info.read_only;
 	return finish(STEAL(controller), ret_why);
 }
 
@@ -399,6 +397,8 @@ int controller_add_scsi_target(struct target *target, const char *name, unsigned
 			       scsi_target_bdev(controller->device, number)->name);
 	} else if (r < 0) {
 		*ret_why = why("%s: cannot add target %u: %s", name, number, strerror(-r));
+	} else {
+		controller_update(controller);
 	}
 	return r;
 }
@@ -415,6 +415,8 @@ int controller_remove_scsi_target(struct target *target, const char *name, unsig
 	r = scsi_remove_target(controller->device, number);
 	if (r < 0) {
 		*ret_why = why("%s: there is no target %u", name, number);
+	} else {
+		controller_update(controller);
 	}
 	return r;
 }

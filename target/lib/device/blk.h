@@ -32,5 +32,6 @@ int blk_set_bdev(struct virtio_device *device, struct bdev *bdev, bool connected
 /* Requests fail, but the disk is still to be seen; a front-end that connects sees one of no capacity. */
 void blk_lose_bdev(struct virtio_device *device);
 struct bdev *blk_bdev(const struct virtio_device *device); /* NULL: lost */
+bool blk_is_read_only(const struct virtio_device *device);
 
 #endif

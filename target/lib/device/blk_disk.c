@@ -158,6 +158,11 @@ struct bdev *blk_bdev(const struct virtio_device *device)
 	return bdev_is_gone(blk->bdev) ? NULL : blk->bdev;
 }
 
+bool blk_is_read_only(const struct virtio_device *device)
+{
+	return ((const struct blk_device *)device)->read_only;
+}
+
 void blk_settled(struct virtio_device *device, bool running)
 {
 	forget_old((struct blk_device *)device);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Concepts: the device behind struct virtio_device, shared by scsi.c (life, config space), request.c
- * (request queues) and tmf.c (control queue). All queues of one device run on one reactor, so whatever
- * commands of different queues share needs no lock.
+ * Concepts: the device behind struct virtio_device, shared by scsi.c (life, config space), targets.c
+ * (which logical units there are), request.c (request queues), tmf.c (control queue) and event.c (event
+ * queue). All queues of one device run on one reactor, so whatever commands of different queues share
+ * needs no lock.
  */
 #ifndef VHT_DEVICE_SCSI_DEV_H
 #define VHT_DEVICE_SCSI_DEV_H
 
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 #include "device/scsi/cmd.h"
@@ -31,11 +33,31 @@ struct scsi_tmf;
 
 STAILQ_HEAD(scsi_tmf_list, scsi_tmf);
 
+/* What a driver has to hear of a target. */
+enum scsi_event {
+	SCSI_EVENT_ADDED = 1 << 0,
+	SCSI_EVENT_REMOVED = 1 << 1,
+	SCSI_EVENT_RESIZED = 1 << 2,
+};
+
+/* Owner: the reactor. */
+struct scsi_events {
+	struct device_queue *queue; /* NULL: not running */
+	uint8_t pending[SCSI_MAX_TARGETS];
+	bool missed;
+	struct scsi_event_stats stats; /* relaxed; read by anyone */
+};
+
 struct scsi_device {
 	struct virtio_device device; /* first */
 	unsigned int request_queues;
 	struct scsi_limits limits;
-	struct scsi_lu *lus[SCSI_MAX_TARGETS]; /* NULL: no such target */
+	uint64_t features; /* negotiated; changes only while no queue is running */
+
+	/* Logical units that there shall be, written by the control thread; and those that there were,
+	 * which the reactor may not have let go of. */
+	_Atomic(struct scsi_lu *) wanted[SCSI_MAX_TARGETS];
+	STAILQ_HEAD(, scsi_lu) old;
 
 	/* Config space, written by the control thread while reactors may read: relaxed atomics. A queue
 	 * uses the values that it found when it was started. */
@@ -43,6 +65,8 @@ struct scsi_device {
 	uint32_t cdb_size;
 
 	/* the reactor's: */
+	struct scsi_lu *lus[SCSI_MAX_TARGETS]; /* NULL: no such target */
+	struct scsi_events events;
 	struct bdev_channels *channels;
 	unsigned int running;	/* request queues */
 	unsigned int waiting_n; /* commands in the waiting lists of all logical units */
@@ -60,13 +84,39 @@ static inline struct scsi_device *scsi_device_of(const struct virtio_device *dev
 static inline bool scsi_device_find(struct scsi_device *dev, const uint8_t *lun,
 				    struct scsi_address *ret_address, struct scsi_lu **ret_lu)
 {
-	if (!scsi_address_parse(lun, ret_address) || ret_address->target >= SCSI_MAX_TARGETS ||
-	    dev->lus[ret_address->target] == NULL) {
+	struct scsi_lu *lu;
+
+	if (!scsi_address_parse(lun, ret_address) || ret_address->target >= SCSI_MAX_TARGETS) {
 		return false;
 	}
-	*ret_lu = ret_address->lun == 0 ? dev->lus[ret_address->target] : NULL;
+	lu = dev->lus[ret_address->target];
+	if (lu == NULL || lu->leaving) {
+		return false;
+	}
+	*ret_lu = ret_address->lun == 0 ? lu : NULL;
 	return true;
 }
+
+/* ---- targets.c ---- */
+
+/* Lets there be what there shall be. False: not all of it yet, once more in the next round. */
+bool scsi_reconcile(struct scsi_device *dev);
+bool scsi_queue_update(struct device_queue *queue);
+void scsi_settled(struct virtio_device *device, bool running);
+void scsi_remove_all_targets(struct scsi_device *dev); /* no queue is running */
+
+/* ---- event.c ---- */
+
+/* Does nothing for a driver that takes no events of this kind. */
+void scsi_event_post(struct scsi_device *dev, unsigned int target, enum scsi_event what);
+void scsi_events_forget(struct scsi_device *dev); /* nobody is there who could have missed them */
+void scsi_events_negotiated(struct scsi_device *dev);
+/* The address of a logical unit as events have it. */
+void scsi_event_lun(uint8_t *lun, unsigned int target, uint16_t number);
+int scsi_event_queue_start(struct scsi_device *dev, struct virtq *vq,
+			   struct device_queue **ret_queue);
+unsigned int scsi_event_queue_poll(struct scsi_device *dev, struct device_queue *queue);
+void scsi_event_queue_stop(struct scsi_device *dev, struct device_queue *queue);
 
 /* ---- request.c ---- */
 

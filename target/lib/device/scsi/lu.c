@@ -104,15 +104,24 @@ void scsi_lu_done(struct scsi_lu *lu)
 
 bool scsi_lu_take_ua(struct scsi_lu *lu, enum scsi_condition *ret_condition)
 {
-	if ((lu->ua & SCSI_UA_BIT_RESET) != 0) {
-		lu->ua &= ~(unsigned int)SCSI_UA_BIT_RESET;
-		*ret_condition = SCSI_UA_DEVICE_RESET;
-		return true;
-	}
-	if ((lu->ua & SCSI_UA_BIT_NEXUS_LOSS) != 0) {
-		lu->ua &= ~(unsigned int)SCSI_UA_BIT_NEXUS_LOSS;
-		*ret_condition = SCSI_UA_NEXUS_LOSS;
-		return true;
+	/* SAM-5, 5.14.2: resets before everything else. */
+	static const struct {
+		unsigned int bit;
+		enum scsi_condition condition;
+	} by_importance[] = {
+		{ SCSI_UA_BIT_RESET, SCSI_UA_DEVICE_RESET },
+		{ SCSI_UA_BIT_NEXUS_LOSS, SCSI_UA_NEXUS_LOSS },
+		{ SCSI_UA_BIT_LUNS_CHANGED, SCSI_UA_LUNS_CHANGED },
+		{ SCSI_UA_BIT_CAPACITY, SCSI_UA_CAPACITY_CHANGED },
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(by_importance) / sizeof(by_importance[0]); i++) {
+		if ((lu->ua & by_importance[i].bit) != 0) {
+			lu->ua &= ~by_importance[i].bit;
+			*ret_condition = by_importance[i].condition;
+			return true;
+		}
 	}
 	return false;
 }

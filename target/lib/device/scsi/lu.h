@@ -8,8 +8,8 @@
  *   task          a command that was accepted and has not been answered.
  *   unit attention  something that happened to the disk and that the next command has to hear of.
  *
- * Owner: the upper part is made by the control thread while no queue runs and read-only afterwards;
- * the lower part belongs to the device's reactor.
+ * Owner: the upper part is made by the control thread before the reactor hears of it, and read-only
+ * afterwards; the lower part belongs to the device's reactor.
  */
 #ifndef VHT_DEVICE_SCSI_LU_H
 #define VHT_DEVICE_SCSI_LU_H
@@ -38,6 +38,8 @@ TAILQ_HEAD(scsi_cmd_list, scsi_cmd);
 enum scsi_ua {
 	SCSI_UA_BIT_RESET = 1 << 0,
 	SCSI_UA_BIT_NEXUS_LOSS = 1 << 1,
+	SCSI_UA_BIT_LUNS_CHANGED = 1 << 2,
+	SCSI_UA_BIT_CAPACITY = 1 << 3,
 };
 
 struct scsi_lu {
@@ -46,7 +48,6 @@ struct scsi_lu {
 	bool thin;	   /* LBPME: unmapping is possible */
 	bool unmap_zeroes; /* LBPRZ: unmapped blocks read as zeroes */
 	uint32_t block_size;
-	uint64_t blocks;
 	uint32_t max_transfer;		  /* blocks */
 	struct scsi_limits limits;	  /* as in force on this disk */
 	char serial[BDEV_SERIAL_MAX + 1]; /* printable ASCII */
@@ -54,7 +55,12 @@ struct scsi_lu {
 	uint8_t *scratch;
 	uint32_t scratch_len; /* multiple of block_size */
 
+	STAILQ_ENTRY(scsi_lu) link; /* the control thread's */
+
 	/* the reactor's: */
+	uint64_t blocks;
+	int error;		      /* it could not be opened */
+	bool leaving;		      /* takes no more commands */
 	struct bdev_channel *channel; /* open while a request queue runs */
 	unsigned int ua;	      /* pending, enum scsi_ua bits */
 	struct scsi_cmd *scratch_user;

@@ -6,11 +6,11 @@
 #ifndef VHT_DEVICE_SCSI_PROTO_H
 #define VHT_DEVICE_SCSI_PROTO_H
 
-/* virtio 1.2, 5.6.2: queues */
-/* Feature bits: virtio 1.2, 5.6.3. */
+/* virtio 1.2, 5.6.3: feature bits */
 #define VIRTIO_SCSI_F_HOTPLUG 1
 #define VIRTIO_SCSI_F_CHANGE  2
 
+/* virtio 1.2, 5.6.2: queues */
 #define VIRTIO_SCSI_Q_CONTROL 0
 #define VIRTIO_SCSI_Q_EVENT   1
 #define VIRTIO_SCSI_Q_REQUEST 2 /* the first one */
@@ -58,6 +58,22 @@ enum virtio_scsi_tmf {
 	VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET = 5,
 	VIRTIO_SCSI_T_TMF_QUERY_TASK = 6,
 	VIRTIO_SCSI_T_TMF_QUERY_TASK_SET = 7,
+};
+
+/* virtio 1.2, 5.6.6.3: events */
+#define VIRTIO_SCSI_T_EVENTS_MISSED 0x80000000u
+
+enum virtio_scsi_event_type {
+	VIRTIO_SCSI_T_NO_EVENT = 0,
+	VIRTIO_SCSI_T_TRANSPORT_RESET = 1,
+	VIRTIO_SCSI_T_ASYNC_NOTIFY = 2,
+	VIRTIO_SCSI_T_PARAM_CHANGE = 3,
+};
+
+enum virtio_scsi_reset_reason {
+	VIRTIO_SCSI_EVT_RESET_HARD = 0,
+	VIRTIO_SCSI_EVT_RESET_RESCAN = 1,
+	VIRTIO_SCSI_EVT_RESET_REMOVED = 2,
 };
 
 /* SAM-5: status codes */

@@ -22,6 +22,7 @@ struct rig *rig_new(const struct fake_disk_options *opts)
 						 &rig->disk[i].bdev, false, NULL),
 				 0);
 	}
+	rig->device->ops->session_begins(rig->device);
 	rig->device->ops->negotiated(rig->device, 0);
 	return rig;
 }
@@ -85,6 +86,24 @@ unsigned int rig_round(struct rig *rig)
 		}
 	}
 	return work;
+}
+
+bool rig_update(struct rig *rig)
+{
+	bool running = false;
+	bool done = true;
+	unsigned int i;
+
+	for (i = 0; i < RIG_QUEUES; i++) {
+		if (rig->q[i].dq != NULL) {
+			running = true;
+			done = rig->device->ops->queue_update(rig->q[i].dq) && done;
+		}
+	}
+	if (done) {
+		rig->device->ops->settled(rig->device, running);
+	}
+	return done;
 }
 
 void rig_stop_queue(struct rig *rig, unsigned int index)

@@ -50,6 +50,8 @@ void rig_start_queue(struct rig *rig, unsigned int index);
 /* One round of the owner: poll queues, poll channels, publish; then the driver looks at each ring. */
 unsigned int rig_round(struct rig *rig);
 void rig_stop_queue(struct rig *rig, unsigned int index);
+/* What the owner of a device does when it was changed. False: it has to wait, and settles later. */
+bool rig_update(struct rig *rig);
 void rig_free(struct rig *rig);
 
 /* A request as Linux frames it: head, data-out, response, data-in. */

@@ -33,10 +33,8 @@ const struct scsi_limits scsi_default_limits = {
 /* ---- what the device is: control thread ---- */
 
 /*
- * HOTPLUG and CHANGE: targets come and go, and bdevs are resized, only while no front-end is
- * connected, so no event is due yet; but QEMU sets these bits in SET_FEATURES whatever the back-end
- * offered (it takes them from its own properties hotplug and param_change), and bits that were not
- * offered end the session. Neither INOUT nor T10_PI.
+ * QEMU sets these two in SET_FEATURES whatever the back-end offered (it takes them from its own properties
+ * hotplug and param_change). Neither INOUT nor T10_PI.
  */
 static uint64_t scsi_features(const struct virtio_device *device)
 {
@@ -67,8 +65,8 @@ static void set_sizes(struct scsi_device *dev, uint32_t sense_size, uint32_t cdb
 }
 
 /*
- * A new session is a new nexus: the writable config fields have their reset values (virtio 1.2,
- * 5.6.4) and unit attentions meant for the old one are gone.
+ * A new session is a new nexus: unit attentions and events meant for the old one are gone, since its driver
+ * looks at all targets when it starts.
  *
  * It does not begin with a POWER ON unit attention (29/00). Logical units here keep no state that a
  * new session could have lost (no reservations, no changeable mode pages), the front-end reconnects
@@ -76,12 +74,13 @@ static void set_sizes(struct scsi_device *dev, uint32_t sense_size, uint32_t cdb
  * pass-through commands and have Linux log "Power-on or device reset occurred" at warning level for
  * each disk. The 17.07 application that this one follows sends none either.
  */
-static void scsi_negotiated(struct virtio_device *device, uint64_t features)
+static void scsi_session_begins(struct virtio_device *device)
 {
 	struct scsi_device *dev = scsi_device_of(device);
 	unsigned int i;
 
-	set_sizes(dev, VIRTIO_SCSI_SENSE_SIZE, VIRTIO_SCSI_CDB_SIZE);
+	scsi_reconcile(dev);
+	scsi_events_forget(dev);
 	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
 		if (dev->lus[i] != NULL) {
 			dev->lus[i]->ua = 0;
@@ -89,9 +88,23 @@ static void scsi_negotiated(struct virtio_device *device, uint64_t features)
 	}
 }
 
+/*
+ * The device was reset: the writable config fields have their reset values (virtio 1.2, 5.6.4). But a
+ * front-end that pauses its guest says the same when it goes on: events that wait are kept.
+ */
+static void scsi_negotiated(struct virtio_device *device, uint64_t features)
+{
+	struct scsi_device *dev = scsi_device_of(device);
+
+	dev->features = features;
+	scsi_events_negotiated(dev);
+	set_sizes(dev, VIRTIO_SCSI_SENSE_SIZE, VIRTIO_SCSI_CDB_SIZE);
+}
+
 /* A driver that resets the device is a new nexus, too. */
 static void scsi_reset(struct virtio_device *device)
 {
+	scsi_session_begins(device);
 	scsi_negotiated(device, 0);
 }
 
@@ -189,23 +202,6 @@ static int open_channels(struct scsi_device *dev, struct bdev_channels *channels
 	return 0;
 }
 
-static int event_queue_start(struct scsi_device *dev, struct virtq *vq,
-			     struct device_queue **ret_queue)
-{
-	struct device_queue *queue = calloc(1, sizeof(*queue));
-
-	if (queue == NULL) {
-		return -ENOMEM;
-	}
-	queue->device = &dev->device;
-	queue->vq = vq;
-	queue->index = VIRTIO_SCSI_Q_EVENT;
-	/* Buffers stay in the ring until there is an event to put into one. */
-	queue->quiescent = true;
-	*ret_queue = queue;
-	return 0;
-}
-
 static int scsi_queue_start(struct virtio_device *device, unsigned int index, struct virtq *vq,
 			    struct bdev_channels *channels, struct device_queue **ret_queue)
 {
@@ -216,7 +212,7 @@ static int scsi_queue_start(struct virtio_device *device, unsigned int index, st
 		return scsi_control_queue_start(dev, vq, ret_queue);
 	}
 	if (index == VIRTIO_SCSI_Q_EVENT) {
-		return event_queue_start(dev, vq, ret_queue);
+		return scsi_event_queue_start(dev, vq, ret_queue);
 	}
 	if (dev->running == 0) {
 		r = open_channels(dev, channels);
@@ -243,7 +239,7 @@ static unsigned int scsi_queue_poll(struct device_queue *queue)
 	case VIRTIO_SCSI_Q_CONTROL:
 		return scsi_control_queue_poll(dev, queue);
 	case VIRTIO_SCSI_Q_EVENT:
-		return 0;
+		return scsi_event_queue_poll(dev, queue);
 	default:
 		return scsi_request_queue_poll(dev, queue);
 	}
@@ -268,7 +264,11 @@ static void scsi_queue_stop(struct device_queue *queue)
 		scsi_control_queue_stop(dev, queue);
 		return;
 	}
-	if (queue->index >= VIRTIO_SCSI_Q_REQUEST && --dev->running == 0) {
+	if (queue->index == VIRTIO_SCSI_Q_EVENT) {
+		scsi_event_queue_stop(dev, queue);
+		return;
+	}
+	if (--dev->running == 0) {
 		close_channels(dev);
 	}
 	free(queue);
@@ -279,13 +279,8 @@ static void scsi_queue_stop(struct device_queue *queue)
 static void scsi_free(struct virtio_device *device)
 {
 	struct scsi_device *dev = scsi_device_of(device);
-	unsigned int i;
 
-	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
-		if (dev->lus[i] != NULL) {
-			scsi_remove_target(device, i);
-		}
-	}
+	scsi_remove_all_targets(dev);
 	free(dev);
 }
 
@@ -294,14 +289,17 @@ static const struct virtio_device_ops scsi_ops = {
 	.features = scsi_features,
 	.max_queues = scsi_max_queues,
 	.req_size = scsi_req_size,
+	.session_begins = scsi_session_begins,
 	.negotiated = scsi_negotiated,
 	.reset = scsi_reset,
 	.config_read = scsi_config_read,
 	.config_write = scsi_config_write,
 	.queue_start = scsi_queue_start,
 	.queue_poll = scsi_queue_poll,
+	.queue_update = scsi_queue_update,
 	.queue_drain = scsi_queue_drain,
 	.queue_stop = scsi_queue_stop,
+	.settled = scsi_settled,
 	.free = scsi_free,
 };
 
@@ -321,64 +319,8 @@ int scsi_new(const struct scsi_options *opts, struct virtio_device **ret_device)
 							  DEFAULT_REQUEST_QUEUES;
 	dev->limits = opts->limits != NULL ? *opts->limits : scsi_default_limits;
 	STAILQ_INIT(&dev->tmf_ready);
+	STAILQ_INIT(&dev->old);
 	set_sizes(dev, VIRTIO_SCSI_SENSE_SIZE, VIRTIO_SCSI_CDB_SIZE);
 	*ret_device = &dev->device;
 	return 0;
-}
-
-int scsi_add_target(struct virtio_device *device, unsigned int target, struct bdev *bdev,
-		    bool read_only, const char *serial)
-{
-	struct scsi_device *dev = scsi_device_of(device);
-	struct scsi_lu_options opts = {
-		.bdev = bdev,
-		.read_only = read_only,
-		.serial = serial,
-		.limits = &dev->limits,
-	};
-	struct scsi_lu *lu;
-
-	if (target >= SCSI_MAX_TARGETS) {
-		return -EINVAL;
-	}
-	if (dev->lus[target] != NULL) {
-		return -EEXIST;
-	}
-	lu = calloc(1, sizeof(*lu));
-	if (lu == NULL || scsi_lu_init(lu, &opts) < 0) {
-		free(lu);
-		return -ENOMEM;
-	}
-	bdev_claim(bdev);
-	dev->lus[target] = lu;
-	return 0;
-}
-
-int scsi_remove_target(struct virtio_device *device, unsigned int target)
-{
-	struct scsi_device *dev = scsi_device_of(device);
-	struct scsi_lu *lu;
-
-	if (target >= SCSI_MAX_TARGETS) {
-		return -EINVAL;
-	}
-	lu = dev->lus[target];
-	if (lu == NULL) {
-		return -ENOENT;
-	}
-	dev->lus[target] = NULL;
-	bdev_release(lu->bdev);
-	scsi_lu_done(lu);
-	free(lu);
-	return 0;
-}
-
-struct bdev *scsi_target_bdev(const struct virtio_device *device, unsigned int target)
-{
-	const struct scsi_lu *lu = NULL;
-
-	if (target < SCSI_MAX_TARGETS) {
-		lu = scsi_device_of(device)->lus[target];
-	}
-	return lu != NULL ? lu->bdev : NULL;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Concepts: the virtio SCSI host device (virtio 1.2, 5.6): a control queue, an event queue and request
- * queues; targets 0..7, each with LUN 0 on one bdev.
+ * queues; targets 0..7, each with LUN 0 on one bdev. Targets come and go under running queues, and the
+ * driver is told by events, or by sense if it takes no events.
  * The calls below: control thread.
  */
 #ifndef VHT_DEVICE_SCSI_SCSI_H
@@ -32,13 +33,26 @@ struct scsi_options {
 int scsi_new(const struct scsi_options *opts, struct virtio_device **ret_device);
 
 /*
- * No queue of the device is running. -EINVAL: target number beyond 7; -EEXIST: occupied;
- * -ENOENT (remove): empty. The bdev is claimed until it is removed. serial NULL: the bdev's.
+ * A target, or a bdev that was resized, is there for the driver when the queues have been updated
+ * (virtio/device.h). -EINVAL: target number beyond 7; -EEXIST: occupied; -ENOENT (remove): empty;
+ * -ENOMEM. The bdev is claimed until it is removed; then the device leaves it when the last command is
+ * answered, and a new target may have the number at once. serial NULL: the bdev's.
  */
 int scsi_add_target(struct virtio_device *device, unsigned int target, struct bdev *bdev,
 		    bool read_only, const char *serial);
 int scsi_remove_target(struct virtio_device *device, unsigned int target);
+/* After the device has settled: takes away a target whose bdev could not be opened. False: there is none. */
+bool scsi_take_failed_target(struct virtio_device *device, unsigned int *ret_target,
+			     int *ret_error);
 /* NULL: no such target. */
 struct bdev *scsi_target_bdev(const struct virtio_device *device, unsigned int target);
+
+struct scsi_event_stats {
+	uint64_t delivered; /* events that say what happened */
+	uint64_t missed;    /* how often the driver was told that it missed some */
+};
+
+/* Since the device exists. */
+void scsi_get_event_stats(const struct virtio_device *device, struct scsi_event_stats *ret_stats);
 
 #endif

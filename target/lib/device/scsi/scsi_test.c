@@ -28,8 +28,15 @@ static void targets_come_and_go(void **state)
 	assert_int_equal(scsi_remove_target(device, 7), 0);
 	assert_int_equal(scsi_remove_target(device, 7), -ENOENT);
 	assert_int_equal(disk.bdev.claims, 1);
+	assert_int_equal(disk.bdev.leaving, 1);
+	device->ops->settled(device, false);
+	assert_int_equal(disk.bdev.leaving, 0);
+	assert_int_equal(scsi_add_target(device, 7, &disk.bdev, false, NULL), 0);
+	assert_int_equal(scsi_remove_target(device, 7), 0);
+	assert_int_equal(disk.bdev.claims, 1);
 	device->ops->free(device);
 	assert_int_equal(disk.bdev.claims, 0);
+	assert_int_equal(disk.bdev.leaving, 0);
 	fake_disk_close(&disk);
 }
 

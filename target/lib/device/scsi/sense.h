@@ -30,6 +30,8 @@ enum scsi_condition {
 	SCSI_NO_SAVING = 0x053900,
 	SCSI_UA_DEVICE_RESET = 0x062903, /* a logical unit was reset */
 	SCSI_UA_NEXUS_LOSS = 0x062907,
+	SCSI_UA_CAPACITY_CHANGED = 0x062a09,
+	SCSI_UA_LUNS_CHANGED = 0x063f0e, /* there are other logical units than before */
 	SCSI_WRITE_PROTECTED = 0x072700,
 	SCSI_SPACE_EXHAUSTED = 0x072707, /* thin provisioning: no space left behind the disk */
 };

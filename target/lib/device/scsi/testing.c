@@ -17,7 +17,7 @@ static struct fake_disk *disk_of(struct bdev *bdev)
 static int fake_channel_open(struct bdev *bdev, struct bdev_channel **ret_channel)
 {
 	*ret_channel = &disk_of(bdev)->channel;
-	return 0;
+	return disk_of(bdev)->open_status;
 }
 
 static void fake_channel_close(struct bdev_channel *channel)

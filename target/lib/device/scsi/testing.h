@@ -34,6 +34,7 @@ struct fake_disk {
 	uint8_t *data;
 	unsigned int room; /* requests taken at a time; default: many */
 	bool hold;	   /* poll completes nothing */
+	int open_status;   /* 0, or what opening its channel ends with */
 	int fail_status;   /* 0, or what requests of fail_op end with */
 	enum bdev_op fail_op;
 	struct fake_request log[FAKE_LOG];

@@ -151,7 +151,7 @@ static void reset_ends_everything_of_one_disk(void **state)
 	for (i = 0; i < RIG_QUEUES; i++) {
 		rig_stop_queue(rig, i);
 	}
-	rig->device->ops->negotiated(rig->device, 0);
+	rig->device->ops->session_begins(rig->device);
 	rig_start(rig);
 	after = rig_send(rig, RIG_B, RIG_TARGET, 9, TUR, 0, 0);
 	rig_round(rig);
