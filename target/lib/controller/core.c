@@ -285,6 +285,7 @@ void core_update_queue(struct core_queue *queue)
 {
 	switch (queue->state) {
 	case CORE_QUEUE_STARTING:
+	case CORE_QUEUE_STOPPING:
 		queue->update_due = true;
 		break;
 	case CORE_QUEUE_RUNNING:
@@ -301,7 +302,6 @@ void core_update_queue(struct core_queue *queue)
 		}
 		break;
 	case CORE_QUEUE_IDLE:
-	case CORE_QUEUE_STOPPING:
 		break;
 	}
 }

@@ -85,9 +85,9 @@ void core_set_call(struct core_queue *queue, int call_fd);
  * the old.
  */
 void core_set_mem(struct core_queue *queue, struct guest_mem *mem);
-/* A queue that is being stopped is not told any more. */
+/* A queue that is being stopped is not told any more; until it has stopped, it does not know. */
 void core_update_queue(struct core_queue *queue);
-/* It has been told of all updates, or it does not run. */
+/* It has been told of all updates, or has stopped. */
 bool core_queue_is_updated(const struct core_queue *queue);
 
 #endif

@@ -503,6 +503,14 @@ static void a_stop_during_an_update(void **state)
 	struct fake_device fake = fake_new(&left);
 	struct core_queue queue;
 
+	start_sleeper(&queue, &fake, 0);
+	wait_for_answers(1);
+	core_stop_queue(&queue, false);
+	core_update_queue(&queue);
+	assert_false(core_queue_is_updated(&queue)); /* it may be at work still */
+	wait_for_answers(1);
+	assert_true(core_queue_is_updated(&queue));
+	virtq_free(queue.vq);
 	for (unsigned int due = 0; due < 2; due++) {
 		updates = 0;
 		start_sleeper(&queue, &fake, 0);

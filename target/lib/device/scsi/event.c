@@ -170,7 +170,7 @@ static void deliver(struct scsi_device *dev, struct virtq *vq, struct virtq_req 
 	bytes_put_le32(&w, event.event);
 	bytes_put(&w, lun, sizeof(lun));
 	bytes_put_le32(&w, event.reason);
-	iov_scatter(virtq_req_in(req), req->in_n, 0, data, sizeof(data));
+	iov_scatter(req->in, virtq_req_in_n(req), 0, data, sizeof(data));
 	virtq_push(vq, req, sizeof(data));
 }
 
