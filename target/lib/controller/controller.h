@@ -78,6 +78,10 @@ struct controller {
 	TAILQ_ENTRY(controller) link;
 };
 
+/* target.c: one that is not being deleted */
+int controller_find_staying(struct target *target, const char *name,
+			    struct controller **ret_controller, const char **ret_why);
+
 /* session.c */
 void controller_connection_waits(void *arg);
 void controller_close_session(struct controller *controller, const char *reason);

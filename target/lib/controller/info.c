@@ -43,6 +43,8 @@ void controller_get_info(const struct controller *controller, struct controller_
 
 		ret_info->read_only = blk_is_read_only(controller->device);
 		ret_info->bdev = bdev != NULL ? bdev->name : NULL;
+	} else {
+		scsi_get_event_stats(controller->device, &ret_info->events);
 	}
 	for (i = 0; controller->is_scsi && i < SCSI_MAX_TARGETS; i++) {
 		const struct bdev *bdev = scsi_target_bdev(controller->device, i);

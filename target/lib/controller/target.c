@@ -292,8 +292,8 @@ static bool has_targets(const struct controller *controller)
 	return false;
 }
 
-static int find_staying(struct target *target, const char *name, struct controller **ret_controller,
-			const char **ret_why)
+int controller_find_staying(struct target *target, const char *name,
+			    struct controller **ret_controller, const char **ret_why)
 {
 	struct controller *controller = controller_find(target, name);
 
@@ -308,27 +308,10 @@ static int find_staying(struct target *target, const char *name, struct controll
 	return 0;
 }
 
-static int find_idle(struct target *target, const char *name, struct controller **ret_controller,
-		     const char **ret_why)
-{
-	struct controller *controller;
-	int r = find_staying(target, name, &controller, ret_why);
-
-	if (r < 0) {
-		return r;
-	}
-	if (controller->session != NULL) {
-		*ret_why = why("controller %s is in use: a front-end is connected", name);
-		return -EBUSY;
-	}
-	*ret_controller = controller;
-	return 0;
-}
-
 int controller_delete(struct target *target, const char *name, bool force, const char **ret_why)
 {
 	struct controller *controller;
-	int r = find_staying(target, name, &controller, ret_why);
+	int r = controller_find_staying(target, name, &controller, ret_why);
 
 	if (r < 0) {
 		return r;
@@ -355,11 +338,11 @@ int controller_delete(struct target *target, const char *name, bool force, const
 	return 0;
 }
 
-static int find_idle_scsi(struct target *target, const char *name,
-			  struct controller **ret_controller, const char **ret_why)
+static int find_scsi(struct target *target, const char *name, struct controller **ret_controller,
+		     const char **ret_why)
 {
 	struct controller *controller;
-	int r = find_idle(target, name, &controller, ret_why);
+	int r = controller_find_staying(target, name, &controller, ret_why);
 
 	if (r < 0) {
 		return r;
@@ -377,7 +360,7 @@ int controller_add_scsi_target(struct target *target, const char *name, unsigned
 {
 	struct controller *controller;
 	struct bdev *bdev;
-	int r = find_idle_scsi(target, name, &controller, ret_why);
+	int r = find_scsi(target, name, &controller, ret_why);
 
 	if (r < 0) {
 		return r;
@@ -407,7 +390,7 @@ int controller_remove_scsi_target(struct target *target, const char *name, unsig
 				  const char **ret_why)
 {
 	struct controller *controller;
-	int r = find_idle_scsi(target, name, &controller, ret_why);
+	int r = find_scsi(target, name, &controller, ret_why);
 
 	if (r < 0) {
 		return r;

@@ -60,11 +60,31 @@ int controller_create_scsi(struct target *target, const struct controller_option
  * connection is ended, and the controller is gone when its last request is finished. -ENOENT.
  */
 int controller_delete(struct target *target, const char *name, bool force, const char **ret_why);
-/* -EBUSY while a front-end is connected. */
+/*
+ * Under a front-end that is connected, too: its driver hears of it. A target that is removed takes no more
+ * commands from now on, and its bdev is free (it may be deleted) although requests may be under way still.
+ */
 int controller_add_scsi_target(struct target *target, const char *name, unsigned int number,
 			       const char *bdev, const char **ret_why);
 int controller_remove_scsi_target(struct target *target, const char *name, unsigned int number,
 				  const char **ret_why);
+
+/*
+ * Another bdev in the place of the one that a blk controller has, or has lost. The requests that the old one
+ * has are finished first. -EINVAL: while a front-end is connected, one that its driver would be hurt by.
+ */
+int controller_set_bdev(struct target *target, const char *name, const char *bdev,
+			const char **ret_why);
+
+/*
+ * Bdevs that controllers may be using; their drivers hear of it. force: the bdev is taken away from them.
+ * Requests to a blk controller then fail until it is given another one; targets of scsi controllers are
+ * removed. -ENODEV: no such bdev; or as the functions of bdev.h.
+ */
+int target_resize_bdev(struct target *target, const char *name, uint64_t size,
+		       const char **ret_why);
+int target_rescan_bdev(struct target *target, const char *name, const char **ret_why);
+int target_delete_bdev(struct target *target, const char *name, bool force, const char **ret_why);
 
 /* What management shows. */
 struct controller_info {
@@ -77,7 +97,8 @@ struct controller_info {
 	uint64_t features; /* negotiated */
 	uint64_t sessions; /* accepted since the start */
 	bool read_only;	   /* blk */
-	const char *bdev;  /* blk */
+	const char *bdev;  /* blk; NULL: it was taken away */
+	struct scsi_event_stats events; /* scsi */
 	struct {
 		const char *bdev;    /* NULL: no such target */
 	} targets[SCSI_MAX_TARGETS]; /* scsi */
