@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Methods that list, create and delete bdevs. */
+/* Methods that list, create, resize and delete bdevs. */
 #include <errno.h>
 #include <string.h>
 
 #include "base/checked.h"
 #include "base/why.h"
 #include "bdev/bdev.h"
+#include "controller/target.h"
 #include "env/env.h"
 #include "mgmt/rpc.h"
+
+#define MIB (UINT64_C(1) << 20)
 
 static json_t *describe(const struct bdev *bdev)
 {
@@ -130,11 +133,11 @@ static int create_aio(struct rpc_call *call, json_t **ret_result)
 	return r < 0 ? r : created(call, bdev, ret_result);
 }
 
-static int delete_bdev(struct rpc_call *call, const char *driver, json_t **ret_result)
+/* The bdev that the first parameter names; driver NULL: any. */
+static int find(struct rpc_call *call, const char *driver, const struct bdev **ret_bdev)
 {
 	const char *name = call->values[0].text;
 	const struct bdev *bdev = bdev_find(name);
-	int r;
 
 	if (bdev == NULL) {
 		return not_found(call, name);
@@ -144,7 +147,76 @@ static int delete_bdev(struct rpc_call *call, const char *driver, json_t **ret_r
 			why("bdev %s is a %s bdev, not a %s bdev", name, bdev->ops->driver, driver);
 		return -EINVAL;
 	}
-	r = bdev_delete(name, &call->why);
+	*ret_bdev = bdev;
+	return 0;
+}
+
+static int resize_bdev(struct rpc_call *call, const char *driver, json_t **ret_result)
+{
+	const struct rpc_value *mib = &call->values[1];
+	const struct rpc_value *blocks = &call->values[2];
+	const struct bdev *bdev;
+	bool fits = false;
+	uint64_t size;
+	int r = find(call, driver, &bdev);
+
+	if (r < 0) {
+		return r;
+	}
+	if (mib->given == blocks->given) {
+		call->why = why("either new_size (in MiB) or num_blocks is needed");
+		return -EINVAL;
+	}
+	if (mib->given) {
+		fits = mib->number > 0 && checked_mul((uint64_t)mib->number, MIB, &size);
+	} else {
+		fits = blocks->number > 0 &&
+		       checked_mul((uint64_t)blocks->number, bdev->info.block_size, &size);
+	}
+	if (!fits) {
+		call->why = why("the new size has to be at least 1, and to fit 64 bits in bytes");
+		return -EINVAL;
+	}
+	r = target_resize_bdev(call->server->target, bdev->name, size, &call->why);
+	if (r == 0) {
+		*ret_result = json_true();
+	}
+	return r;
+}
+
+static int resize_malloc(struct rpc_call *call, json_t **ret_result)
+{
+	return resize_bdev(call, "malloc", ret_result);
+}
+
+static int resize_null(struct rpc_call *call, json_t **ret_result)
+{
+	return resize_bdev(call, "null", ret_result);
+}
+
+static int rescan_aio(struct rpc_call *call, json_t **ret_result)
+{
+	const struct bdev *bdev;
+	int r = find(call, "aio", &bdev);
+
+	if (r == 0) {
+		r = target_rescan_bdev(call->server->target, bdev->name, &call->why);
+	}
+	if (r == 0) {
+		*ret_result = json_true();
+	}
+	return r;
+}
+
+static int delete_bdev(struct rpc_call *call, const char *driver, json_t **ret_result)
+{
+	const struct bdev *bdev;
+	int r = find(call, driver, &bdev);
+
+	if (r == 0) {
+		r = target_delete_bdev(call->server->target, bdev->name, call->values[1].yes,
+				       &call->why);
+	}
 	if (r == 0) {
 		*ret_result = json_true();
 	}
@@ -180,11 +252,18 @@ const struct rpc_method rpc_bdev_methods[] = {
 	  { { "num_blocks", NULL, RPC_NUMBER, true },
 	    { "block_size", NULL, RPC_NUMBER, true },
 	    { "name", NULL, RPC_STRING, false } } },
+	{ "bdev_malloc_resize",
+	  NULL,
+	  NULL,
+	  resize_malloc,
+	  { { "name", NULL, RPC_STRING, true },
+	    { "new_size", NULL, RPC_NUMBER, false },
+	    { "num_blocks", NULL, RPC_NUMBER, false } } },
 	{ "bdev_malloc_delete",
 	  NULL,
 	  "delete_malloc_bdev",
 	  delete_malloc,
-	  { { "name", NULL, RPC_STRING, true } } },
+	  { { "name", NULL, RPC_STRING, true }, { "force", NULL, RPC_BOOL, false } } },
 	{ "bdev_null_create",
 	  "construct_null_bdev",
 	  NULL,
@@ -192,11 +271,18 @@ const struct rpc_method rpc_bdev_methods[] = {
 	  { { "name", NULL, RPC_STRING, true },
 	    { "num_blocks", NULL, RPC_NUMBER, true },
 	    { "block_size", NULL, RPC_NUMBER, true } } },
+	{ "bdev_null_resize",
+	  NULL,
+	  NULL,
+	  resize_null,
+	  { { "name", NULL, RPC_STRING, true },
+	    { "new_size", NULL, RPC_NUMBER, false },
+	    { "num_blocks", NULL, RPC_NUMBER, false } } },
 	{ "bdev_null_delete",
 	  NULL,
 	  "delete_null_bdev",
 	  delete_null,
-	  { { "name", NULL, RPC_STRING, true } } },
+	  { { "name", NULL, RPC_STRING, true }, { "force", NULL, RPC_BOOL, false } } },
 	{ "bdev_aio_create",
 	  "construct_aio_bdev",
 	  NULL,
@@ -205,11 +291,16 @@ const struct rpc_method rpc_bdev_methods[] = {
 	    { "filename", "fname", RPC_STRING, true },
 	    { "block_size", NULL, RPC_NUMBER, false },
 	    { "readonly", "read_only", RPC_BOOL, false } } },
+	{ "bdev_aio_rescan", NULL, NULL, rescan_aio, { { "name", NULL, RPC_STRING, true } } },
 	{ "bdev_aio_delete",
 	  NULL,
 	  "delete_aio_bdev",
 	  delete_aio,
-	  { { "name", NULL, RPC_STRING, true } } },
-	{ "bdev_delete", "delete_bdev", NULL, delete_any, { { "name", NULL, RPC_STRING, true } } },
+	  { { "name", NULL, RPC_STRING, true }, { "force", NULL, RPC_BOOL, false } } },
+	{ "bdev_delete",
+	  "delete_bdev",
+	  NULL,
+	  delete_any,
+	  { { "name", NULL, RPC_STRING, true }, { "force", NULL, RPC_BOOL, false } } },
 	{ NULL },
 };

@@ -37,7 +37,7 @@ static json_t *list_targets(const struct controller_info *info, const char *lun_
 static json_t *describe_backend(const struct controller_info *info)
 {
 	if (strcmp(info->type, "blk") == 0) {
-		return json_pack("{s:{s:b, s:s}}", "block", "readonly", info->read_only, "bdev",
+		return json_pack("{s:{s:b, s:s?}}", "block", "readonly", info->read_only, "bdev",
 				 info->bdev);
 	}
 	return json_pack("{s:o}", "scsi", list_targets(info, "bdev_name"));
@@ -128,7 +128,7 @@ static json_t *describe_old_blk(const struct controller *controller)
 		return NULL;
 	}
 	env_cpuset_format(&info.cpumask, mask, sizeof(mask));
-	return json_pack("{s:s, s:s, s:b, s:s}", "ctrlr", info.name, "cpu_mask", mask, "readonly",
+	return json_pack("{s:s, s:s, s:b, s:s?}", "ctrlr", info.name, "cpu_mask", mask, "readonly",
 			 info.read_only, "bdev", info.bdev);
 }
 
@@ -161,6 +161,7 @@ static json_t *describe_stats(const struct controller *controller)
 	struct controller_queue_info queue;
 	struct controller_info info;
 	json_t *queues = json_array();
+	json_t *events = NULL;
 	unsigned int i;
 
 	controller_get_info(controller, &info);
@@ -169,8 +170,12 @@ static json_t *describe_stats(const struct controller *controller)
 			json_array_append_new(queues, describe_queue(&queue));
 		}
 	}
-	return json_pack("{s:s, s:s, s:b, s:o}", "ctrlr", info.name, "type", info.type, "connected",
-			 info.connected, "queues", queues);
+	if (strcmp(info.type, "scsi") == 0) {
+		events = json_pack("{s:I, s:I}", "delivered", (json_int_t)info.events.delivered,
+				   "missed", (json_int_t)info.events.missed);
+	}
+	return json_pack("{s:s, s:s, s:b, s:o, s:o*}", "ctrlr", info.name, "type", info.type,
+			 "connected", info.connected, "queues", queues, "events", events);
 }
 
 static int get_stats(struct rpc_call *call, json_t **ret_result)

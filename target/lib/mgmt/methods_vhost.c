@@ -68,6 +68,14 @@ static int create_scsi(struct rpc_call *call, json_t **ret_result)
 	return r < 0 ? r : done(ret_result);
 }
 
+static int set_bdev(struct rpc_call *call, json_t **ret_result)
+{
+	int r = controller_set_bdev(call->server->target, call->values[0].text,
+				    call->values[1].text, &call->why);
+
+	return r < 0 ? r : done(ret_result);
+}
+
 static int delete_controller(struct rpc_call *call, json_t **ret_result)
 {
 	int r = controller_delete(call->server->target, call->values[0].text, call->values[1].yes,
@@ -183,6 +191,12 @@ const struct rpc_method rpc_vhost_methods[] = {
 	  { { "ctrlr", NULL, RPC_STRING, true },
 	    { "cpumask", NULL, RPC_STRING, false },
 	    { "queues", NULL, RPC_NUMBER, false } } },
+	{ "vhost_blk_controller_set_bdev",
+	  NULL,
+	  NULL,
+	  set_bdev,
+	  { { "ctrlr", NULL, RPC_STRING, true },
+	    { "bdev_name", "dev_name", RPC_STRING, true } } },
 	{ "vhost_scsi_controller_add_target",
 	  "add_vhost_scsi_lun",
 	  NULL,

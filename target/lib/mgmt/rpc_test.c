@@ -2,6 +2,7 @@
 #include "mgmt/testing.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 #include "base/log.h"
 #include "mgmt/rpc.h"
@@ -207,6 +208,113 @@ static void bdevs_come_and_go(void **state)
 		       "/nonexistent/a");
 }
 
+static json_int_t blocks_of(const char *name)
+{
+	char params[64];
+	json_int_t blocks;
+	json_t *list;
+
+	snprintf(params, sizeof(params), "{\"name\":\"%s\"}", name);
+	list = call("bdev_get_bdevs", params);
+	blocks = json_integer_value(json_object_get(json_array_get(list, 0), "num_blocks"));
+	json_decref(list);
+	return blocks;
+}
+
+static void bdevs_change_their_size(void **state)
+{
+	char params[256];
+
+	expect("bdev_malloc_create", "[2048, 512, \"M\"]", "\"M\"");
+	expect("bdev_null_create", "[\"N\", 1000, 4096]", "\"N\"");
+	expect("bdev_malloc_resize", "{\"name\":\"M\",\"new_size\":3}", "true");
+	assert_int_equal(blocks_of("M"), 3 * 2048);
+	expect("bdev_malloc_resize", "{\"name\":\"M\",\"num_blocks\":100}", "true");
+	assert_int_equal(blocks_of("M"), 100);
+	expect("bdev_null_resize", "[\"N\", 1]", "true");
+	assert_int_equal(blocks_of("N"), 256);
+
+	expect_refusal("bdev_null_resize", "[\"M\", 1]", RPC_INVALID_PARAMS, "is a malloc bdev");
+	expect_refusal("bdev_null_resize", "[\"X\", 1]", -19, "no bdev named 'X'");
+	expect_refusal("bdev_null_resize", "[\"N\"]", RPC_INVALID_PARAMS, "new_size");
+	expect_refusal("bdev_null_resize", "[\"N\", 1, 1]", RPC_INVALID_PARAMS, "either");
+	expect_refusal("bdev_null_resize", "[\"N\", 0]", RPC_INVALID_PARAMS, "at least 1");
+	expect_refusal("bdev_null_resize", "[\"N\", -1]", RPC_INVALID_PARAMS, "at least 1");
+	expect_refusal("bdev_null_resize", "[\"N\", 9000000000000000000]", RPC_INVALID_PARAMS,
+		       "64 bits");
+	expect_refusal("bdev_null_resize", "{\"name\":\"N\",\"num_blocks\":9000000000000000}",
+		       RPC_INVALID_PARAMS, "64 bits");
+	expect_refusal("bdev_null_resize", "{\"name\":\"N\",\"num_blocks\":4000000000000000}",
+		       RPC_INVALID_PARAMS, "not a positive multiple");
+	expect_refusal("bdev_malloc_resize", "[\"M\", 1000000000]", -28, "can grow to");
+	assert_int_equal(blocks_of("M"), 100);
+	assert_int_equal(blocks_of("N"), 256);
+
+	snprintf(params, sizeof(params), "%s/file", target.dir);
+	assert_int_equal(close(open(params, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)), 0);
+	assert_int_equal(truncate(params, 4096), 0);
+	snprintf(params, sizeof(params), "[\"A\", \"%s/file\"]", target.dir);
+	expect("bdev_aio_create", params, "\"A\"");
+	snprintf(params, sizeof(params), "%s/file", target.dir);
+	assert_int_equal(truncate(params, 1 << 20), 0);
+	expect("bdev_aio_rescan", "[\"A\"]", "true");
+	assert_int_equal(blocks_of("A"), 2048);
+	assert_int_equal(truncate(params, 0), 0);
+	expect_refusal("bdev_aio_rescan", "[\"A\"]", RPC_INVALID_PARAMS, "A: it is empty");
+	expect_refusal("bdev_aio_rescan", "[\"N\"]", RPC_INVALID_PARAMS, "is a null bdev");
+	assert_int_equal(unlink(params), 0);
+	expect("bdev_delete", "[\"A\"]", "true");
+	expect("bdev_delete", "[\"M\"]", "true");
+	expect("bdev_delete", "[\"N\"]", "true");
+}
+
+static void bdevs_are_taken_away(void **state)
+{
+	const json_t *devices;
+	json_t *list;
+
+	expect("bdev_null_create", "[\"N\", 1000, 4096]", "\"N\"");
+	expect("bdev_null_create", "[\"O\", 100, 512]", "\"O\"");
+	expect("vhost_create_blk_controller", "[\"b\", \"N\"]", "true");
+	expect("vhost_create_scsi_controller", "[\"s\"]", "true");
+	expect("vhost_scsi_controller_add_target", "[\"s\", 3, \"N\"]", "3");
+	expect("vhost_scsi_controller_add_target", "[\"s\", 5, \"O\"]", "5");
+	expect_refusal("bdev_delete", "[\"N\"]", -16, "in use by 2 devices; 'force' takes it away");
+	expect("bdev_null_delete", "[\"N\", true]", "true");
+	expect_refusal("bdev_get_bdevs", "[\"N\"]", -19, "no bdev");
+	list = call("vhost_get_controllers", "[\"b\"]");
+	assert_true(json_is_null(json_object_get(
+		json_object_get(json_object_get(json_array_get(list, 0), "backend_specific"),
+				"block"),
+		"bdev")));
+	json_decref(list);
+	list = call("get_vhost_blk_controllers", "[\"b\"]");
+	assert_true(json_is_null(json_object_get(json_array_get(list, 0), "bdev")));
+	json_decref(list);
+	list = call("vhost_get_scsi_controllers", "[\"s\"]");
+	devices = json_object_get(json_array_get(list, 0), "scsi_devs");
+	assert_int_equal(json_array_size(devices), 1);
+	assert_int_equal(json_integer_value(json_object_get(json_array_get(devices, 0), "id")), 5);
+	json_decref(list);
+
+	expect_refusal("vhost_blk_controller_set_bdev", "[\"s\", \"O\"]", RPC_INVALID_PARAMS,
+		       "not a blk controller");
+	expect_refusal("vhost_blk_controller_set_bdev", "[\"b\", \"X\"]", -19, "no bdev named 'X'");
+	expect_refusal("vhost_blk_controller_set_bdev", "[\"c\", \"O\"]", -2, "no controller");
+	/* Nobody is connected who knew the other. */
+	expect("vhost_blk_controller_set_bdev", "[\"b\", \"O\"]", "true");
+	list = call("vhost_get_blk_controllers", "[\"b\"]");
+	assert_string_equal(
+		json_string_value(json_object_get(json_array_get(list, 0), "bdev")), "O");
+	json_decref(list);
+	expect_refusal("bdev_delete", "[\"O\"]", -16, "in use by 2");
+	expect("vhost_scsi_controller_remove_target", "[\"s\", 5]", "true");
+	expect_refusal("bdev_delete", "[\"O\"]", -16, "in use by 1 device; 'force'");
+	expect("vhost_delete_controller", "[\"b\"]", "true");
+	expect("bdev_delete", "[\"O\"]", "true");
+	expect("vhost_delete_controller", "[\"s\"]", "true");
+}
+
 static void blk_controllers_come_and_go(void **state)
 {
 	json_t *list;
@@ -330,6 +438,8 @@ int main(void)
 		cmocka_unit_test(messages_are_utf8),
 		cmocka_unit_test(parameters_are_checked),
 		cmocka_unit_test(bdevs_come_and_go),
+		cmocka_unit_test(bdevs_change_their_size),
+		cmocka_unit_test(bdevs_are_taken_away),
 		cmocka_unit_test(blk_controllers_come_and_go),
 		cmocka_unit_test(scsi_controllers_and_their_targets),
 		cmocka_unit_test(the_program_itself),
