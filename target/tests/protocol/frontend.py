@@ -148,6 +148,20 @@ class FrontEnd:
         """One region less; it is no longer in use when this returns."""
         assert self.acknowledged(wire.rem_region(memory.region)) == 0
 
+    def channel(self) -> socket.socket:
+        """Gives the daemon a channel for its own requests; returns our end."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            message = Message(Request.SET_BACKEND_REQ_FD, b"", (theirs.fileno(),))
+            assert self.acknowledged(message) == 0
+        ours.settimeout(DEADLINE_S)
+        return ours
+
+    def capacity(self) -> int:
+        """Of a blk disk, in bytes, as its configuration space says."""
+        (sectors,) = U64.unpack(self.ask(wire.get_config(0, U64.size))[wire.CONFIG.size :])
+        return int(sectors) * 512
+
     def start(self, rings: Iterable[SplitRing]) -> None:
         for ring in rings:
             self.send(*ring.setup(enable=bool(self.features & wire.F_PROTOCOL_FEATURES)))
