@@ -85,7 +85,7 @@ static void config_fill(const struct blk_device *blk, uint8_t *ret_config)
 	bool zeroes = blk_has(features, BLK_F_WRITE_ZEROES);
 
 	bytes_put_le64(&w, blk->shows_nothing ? 0 : info->size / BLK_SECTOR); /* capacity */
-	bytes_put_le32(&w, 0);			     /* size_max: not offered */
+	bytes_put_le32(&w, 0); /* size_max: not offered */
 	bytes_put_le32(&w, BLK_SEG_MAX);
 	bytes_put_le32(&w, 0); /* geometry: not offered */
 	bytes_put_le32(&w, block);

@@ -87,7 +87,8 @@ static const char *misfit(const struct blk_device *blk, const struct bdev *bdev)
 	bool zeroes = blk_has(blk->offered, BLK_F_WRITE_ZEROES);
 
 	if (info->block_size != was->block_size) {
-		return why("its blocks have %" PRIu32 " bytes, and the guest knows blocks of %" PRIu32,
+		return why("its blocks have %" PRIu32
+			   " bytes, and the guest knows blocks of %" PRIu32,
 			   info->block_size, was->block_size);
 	}
 	if (info->read_only && !blk->read_only) {
@@ -188,7 +189,8 @@ bool blk_queue_update(struct device_queue *device_queue)
 		return false;
 	}
 	if (bdev_channels_get(queue->channels, bdev, &channel) < 0) {
-		virtq_break(device_queue->vq, "the disk that took the place of its own cannot be opened");
+		virtq_break(device_queue->vq,
+			    "the disk that took the place of its own cannot be opened");
 		channel = NULL;
 	}
 	bdev_channels_put(queue->channels, queue->channel);

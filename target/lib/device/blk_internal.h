@@ -37,13 +37,13 @@ struct blk_device {
 	_Atomic(struct bdev *) wanted; /* the same, for queues */
 	struct bdev **old;	       /* queues may not have noticed yet */
 	unsigned int old_n;
-	struct bdev *spare;  /* takes the place of the next one that is taken away */
-	bool shows_nothing;  /* the bdev was gone when the session began: capacity 0 */
+	struct bdev *spare; /* takes the place of the next one that is taken away */
+	bool shows_nothing; /* the bdev was gone when the session began: capacity 0 */
 	bool asked_read_only;
 	uint64_t offered;
 	uint64_t negotiated;   /* changes only while no queue is running */
 	atomic_bool writeback; /* the driver's choice; see blk_writes_through() */
-	bool read_only; /* changes only while no front-end is connected */
+	bool read_only;	       /* changes only while no front-end is connected */
 	unsigned int queues;
 	char serial[BLK_ID_LEN];
 };
