@@ -103,10 +103,22 @@ void show_bdevs(const json_t *result)
 	print(table);
 }
 
+/* How many of one there are for each of the other; "-": none at all. */
+static void table_ratio(struct table *table, const json_t *queue, const char *these,
+			const char *those, int digits)
+{
+	long long divisor = number(queue, those);
+
+	if (divisor == 0) {
+		table_cell(table, "-");
+	} else {
+		table_cell(table, "%.*f", digits, (double)number(queue, these) / (double)divisor);
+	}
+}
+
 static void stats_row(struct table *table, const json_t *controller, const json_t *queue)
 {
-	static const char *const counters[] = { "kicks", "calls", "suppressed_calls", "batches",
-						"malformed" };
+	static const char *const counters[] = { "kicks", "calls", "suppressed_calls" };
 	const char *broken = json_string_value(json_object_get(queue, "broken"));
 	size_t i;
 
@@ -118,6 +130,9 @@ static void stats_row(struct table *table, const json_t *controller, const json_
 	for (i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
 		table_cell(table, "%lld", number(queue, counters[i]));
 	}
+	table_ratio(table, queue, "calls", "requests", 3);
+	table_ratio(table, queue, "requests", "batches", 1);
+	table_cell(table, "%lld", number(queue, "malformed"));
 	if (broken != NULL) {
 		table_cell(table, "broken: %s", broken);
 	} else {
@@ -129,7 +144,7 @@ void show_stats(const json_t *result)
 {
 	struct table *table =
 		table_new("CONTROLLER QUEUE REQUESTS READ WRITTEN KICKS CALLS SUPPRESSED "
-			  "BATCHES MALFORMED STATE");
+			  "CALLS/REQ BATCH MALFORMED STATE");
 	const json_t *controller;
 	const json_t *queue;
 	size_t i;
