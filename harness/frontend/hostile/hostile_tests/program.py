@@ -18,7 +18,7 @@ DEADLINE_S = 600.0
 IDS = tuple(f"T{number}" for number in range(1, 86))
 
 # How long each race goes on.
-RACE_MS = int(os.environ.get("RACE_MS", "1500"))
+RACE_MS = int(os.environ.get("RACE_MS", "1000"))
 
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1:handle_segv=1",
