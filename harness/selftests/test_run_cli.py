@@ -198,6 +198,14 @@ def test_summary_shows_failures_skips_and_where_to_look(tmp_path: Path) -> None:
         assert words in said, words
 
 
+def test_a_narrow_terminal_shows_whole_numbers(tmp_path: Path) -> None:
+    out = io.StringIO()
+    result = finished(tmp_path, scenario("boot", Status.PASS))
+    summary.show(result, tmp_path, Console(file=out, width=60))
+    assert "12 345" in out.getvalue()
+    assert "\N{HORIZONTAL ELLIPSIS}" not in out.getvalue()
+
+
 def test_result_without_the_runners_plugin_is_made_of_the_pieces(tmp_path: Path) -> None:
     expected = finished(tmp_path, scenario("boot", Status.PASS))
     (tmp_path / results.RESULT_FILE).unlink()

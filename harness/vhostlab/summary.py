@@ -78,7 +78,7 @@ def _cell_row(cell: CellResult) -> list[str]:
 def _cells(result: Result) -> Table:
     note = "functional timing: emulated guest" if result.timing == "functional" else result.timing
     table = Table(title=f"measurements ({note})", title_justify="left", box=box.SIMPLE)
-    table.add_column("cell", no_wrap=True)
+    table.add_column("cell")  # the one that gives way on a narrow terminal: numbers are whole
     for _, heading, _, _ in _CELL_COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
     for cell in result.cells:

@@ -217,6 +217,26 @@ def test_what_a_guest_says_cannot_become_markup(tmp_path: Path) -> None:
     assert "alert(1)" in outline.text()
 
 
+@pytest.mark.parametrize(
+    ("paths", "labels"),
+    [
+        (("frontend", "frontend"), ["blk null randread 4k qd1", "blk null randread 4k qd2"]),
+        (
+            ("frontend", "guest"),
+            ["blk null randread 4k qd1 frontend", "blk null randread 4k qd2 guest"],
+        ),
+    ],
+)
+def test_a_way_that_all_cells_went_is_no_label(
+    tmp_path: Path, paths: tuple[str, str], labels: list[str]
+) -> None:
+    cells = [cell(n, "blk", "null", n) for n in (1, 2)]
+    for made, path in zip(cells, paths, strict=True):
+        made["params"]["path"] = path
+    read = reader.read(written(tmp_path, result(cells=cells)))
+    assert [c.label() for c in read.cells] == labels
+
+
 def test_cells_with_other_axes_are_drawn_too() -> None:
     cells = [
         reader.Cell("a", {"workload": "x", "packed": True, "jobs": 4}, {"iops": 5.0}, ""),

@@ -8,7 +8,7 @@ is no result at all, or of another format version, is refused.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,12 @@ class Cell:
     params: Mapping[str, Scalar]
     metrics: Mapping[str, float]
     replay: str
+    unsaid: frozenset[str] = frozenset()
+    """Parameters that tell it from no other cell of the result."""
 
     def label(self) -> str:
-        """Every parameter, for a table or a bar."""
-        return " ".join(_param(k, v) for k, v in self.params.items())
+        """Every parameter that says something, for a table or a bar."""
+        return self._words(self.unsaid)
 
     def series(self) -> str:
         """What is compared with one another: the device on its bdev."""
@@ -75,8 +77,10 @@ class Cell:
 
     def workload(self) -> str:
         """What is the same for all that are compared."""
-        kept = {k: v for k, v in self.params.items() if k not in ("device", "bdev")}
-        return " ".join(_param(k, v) for k, v in kept.items())
+        return self._words(self.unsaid | {"device", "bdev"})
+
+    def _words(self, without: frozenset[str]) -> str:
+        return " ".join(_param(k, v) for k, v in self.params.items() if k not in without)
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,13 @@ def _scenario(raw: Mapping[str, Any]) -> Scenario:
     )
 
 
+def _unsaid(cells: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """The way to the disks, where all cells went the same one: the head of the report has it."""
+    return frozenset({"path"} if len({c["params"].get("path") for c in cells}) == 1 else ())
+
+
 def _result(raw: Mapping[str, Any]) -> Result:
+    unsaid = _unsaid(raw["cells"])
     return Result(
         run_id=raw["run_id"],
         started=raw["started"],
@@ -169,6 +179,7 @@ def _result(raw: Mapping[str, Any]) -> Result:
                 params=c["params"],
                 metrics={m["name"]: float(m["value"]) for m in c["metrics"]},
                 replay=c["replay"],
+                unsaid=unsaid,
             )
             for c in raw["cells"]
         ),
