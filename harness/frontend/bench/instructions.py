@@ -22,8 +22,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 BASELINE = HERE / "instructions.json"
-TOLERANCE = 0.03
-"""Two counts of one build differ by less than 0.01."""
+TOLERANCE = 0.02
+"""Two counts of one build differ by less than 0.001, wherever they are made."""
 NOT_JUDGED = 77
 
 CASES = {
