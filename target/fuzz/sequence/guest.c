@@ -48,6 +48,9 @@ static void reset_session(struct guest *g)
 	g->unsure = g->parted && g->parted_hostile;
 	g->hostile = false;
 	g->moving = false;
+	g->region_n = 0;
+	g->has_spare = false;
+	g->remapping = 0;
 	g->mem_set = false;
 	g->features_said = false;
 	g->features_set = false;

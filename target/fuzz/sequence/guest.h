@@ -64,6 +64,11 @@ struct guest {
 	bool parted_released; /* it uses no memory any more, but is not over */
 	bool can_resume;
 	bool moving; /* a memory table with other memory is on its way */
+	/* As the target has been told: */
+	struct vu_region regions[VU_REGIONS_MAX];
+	unsigned int region_n;
+	bool has_spare;
+	unsigned int remapping; /* changes of all regions on their way: no requests meanwhile */
 
 	bool unsure;
 	bool hostile;

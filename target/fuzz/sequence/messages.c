@@ -15,7 +15,9 @@
 
 static const uint64_t protocol_features =
 	1ull << VU_PROTOCOL_F_MQ | 1ull << VU_PROTOCOL_F_REPLY_ACK |
-	1ull << VU_PROTOCOL_F_BACKEND_REQ | 1ull << VU_PROTOCOL_F_CONFIG;
+	1ull << VU_PROTOCOL_F_BACKEND_REQ | 1ull << VU_PROTOCOL_F_CONFIG |
+	1ull << VU_PROTOCOL_F_RESET_DEVICE | 1ull << VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS |
+	1ull << VU_PROTOCOL_F_STATUS;
 
 /* ---- sending ---- */
 
@@ -24,7 +26,8 @@ static bool say_with(struct guest *g, struct peer_message m, const void *payload
 {
 	m.replies = m.request == VU_GET_FEATURES || m.request == VU_GET_PROTOCOL_FEATURES ||
 		    m.request == VU_GET_QUEUE_NUM || m.request == VU_GET_VRING_BASE ||
-		    m.request == VU_GET_CONFIG;
+		    m.request == VU_GET_CONFIG || m.request == VU_GET_MAX_MEM_SLOTS ||
+		    m.request == VU_GET_STATUS;
 	m.acknowledged = !m.replies && g->peer.reply_ack;
 	if (!peer_send(&g->peer, &m, payload, len, fds, fd_n)) {
 		g->unsure = true;
@@ -265,6 +268,60 @@ static void say_memory(struct guest *g, uint32_t cuts, bool shuffled, bool elsew
 		     &table, VU_MEM_TABLE_HEADER_SIZE + table.n * VU_REGION_SIZE, fds, table.n)) {
 		g->moving = g->moving || elsewhere;
 	}
+	memcpy(g->regions, table.regions, sizeof(g->regions));
+	g->region_n = table.n;
+	g->has_spare = false;
+}
+
+/* last: of a change that takes several. */
+static void say_region(struct guest *g, uint32_t request, const struct vu_region *region, bool last)
+{
+	const struct {
+		uint64_t padding;
+		struct vu_region region;
+	} payload = { .region = *region };
+
+	if (!say_with(g, (struct peer_message){ .request = request, .value = last }, &payload,
+		      sizeof(payload), &g->ram.fd, request == VU_ADD_MEM_REG) &&
+	    last) {
+		g->remapping--;
+	}
+}
+
+/* A region that no request uses comes and goes, whatever the rings are at. */
+static void say_spare(struct guest *g)
+{
+	const struct vu_region spare = ram_spare();
+
+	if (g->region_n == 0) {
+		return; /* rings would be looked for in it */
+	}
+	g->has_spare = !g->has_spare;
+	say_region(g, g->has_spare ? VU_ADD_MEM_REG : VU_REM_MEM_REG, &spare, false);
+}
+
+/*
+ * All regions go, one by one, and come back in other pieces, as when firmware moves memory; the rings
+ * run. Nothing is on its way, and nothing is made available before it is over.
+ */
+static void say_remap(struct guest *g, uint32_t cuts, bool shuffled)
+{
+	struct vu_region regions[VU_REGIONS_MAX];
+	unsigned int n = ram_table(cuts, shuffled, regions);
+	unsigned int i;
+
+	if (outstanding(g) > 0 || g->parted) {
+		return;
+	}
+	g->remapping++;
+	for (i = 0; i < g->region_n; i++) {
+		say_region(g, VU_REM_MEM_REG, &g->regions[i], false);
+	}
+	for (i = 0; i < n; i++) {
+		say_region(g, VU_ADD_MEM_REG, &regions[i], i + 1 == n);
+	}
+	memcpy(g->regions, regions, sizeof(g->regions));
+	g->region_n = n;
 }
 
 void guest_memory_message(struct guest *g, struct bytes_reader *in)
@@ -272,8 +329,15 @@ void guest_memory_message(struct guest *g, struct bytes_reader *in)
 	uint8_t how = bytes_get_u8(in);
 	uint32_t cuts = bytes_get_le32(in);
 
-	if (guest_connected(g) && !g->ram.lost) {
+	if (!guest_connected(g) || g->ram.lost) {
+		return;
+	}
+	if ((how & 4) == 0) {
 		say_memory(g, cuts, (how & 1) != 0, (how & 2) != 0);
+	} else if (g->peer.reply_ack && (how & 2) != 0) { /* slots were negotiated */
+		say_remap(g, cuts, (how & 1) != 0);
+	} else if (g->peer.reply_ack) {
+		say_spare(g);
 	}
 }
 
@@ -329,6 +393,40 @@ static void say_backend_channel(struct guest *g)
 	fd_close(&fds[1]);
 }
 
+/* As QEMU: the rings are stopped first. Afterwards all is negotiated and said anew. */
+static void say_reset(struct guest *g)
+{
+	unsigned int i;
+
+	for (i = 0; i < g->driver->rings; i++) {
+		say_state(g, VU_GET_VRING_BASE, &g->rings[i], g->rings[i].has_base);
+		g->rings[i].has_base = false;
+	}
+	say(g, VU_RESET_DEVICE);
+	g->features_said = false;
+}
+
+/* What needs protocol features of its own. */
+static void say_special(struct guest *g, unsigned int which)
+{
+	if (!g->peer.reply_ack) {
+		return;
+	}
+	switch (which % 4) {
+	case 0:
+		say(g, VU_GET_MAX_MEM_SLOTS);
+		break;
+	case 1:
+		say_reset(g);
+		break;
+	case 2:
+		say_u64(g, VU_SET_STATUS, 1 + which);
+		break;
+	default:
+		say(g, VU_GET_STATUS);
+	}
+}
+
 void guest_message(struct guest *g, struct bytes_reader *in)
 {
 	uint8_t which = bytes_get_u8(in);
@@ -368,7 +466,11 @@ void guest_message(struct guest *g, struct bytes_reader *in)
 		say_backend_channel(g);
 		break;
 	default:
-		say(g, VU_GET_PROTOCOL_FEATURES);
+		if (which < 10) {
+			say(g, VU_GET_PROTOCOL_FEATURES);
+		} else {
+			say_special(g, which / 10);
+		}
 	}
 }
 
@@ -463,6 +565,26 @@ static void memory_swapped(struct guest *g, const struct peer_message *m)
 	}
 }
 
+static void slot_changed(struct guest *g, const struct peer_message *m)
+{
+	if (m->value != 0) {
+		g->remapping--;
+		g->mem_set = true;
+	}
+}
+
+static void device_reset(struct guest *g)
+{
+	unsigned int i;
+
+	for (i = 0; i < RINGS_MAX; i++) {
+		struct ring *ring = &g->rings[i];
+
+		ring->has_size = ring->has_addr = ring->has_kick = ring->enabled = false;
+	}
+	g->features_set = false;
+}
+
 static void features_set(struct guest *g)
 {
 	unsigned int i;
@@ -484,6 +606,9 @@ void guest_message_done(struct guest *g, const struct peer_message *m, bool ok,
 	}
 	if (!ok) {
 		MUST(g->unsure);
+		if (m->request == VU_ADD_MEM_REG && m->value != 0) {
+			g->remapping--;
+		}
 		return;
 	}
 	switch (m->request) {
@@ -492,6 +617,18 @@ void guest_message_done(struct guest *g, const struct peer_message *m, bool ok,
 		break;
 	case VU_SET_MEM_TABLE:
 		memory_swapped(g, m);
+		break;
+	case VU_ADD_MEM_REG:
+	case VU_REM_MEM_REG:
+		slot_changed(g, m);
+		break;
+	case VU_RESET_DEVICE:
+		device_reset(g);
+		break;
+	case VU_GET_STATUS:
+		/* A ring is broken: not one of a driver that keeps the rules. */
+		MUST(reply->header.size == sizeof(uint64_t));
+		MUST((reply->payload[0] & VU_STATUS_NEEDS_RESET) == 0 || g->unsure || g->ram.lost);
 		break;
 	case VU_SET_VRING_NUM:
 		ring->has_size = true;

@@ -91,3 +91,15 @@ unsigned int ram_table(uint32_t cuts, bool shuffled, struct vu_region *regions)
 	}
 	return n;
 }
+
+struct vu_region ram_spare(void)
+{
+	const uint32_t at = RAM_SIZE - RAM_UNIT;
+
+	return (struct vu_region){
+		.guest_address = RAM_GPA + at,
+		.size = RAM_UNIT,
+		.user_address = RAM_UVA + at,
+		.mmap_offset = at,
+	};
+}

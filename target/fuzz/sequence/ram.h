@@ -37,5 +37,7 @@ void ram_cut_short(struct ram *ram, uint32_t size);
  * file's parts out of order if `shuffled`. Returns how many there are.
  */
 unsigned int ram_table(uint32_t cuts, bool shuffled, struct vu_region *regions);
+/* The region of the last unit, which no ring and no request uses. */
+struct vu_region ram_spare(void);
 
 #endif

@@ -31,7 +31,7 @@ void guest_request(struct guest *g, struct bytes_reader *in)
 	uint8_t how = bytes_get_u8(in);
 	struct request *r = ring_free_slot(ring);
 
-	if (!can_drive(g) || r == NULL || !g->driver->make(g, ring, r, in)) {
+	if (!can_drive(g) || g->remapping > 0 || r == NULL || !g->driver->make(g, ring, r, in)) {
 		return;
 	}
 	r->failures = g->disk->failures;
