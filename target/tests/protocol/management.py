@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 from .daemon import Daemon
 from .waiting import DEADLINE_S
@@ -15,21 +17,35 @@ class Refused(Exception):
     """The daemon's message."""
 
 
-def call(daemon: Daemon, method: str, **params: Any) -> Any:
-    """The result of one method."""
-    request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-    with socket.socket(socket.AF_UNIX) as client:
+class Connection:
+    """One that stays open from call to call."""
+
+    def __init__(self, client: socket.socket, answers: BinaryIO) -> None:
+        self._client = client
+        self._answers = answers
+
+    def call(self, method: str, params: dict[str, Any]) -> Any:
+        """The result of one method."""
+        request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        self._client.sendall(json.dumps(request).encode())
+        answer = json.loads(self._answers.readline())
+        if "error" in answer:
+            raise Refused(answer["error"]["message"])
+        return answer["result"]
+
+
+@contextlib.contextmanager
+def open_connection(daemon: Daemon) -> Iterator[Connection]:
+    with socket.socket(socket.AF_UNIX) as client, client.makefile("rb") as answers:
         client.settimeout(DEADLINE_S)
         client.connect(str(daemon.socket("vhost-rpc.sock")))
-        client.sendall(json.dumps(request).encode())
-        client.shutdown(socket.SHUT_WR)
-        data = b""
-        while more := client.recv(65536):
-            data += more
-    answer = json.loads(data)
-    if "error" in answer:
-        raise Refused(answer["error"]["message"])
-    return answer["result"]
+        yield Connection(client, answers)
+
+
+def call(daemon: Daemon, method: str, **params: Any) -> Any:
+    """The result of one method."""
+    with open_connection(daemon) as connection:
+        return connection.call(method, params)
 
 
 def controllers(daemon: Daemon) -> list[str]:

@@ -188,19 +188,22 @@ def resize_under_load(daemon: Daemon, front: FrontEnd, memory: GuestMemory, kind
 
 def test_the_daemon_ends_in_the_middle(tmp_path: Path) -> None:
     """Sizes change, requests flow, SIGTERM comes."""
-    with Daemon(tmp_path) as daemon, GuestMemory() as memory:
-        with FrontEnd(daemon.socket("blk.0")) as front:
-            front.negotiate()
-            front.share(memory)
-            ring = SplitRing(memory, 0)
-            front.start([ring])
-            disks = [Blk(ring, 65536) for _ in range(8)]
-            for number, disk in enumerate(disks):
-                disk.submit(BLK_T_OUT, number * 128, 65536, True)
-            call(daemon, "bdev_malloc_resize", name="Malloc0", new_size=1)
-            daemon.terminate()
-            assert all(disk.status() in (OK, IOERR, UNTOUCHED) for disk in disks)
-            ring.close()
+    with (
+        Daemon(tmp_path) as daemon,
+        GuestMemory() as memory,
+        FrontEnd(daemon.socket("blk.0")) as front,
+    ):
+        front.negotiate()
+        front.share(memory)
+        ring = SplitRing(memory, 0)
+        front.start([ring])
+        disks = [Blk(ring, 65536) for _ in range(8)]
+        for number, disk in enumerate(disks):
+            disk.submit(BLK_T_OUT, number * 128, 65536, True)
+        call(daemon, "bdev_malloc_resize", name="Malloc0", new_size=1)
+        daemon.terminate()
+        assert all(disk.status() in (OK, IOERR, UNTOUCHED) for disk in disks)
+        ring.close()
 
 
 # -- files --
