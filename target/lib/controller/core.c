@@ -278,7 +278,8 @@ static void poke_on_core(struct msg *msg)
 {
 	struct core_queue *queue = container_of(msg, struct core_queue, poke);
 
-	atomic_store_explicit(&queue->poke_out, false, memory_order_relaxed);
+	/* Release: orders our use of the message before the flag that lets it be posted again. */
+	atomic_store_explicit(&queue->poke_out, false, memory_order_release);
 }
 
 void core_update_queue(struct core_queue *queue)
@@ -296,7 +297,8 @@ void core_update_queue(struct core_queue *queue)
 		/* The last one waits for something, and its reactor may sleep. There it is looked at in
 		 * each round; here we remember to ask once more. */
 		queue->update_due = true;
-		if (!atomic_exchange_explicit(&queue->poke_out, true, memory_order_relaxed)) {
+		/* Acquire: the mirror of poke_on_core(). */
+		if (!atomic_exchange_explicit(&queue->poke_out, true, memory_order_acquire)) {
 			queue->poke.fn = poke_on_core;
 			reactor_post(queue->core->reactor, &queue->poke);
 		}
