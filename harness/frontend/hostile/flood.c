@@ -26,27 +26,56 @@ static uint64_t now_ms(void)
 
 /* ---- T82 ---- */
 
+enum kind {
+	CHEAP,	/* for both sides */
+	COSTLY, /* for the target: memory tables, of which each stops the ring and maps memory */
+};
+
 /* As much as there is room for, perhaps a part of a message. False: the connection has been ended. */
-static bool flood(struct rig *rig, unsigned int ms, uint64_t *sent)
+static bool send_many(struct rig *rig, uint64_t *bytes)
 {
 	struct vfe_wire_header owner[256];
-	uint64_t end = now_ms() + ms;
+	size_t at = *bytes % sizeof(owner);
 	unsigned int i;
+	ssize_t n;
 
 	for (i = 0; i < sizeof(owner) / sizeof(owner[0]); i++) {
 		owner[i] = (struct vfe_wire_header){ VFE_SET_OWNER, VFE_FLAG_VERSION, 0 };
 	}
-	while (now_ms() < end) {
-		size_t at = *sent % sizeof(owner);
-		ssize_t n = send(vfe_socket(rig->session), (uint8_t *)owner + at,
-				 sizeof(owner) - at, MSG_NOSIGNAL);
+	n = send(vfe_socket(rig->session), (uint8_t *)owner + at, sizeof(owner) - at, MSG_NOSIGNAL);
+	*bytes += n > 0 ? (uint64_t)n : 0;
+	return n >= 0;
+}
 
-		if (n < 0) {
-			return false;
-		}
-		*sent += (uint64_t)n;
+static bool send_table(struct rig *rig, uint64_t *bytes)
+{
+	const struct vfe_raw_region *regions;
+	struct vfe_message message = {
+		.header = { VFE_SET_MEM_TABLE, VFE_FLAG_VERSION,
+			    8 + 2 * sizeof(struct vfe_wire_region) },
+		.payload.mem_table.region_n = 2,
+		.fd_n = 2,
+	};
+	unsigned int i;
+
+	vfe_raw_memory_regions(rig->memory, &regions);
+	for (i = 0; i < 2; i++) {
+		message.payload.mem_table.regions[i] = regions[i].wire;
+		message.fds[i] = regions[i].fd;
 	}
-	return true;
+	*bytes += sizeof(struct vfe_wire_header);
+	return vfe_raw_send(rig->session, &message) == 0;
+}
+
+static bool flood(struct rig *rig, enum kind kind, unsigned int ms, uint64_t *bytes)
+{
+	uint64_t end = now_ms() + ms;
+	bool alive = true;
+
+	while (alive && now_ms() < end) {
+		alive = kind == CHEAP ? send_many(rig, bytes) : send_table(rig, bytes);
+	}
+	return alive;
 }
 
 /* How long a request of the other session took in the mean, since `from`. */
@@ -66,11 +95,11 @@ static void flood_of_messages(struct rig *rig, const void *arg)
 	const struct rig_options how = { 0 };
 	struct bystander_report seen = { 0 };
 	double quiet = 0, flooded = FLOOD_MS;
-	uint64_t sent = 0;
+	const enum kind kind = *(const enum kind *)arg;
+	uint64_t bytes = 0;
 	bool alive = true;
 	unsigned int i;
 
-	(void)arg;
 	if (!rig_start(rig, &how)) {
 		return;
 	}
@@ -81,7 +110,7 @@ static void flood_of_messages(struct rig *rig, const void *arg)
 	}
 	/* The best part of the flood counts: what other programs on the machine cost comes and goes. */
 	for (i = 0; i < FLOOD_MS / PART_MS && alive; i++) {
-		alive = flood(rig, PART_MS, &sent);
+		alive = flood(rig, kind, PART_MS, &bytes);
 		if (rig->bystander != NULL) {
 			double mean = mean_ms(rig, &seen);
 
@@ -89,7 +118,7 @@ static void flood_of_messages(struct rig *rig, const void *arg)
 		}
 	}
 	rig_note(rig, "%llu messages in %u ms",
-		 (unsigned long long)(sent / sizeof(struct vfe_wire_header)), FLOOD_MS);
+		 (unsigned long long)(bytes / sizeof(struct vfe_wire_header)), FLOOD_MS);
 	if (rig->options->strict && !alive) {
 		rig_fail(rig, "the connection was ended: %s", strerror(errno));
 	} else if (rig->options->strict && rig->bystander != NULL &&
@@ -98,6 +127,12 @@ static void flood_of_messages(struct rig *rig, const void *arg)
 			 quiet);
 	}
 }
+
+#define KIND(what)         \
+	&(const enum kind) \
+	{                  \
+		what       \
+	}
 
 /* ---- T83 ---- */
 
@@ -248,7 +283,8 @@ static void call_into_a_full_eventfd(struct rig *rig, const void *arg)
 
 static const struct hostile_case cases[] = {
 	{ "T82", "as many messages as go through the socket", ON_DISK | ON_SPLIT, flood_of_messages,
-	  NULL },
+	  KIND(CHEAP) },
+	{ "T82", "as many memory tables", ON_DISK | ON_SPLIT, flood_of_messages, KIND(COSTLY) },
 	{ "T83", "kicks without a pause", ON_ALL, storm_of_kicks, NULL },
 	{ "T83", "the kick counter at its end", ON_ALL, kick_counter_at_its_end, NULL },
 	{ "T84", "a full pipe for calls", ON_DISK | ON_SPLIT, call_into_a_full_pipe, NULL },
