@@ -254,12 +254,10 @@ static void run_loop(struct world *w, unsigned int n)
 
 static bool run_cores(struct world *w, bool then_sleep)
 {
-	bool work = false;
+	/* A session that waits for this goes on, with its next message perhaps. */
+	bool work = !w->slow_closing && stepped_close_apart();
 	unsigned int core;
 
-	if (!w->slow_closing) {
-		stepped_close_apart();
-	}
 	for (core = 0; core < STEPPED_CORES; core++) {
 		if (stepped_round(core)) {
 			work = true;

@@ -189,13 +189,16 @@ int __wrap_fd_bag_close_apart(struct fd_bag *bag, struct loop *loop, struct msg 
 	return 0;
 }
 
-void stepped_close_apart(void)
+bool stepped_close_apart(void)
 {
+	bool work = closer_n > 0;
+
 	while (closer_n > 0) {
 		closer_n--;
 		fd_bag_close(&closers[closer_n].bag);
 		loop_post(closers[closer_n].loop, closers[closer_n].done);
 	}
+	return work;
 }
 
 void *__wrap_calloc(size_t n, size_t size)

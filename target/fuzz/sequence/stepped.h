@@ -35,8 +35,8 @@ void stepped_clock_step(uint64_t ns); /* at each look */
 void stepped_fail_allocation(unsigned int nth); /* 1: the next; 0: none */
 bool stepped_allocation_failed(void);		/* since the last call of this */
 
-/* Closes what threads of their own were to close. */
-void stepped_close_apart(void);
+/* Closes what threads of their own were to close. False: there was nothing. */
+bool stepped_close_apart(void);
 
 /* There are no descriptors for new connections. */
 void stepped_refuse_connections(bool refuse);
