@@ -176,6 +176,13 @@ def test_vm_memory_is_shared_with_the_target(tmp_path: Path) -> None:
     assert "console=ttyS0 quiet" in argv
     assert "-no-reboot" in argv
     assert "socket,id=qmp,fd=7" in argv
+    assert argv[argv.index("-m") + 1] == "256M"
+
+
+def test_vm_with_room_for_memory_modules(tmp_path: Path) -> None:
+    config = VmConfig(IMAGE, "tcg", memory_mib=256, qemu=Path("/q"), memory_slots=3)
+    argv = qemu_argv(config, Channels(7, 8, tmp_path / "console", tmp_path / "log"))
+    assert argv[argv.index("-m") + 1] == "256M,slots=3,maxmem=4096M"
 
 
 def test_no_hugetlbfs_is_unavailable(tmp_path: Path) -> None:

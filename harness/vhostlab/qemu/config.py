@@ -29,6 +29,10 @@ class VmConfig:
     disks: tuple[Disk, ...] = ()
     hotplug_slots: int = 0
     """How many disks can be plugged in while the guest runs."""
+    memory_slots: int = 0
+    """How many memory modules can be."""
+    max_memory_mib: int = 4096
+    """With all modules, if there can be any."""
     kernel_options: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     qemu: Path | None = None
@@ -62,7 +66,7 @@ def qemu_argv(config: VmConfig, channels: Channels) -> list[str]:
         *("-accel", accel),
         *("-cpu", "max" if config.accel == "tcg" else "host"),
         *("-smp", str(config.vcpus)),
-        *("-m", f"{config.memory_mib}M"),
+        *("-m", _size(config)),
         *("-object", _memory(config)),
         *("-kernel", str(config.image.kernel)),
         *("-initrd", str(config.image.initrd)),
@@ -88,6 +92,12 @@ def _console(channels: Channels) -> str:
         f"socket,id=console,path={channels.console_socket},server=on,wait=off,"
         f"logfile={str(channels.console_log).replace(',', ',,')}"
     )
+
+
+def _size(config: VmConfig) -> str:
+    if config.memory_slots == 0:
+        return f"{config.memory_mib}M"
+    return f"{config.memory_mib}M,slots={config.memory_slots},maxmem={config.max_memory_mib}M"
 
 
 def _memory(config: VmConfig) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Disks that come and go while a guest runs, in the slots its VM was made with."""
+"""Disks and memory that come and go while a guest runs, in the slots its VM was made with."""
 
 from __future__ import annotations
 
@@ -12,6 +12,34 @@ from vhostlab.qemu.disks import Disk
 from vhostlab.wait import until
 
 UNPLUG_DEADLINE_S = 60.0
+
+
+class MemoryModules:
+    """The memory modules of one VM. ``check`` raises when the guest is dead."""
+
+    def __init__(self, monitor: QMPClient, check: Callable[[], None]) -> None:
+        self._monitor = monitor
+        self._check = check
+
+    async def plug(self, name: str, size_mib: int) -> None:
+        """Put a module in; the guest notices it by itself, and may have to be told to use it."""
+        backend = {"qom-type": "memory-backend-memfd", "id": f"{name}-ram", "share": True}
+        await self._monitor.execute("object-add", {**backend, "size": size_mib << 20})
+        device = {"driver": "pc-dimm", "id": name, "memdev": f"{name}-ram"}
+        await self._monitor.execute("device_add", dict(device))
+
+    async def unplug(self, name: str, timeout_s: float) -> None:
+        """Take a module out again; return when the guest has let go of it."""
+        await self._monitor.execute("device_del", {"id": name})
+
+        async def gone() -> bool | None:
+            self._check()
+            devices = await self._monitor.execute("query-memory-devices")
+            assert isinstance(devices, list)
+            return None if any(device["data"]["id"] == name for device in devices) else True
+
+        await until(f"removal of memory module {name}", timeout_s, gone)
+        await self._monitor.execute("object-del", {"id": f"{name}-ram"})
 
 
 class Slots:

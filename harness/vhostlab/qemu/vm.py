@@ -23,7 +23,7 @@ from vhostlab.process import Process
 from vhostlab.qemu.config import Channels, VmConfig, qemu_argv
 from vhostlab.qemu.console import Console
 from vhostlab.qemu.disks import Disk
-from vhostlab.qemu.hotplug import UNPLUG_DEADLINE_S, Slots
+from vhostlab.qemu.hotplug import UNPLUG_DEADLINE_S, MemoryModules, Slots
 from vhostlab.wait import until
 
 T = TypeVar("T")
@@ -60,6 +60,7 @@ class Vm:
         self._guest: Guest | None = None
         self._qmp = QMPClient(config.name)
         self._slots = Slots(self._qmp, config.hotplug_slots, self.check)
+        self._modules = MemoryModules(self._qmp, self.check)
 
     async def __aenter__(self) -> Self:
         try:
@@ -173,6 +174,20 @@ class Vm:
             await self._evident(self._slots.unplug(disk, timeout_s))
         except QMPError as error:
             raise HarnessError(f"QEMU refused to remove disk {disk.id}: {error}") from error
+
+    async def plug_memory(self, name: str, size_mib: int) -> None:
+        """Put a memory module into the running guest."""
+        try:
+            await self._modules.plug(name, size_mib)
+        except QMPError as error:
+            raise HarnessError(f"QEMU refused memory module {name}: {error}") from error
+
+    async def unplug_memory(self, name: str, timeout_s: float = UNPLUG_DEADLINE_S) -> None:
+        """Take it out again; return when the guest has let go of it."""
+        try:
+            await self._evident(self._modules.unplug(name, timeout_s))
+        except QMPError as error:
+            raise HarnessError(f"QEMU refused to remove module {name}: {error}") from error
 
     async def execute(self, command: str, arguments: dict[str, object] | None = None) -> Any:
         """A monitor command; its errors as HarnessError."""

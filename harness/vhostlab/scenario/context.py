@@ -177,11 +177,18 @@ class HostContext(Context):
 
     @asynccontextmanager
     async def guest(
-        self, target: Target, controllers: Sequence[Controller], name: str
+        self,
+        target: Target,
+        controllers: Sequence[Controller],
+        name: str,
+        memory_slots: int = 0,
     ) -> AsyncIterator[tuple[Vm, tuple[GuestDisk, ...]]]:
         """A guest on these controllers, booted, and its disks."""
         workdir = self.bench.logs / name
-        async with boot(self.bench.image, self.bench.accel, target, controllers, workdir) as up:
+        image, accel = self.bench.image, self.bench.accel
+        async with boot(
+            image, accel, target, controllers, workdir, memory_slots=memory_slots
+        ) as up:
             await self.bench.booted(up.vm)
             yield up.vm, up.disks
 

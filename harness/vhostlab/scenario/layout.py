@@ -103,6 +103,7 @@ def config(
     target: Target,
     controllers: Sequence[Controller],
     extra: tuple[str, ...] = (),
+    memory_slots: int = 0,
 ) -> VmConfig:
     """The VM on which scenarios run."""
     return VmConfig(
@@ -112,6 +113,7 @@ def config(
         memory_mib=MEMORY_MIB,
         disks=qemu_disks(target, controllers),
         extra=extra,
+        memory_slots=memory_slots,
     )
 
 
@@ -123,7 +125,9 @@ async def boot(
     controllers: Sequence[Controller],
     workdir: Path,
     extra: tuple[str, ...] = (),
+    memory_slots: int = 0,
 ) -> AsyncIterator[Booted]:
     """A guest on the target's controllers; it is up when the body begins and gone afterwards."""
-    async with Vm(config(image, accel, target, controllers, extra), workdir) as vm:
+    wanted = config(image, accel, target, controllers, extra, memory_slots)
+    async with Vm(wanted, workdir) as vm:
         yield Booted(vm, await guestdisk.find(vm, controllers))

@@ -83,7 +83,7 @@ SUITES: Mapping[str, Suite] = {
         ),
         Suite(
             "vmtest",
-            "everything: disks, data, file systems, idleness, a killed front-end, the smoke matrix",
+            "everything: disks, data, file systems, idleness, kill, memory, the smoke matrix",
             (
                 "boot",
                 "readonly",
@@ -92,6 +92,7 @@ SUITES: Mapping[str, Suite] = {
                 "filesystem",
                 "perf",
                 "kill",
+                "memory",
                 "guide",
             ),
             "smoke",
