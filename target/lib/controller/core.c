@@ -247,7 +247,12 @@ static void updated_on_loop(struct msg *msg)
 	queue->update_out = false;
 	if (queue->update_due && queue->state == CORE_QUEUE_RUNNING) {
 		post_update(queue); /* it may have looked too early to see the last change */
-	} else if (queue->updated != NULL) {
+		return;
+	}
+	if (queue->state == CORE_QUEUE_STOPPING) {
+		queue->update_due = true; /* perhaps its stop has cut the update short */
+	}
+	if (queue->updated != NULL) {
 		queue->updated(queue);
 	}
 }

@@ -387,10 +387,12 @@ static void an_abandoned_queue_is_left_alone(void **state)
 /* ---- updates ---- */
 
 static unsigned int updates;
+static bool told_last; /* was the queue up to date then? */
 
 static void updated(struct core_queue *queue)
 {
 	updates++;
+	told_last = core_queue_is_updated(queue);
 }
 
 static void wait_for_update(struct core_queue *queue)
@@ -460,6 +462,7 @@ static void queues_are_told_of_changes(void **state)
 	assert_int_equal(atomic_load(&fake.known[0]), 1);
 	assert_int_equal(atomic_load(&fake.known[1]), 1);
 	assert_int_equal(updates, 2);
+	assert_true(told_last);
 	stop(&queues[0]);
 	stop(&queues[1]);
 	/* Nobody to tell. */
@@ -526,6 +529,7 @@ static void a_stop_during_an_update(void **state)
 		wait_for_answers(1);
 		assert_true(core_queue_is_updated(&queue));
 		assert_int_equal(updates, 1);
+		assert_false(told_last);
 		virtq_free(queue.vq);
 	}
 }
