@@ -379,7 +379,14 @@ def test_a_removal_waits_for_requests(daemon: Daemon, guest: Guest, slow: FuseFi
     disk.ring.close()
 
 
-def test_a_front_end_leaves_during_a_removal(daemon: Daemon, guest: Guest, slow: FuseFile) -> None:
+@pytest.mark.parametrize("last", [True, False])
+def test_a_front_end_leaves_during_a_removal(
+    daemon: Daemon, guest: Guest, slow: FuseFile, last: bool
+) -> None:
+    """The ring with the request is the last one to stop, or another one stops after it."""
+    idle = SplitRing(guest.memory, FIRST_REQUEST_QUEUE + (0 if last else 2))
+    if not last:
+        guest.front.start([idle])
     disk = stuck(guest, slow)
     wait_until_taken(daemon)
     remove(daemon, NEW)
@@ -390,6 +397,7 @@ def test_a_front_end_leaves_during_a_removal(daemon: Daemon, guest: Guest, slow:
     until("the session is over", lambda: not connected(daemon))
     until("the file is closed", lambda: not is_open(daemon, slow))
     disk.ring.close()
+    idle.close()
     again = Guest(daemon)
     again.events.offer(2)
     assert gone(again.disk(NEW))
