@@ -74,7 +74,7 @@ static void ring_layout(struct ring_driver *rd)
 	uint16_t *used;
 
 	rd->desc_gpa = rd_alloc(rd, rd->size * sizeof(struct rd_desc), 16);
-	rd->avail_gpa = rd_alloc(rd, 6 + rd->size * 2u, 2);
+	rd->avail_gpa = rd_alloc(rd, 6 + rd->size * 2u, 4);
 	rd->used_gpa = rd_alloc(rd, 6 + rd->size * 8u, 4);
 	must(rd->alloc_next <= rd->region_size, "rd_open: the ring must fit into the first region");
 	rd->alloc_start = rd->alloc_next;
@@ -101,6 +101,7 @@ void rd_open(struct ring_driver *rd, const struct rd_options *opts)
 	memset(rd, 0, sizeof(*rd));
 	rd->size = opts->size ? opts->size : 128;
 	rd->features = opts->features;
+	rd->is_packed = (rd->features >> VIRTIO_F_RING_PACKED & 1) != 0;
 	rd->region_n = opts->region_n ? opts->region_n : 1;
 	rd->mem_size = opts->mem_size ? opts->mem_size : 16u << 20;
 	rd->region_size = rd->mem_size / rd->region_n;
@@ -114,11 +115,15 @@ void rd_open(struct ring_driver *rd, const struct rd_options *opts)
 		rd->free_next[i] = (uint16_t)(i + 1);
 	}
 	rd->free_n = rd->size;
-	rd->next_avail = opts->start;
-	rd->next_used = opts->start;
-	*rd->avail_idx = htole16(opts->start);
-	*rd->used_idx = htole16(opts->start);
-	*rd->used_event = htole16(opts->start);
+	if (rd->is_packed) {
+		rd_packed_layout(rd, opts->start);
+	} else {
+		rd->next_avail = opts->start;
+		rd->next_used = opts->start;
+		*rd->avail_idx = htole16(opts->start);
+		*rd->used_idx = htole16(opts->start);
+		*rd->used_event = htole16(opts->start);
+	}
 	rd->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	rd->call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	rd->err_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -146,7 +151,7 @@ struct virtq_config rd_config(const struct ring_driver *rd, size_t req_size)
 		.desc_uva = rd->desc_gpa - RD_GPA + RD_UVA,
 		.avail_uva = rd->avail_gpa - RD_GPA + RD_UVA,
 		.used_uva = rd->used_gpa - RD_GPA + RD_UVA,
-		.base = rd->next_avail,
+		.base = rd->next_avail | (rd->is_packed ? (uint32_t)rd->next_used << 16 : 0),
 		.kick_fd = rd->kick_fd,
 		.call_fd = rd->call_fd,
 		.err_fd = rd->err_fd,
@@ -175,6 +180,9 @@ int rd_build(struct ring_driver *rd, const struct rd_buf *bufs, unsigned int n)
 	if (n == 0 || n > rd->free_n) {
 		return -1;
 	}
+	if (rd->is_packed) {
+		return rd_packed_build(rd, bufs, n);
+	}
 	head = at = desc_take(rd);
 	rd->chain_n[head] = (uint16_t)n;
 	for (i = 0; i < n; i++) {
@@ -200,6 +208,10 @@ int rd_build(struct ring_driver *rd, const struct rd_buf *bufs, unsigned int n)
 
 void rd_offer(struct ring_driver *rd, uint16_t head)
 {
+	if (rd->is_packed) {
+		rd_packed_offer(rd);
+		return;
+	}
 	rd->avail_ring[rd->next_avail % rd->size] = htole16(head);
 	rd->next_avail++;
 	/* The entry is visible before the index. */
@@ -221,6 +233,10 @@ void rd_fill_table(struct ring_driver *rd, uint64_t table, const struct rd_buf *
 {
 	unsigned int i;
 
+	if (rd->is_packed) {
+		rd_packed_fill_table(rd, table, bufs, n);
+		return;
+	}
 	for (i = 0; i < n; i++) {
 		struct rd_desc desc = {
 			.addr = htole64(bufs[i].gpa),
@@ -244,7 +260,11 @@ int rd_add_indirect(struct ring_driver *rd, const struct rd_buf *bufs, unsigned 
 	rd_fill_table(rd, table, bufs, n);
 	head = rd_build(rd, &one, 1);
 	if (head >= 0) {
-		rd->desc[head].flags = htole16(RD_F_INDIRECT);
+		if (rd->is_packed) {
+			rd->pending_flags |= RD_F_INDIRECT;
+		} else {
+			rd->desc[head].flags = htole16(RD_F_INDIRECT);
+		}
 		rd_offer(rd, (uint16_t)head);
 	}
 	return head;
@@ -252,8 +272,11 @@ int rd_add_indirect(struct ring_driver *rd, const struct rd_buf *bufs, unsigned 
 
 bool rd_wants_kick(const struct ring_driver *rd, uint16_t old)
 {
-	/* The index is stored before the device's wish is loaded. */
+	/* The index (packed: the flags) is stored before the device's wish is loaded. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (rd->is_packed) {
+		return rd_packed_wants_kick(rd, old);
+	}
 	if ((rd->features >> VIRTIO_RING_F_EVENT_IDX & 1) != 0) {
 		uint16_t event = le16toh(__atomic_load_n(rd->avail_event, __ATOMIC_RELAXED));
 
@@ -271,11 +294,15 @@ void rd_kick(struct ring_driver *rd)
 
 bool rd_reap(struct ring_driver *rd, uint16_t *ret_head, uint32_t *ret_len)
 {
-	const struct rd_used_elem *elem = &rd->used_ring[rd->next_used % rd->size];
+	const struct rd_used_elem *elem;
 	uint16_t head;
 	uint16_t at;
 	uint16_t n;
 
+	if (rd->is_packed) {
+		return rd_packed_reap(rd, ret_head, ret_len);
+	}
+	elem = &rd->used_ring[rd->next_used % rd->size];
 	/* The index is loaded before the element. */
 	if (le16toh(__atomic_load_n(rd->used_idx, __ATOMIC_ACQUIRE)) == rd->next_used) {
 		return false;

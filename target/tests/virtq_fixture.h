@@ -14,6 +14,7 @@
 
 #define INDIRECT  (UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC)
 #define EVENT_IDX (UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX)
+#define PACKED	  (UINT64_C(1) << VIRTIO_F_RING_PACKED)
 
 struct fixture {
 	struct ring_driver rd;

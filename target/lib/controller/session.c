@@ -144,7 +144,7 @@ static void owner_ring_start(void *owner, const struct vu_ring *ring)
 static void stopped(struct core_queue *run, int result)
 {
 	struct controller_queue *queue = (struct controller_queue *)run;
-	uint16_t base = virtq_base(run->vq);
+	uint32_t base = virtq_base(run->vq);
 
 	controller_add_queue_stats(&queue->totals, run->vq);
 	virtq_free(run->vq);

@@ -2,7 +2,6 @@
 /* What front-ends say of single rings. session.c starts and stops them accordingly. */
 #include <errno.h>
 
-#include "base/checked.h"
 #include "base/fd.h"
 #include "vhost_user/session_private.h"
 #include "virtio/virtqueue.h"
@@ -32,6 +31,19 @@ static int decode_state(struct vu_session *session, const struct vu_message *mes
 	return r;
 }
 
+static bool is_packed(const struct vu_session *session)
+{
+	return (session->features >> VIRTIO_F_RING_PACKED & 1) != 0;
+}
+
+uint32_t vu_slot_base(const struct vu_session *session, const struct vu_slot *slot)
+{
+	if (slot->has_base) {
+		return slot->ring.base;
+	}
+	return is_packed(session) ? VIRTQ_PACKED_BASE_INITIAL : 0;
+}
+
 static int refuse_running(struct vu_session *session, const struct vu_slot *slot)
 {
 	return slot->running ? vu_refuse(session, -EBUSY, "the ring is running") : 0;
@@ -49,9 +61,10 @@ int vu_set_vring_num(struct vu_session *session, struct vu_message *message)
 	if (r < 0) {
 		return r;
 	}
-	/* virtio 1.2, 2.7: "Queue Size [...] is always a power of 2. The maximum [...] is 32768." */
-	if (num > VIRTQ_MAX_SIZE || !is_power_of_two(num)) {
-		return vu_refuse(session, -EINVAL, "not the size of a split ring");
+	if (!virtq_size_is_good(num, is_packed(session))) {
+		return vu_refuse(session, -EINVAL,
+				 is_packed(session) ? "not the size of a packed ring" :
+						      "not the size of a split ring");
 	}
 	slot->ring.size = (uint16_t)num;
 	slot->has_size = true;
@@ -99,10 +112,12 @@ int vu_set_vring_base(struct vu_session *session, struct vu_message *message)
 	if (r < 0) {
 		return r;
 	}
-	if (num > UINT16_MAX) {
+	/* Whether both halves of a packed one lie in the ring is known when it starts. */
+	if (num > UINT16_MAX && !is_packed(session)) {
 		return vu_refuse(session, -EINVAL, "an available index has 16 bits");
 	}
-	slot->ring.base = (uint16_t)num;
+	slot->ring.base = num;
+	slot->has_base = true;
 	slot->refused = false;
 	return 0;
 }
@@ -133,7 +148,7 @@ int vu_get_vring_base(struct vu_session *session, struct vu_message *message)
 	fd_close(&slot->ring.kick_fd);
 	slot->refused = false;
 	state.index = slot->ring.index;
-	state.num = slot->ring.base;
+	state.num = vu_slot_base(session, slot);
 	vu_reply_put(&session->reply, &state, sizeof(state));
 	return 0;
 }

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "vhost_user/fixture.h"
+#include "virtio/virtqueue.h"
 
 /* Sends with an acknowledgement wanted; returns it. */
 static uint64_t ask(struct fixture *f, uint32_t request, const void *payload, size_t size,
@@ -103,6 +104,58 @@ static void test_base_has_16_bits(void **state)
 	assert_int_equal(ask_state(f, VU_SET_VRING_BASE, 0, 0x10000), EINVAL);
 	assert_int_equal(ask_state(f, VU_SET_VRING_BASE, 0, 0xffff), 0);
 	assert_int_equal(get_base(f, 0).num, 0xffff); /* never started: what was set */
+}
+
+/* virtio 1.2, 2.8.10.1: packed rings of any size. Their base has two halves, with a wrap counter each. */
+static void test_packed_rings(void **state)
+{
+	static const uint32_t good[] = { 1, 3, 96, 32767, 32768 };
+	static const uint32_t bad[] = { 0, 32769, 65535, 65536, UINT32_MAX };
+	struct fixture *f = *state;
+	size_t i;
+
+	f->owner.features |= UINT64_C(1) << VIRTIO_F_RING_PACKED;
+	negotiate(f);
+	for (i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_int_equal(ask_state(f, VU_SET_VRING_NUM, 0, good[i]), 0);
+	}
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(ask_state(f, VU_SET_VRING_NUM, 0, bad[i]), EINVAL);
+	}
+	assert_int_equal(get_base(f, 0).num, VIRTQ_PACKED_BASE_INITIAL); /* nothing was set */
+	assert_int_equal(ask_state(f, VU_SET_VRING_BASE, 0, 0x12345678), 0);
+	assert_int_equal(get_base(f, 0).num, 0x12345678);
+	/* The owner gets what it said last. */
+	f->owner.progress = 2;
+	send_memory(f, 0);
+	start_ring(f, 1);
+	get_base(f, 1);
+	assert_int_equal(ask_state(f, VU_SET_VRING_BASE, 1, 0x80038003), 0);
+	send_notifier(f, VU_SET_VRING_KICK, 1);
+	assert_int_equal(f->owner.rings[1].base, 0x80038003);
+	assert_int_equal(get_base(f, 1).num, 0x80038005);
+}
+
+/* Its front-end never says where a ring begins. */
+static void test_packed_ring_begins_with_wrap_counters_of_1(void **state)
+{
+	struct fixture *f = *state;
+
+	f->owner.features |= UINT64_C(1) << VIRTIO_F_RING_PACKED;
+	negotiate(f);
+	send_memory(f, 0);
+	send_state(f, VU_SET_VRING_NUM, 0, 3);
+	send_addr(f, 0);
+	send_state(f, VU_SET_VRING_ENABLE, 0, 1);
+	send_notifier(f, VU_SET_VRING_KICK, 0);
+	assert_string_equal(f->owner.record, "start 0");
+	assert_int_equal(f->owner.rings[0].base, VIRTQ_PACKED_BASE_INITIAL);
+	/* A reset device begins anew. */
+	assert_int_equal(get_base(f, 0).num, VIRTQ_PACKED_BASE_INITIAL);
+	assert_int_equal(ask_state(f, VU_SET_VRING_BASE, 0, 0x80018001), 0);
+	send_request(f, VU_RESET_DEVICE, 0, NULL, 0, NULL, 0);
+	send_u64(f, VU_SET_FEATURES, f->owner.features | VU_F_PROTOCOL_FEATURES);
+	assert_int_equal(get_base(f, 0).num, VIRTQ_PACKED_BASE_INITIAL);
 }
 
 static void test_get_base_stops_that_ring_only(void **state)
@@ -260,6 +313,8 @@ int main(void)
 		TEST(test_index_beyond_the_rings),
 		TEST(test_running_ring_is_not_changed),
 		TEST(test_base_has_16_bits),
+		TEST(test_packed_rings),
+		TEST(test_packed_ring_begins_with_wrap_counters_of_1),
 		TEST(test_get_base_stops_that_ring_only),
 		TEST(test_disabling_keeps_the_place),
 		TEST(test_only_eventfds),

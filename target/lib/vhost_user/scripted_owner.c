@@ -104,7 +104,7 @@ static int config_write(void *arg, uint32_t offset, const void *buf, uint32_t le
 bool scripted_owner_answer(struct scripted_owner *owner)
 {
 	unsigned int index = owner->pending_index;
-	uint16_t base = 0;
+	uint32_t base = 0;
 	int result = 0;
 
 	if (!owner->pending) {
@@ -126,7 +126,7 @@ bool scripted_owner_answer(struct scripted_owner *owner)
 		MUST(fd_open_or_none(owner->rings[index].kick_fd));
 		MUST(fd_open_or_none(owner->rings[index].call_fd));
 		MUST(fd_open_or_none(owner->rings[index].err_fd));
-		base = (uint16_t)(owner->rings[index].base + owner->progress);
+		base = owner->rings[index].base + owner->progress;
 		owner->running[index] = false;
 	}
 	vu_session_complete(owner->session, result, base);

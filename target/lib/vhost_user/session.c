@@ -92,6 +92,7 @@ static void ask_owner(struct vu_session *session, enum vu_operation operation, s
 	case VU_OPERATION_START:
 		slot->ring.features = session->features & ~VU_F_PROTOCOL_FEATURES;
 		slot->ring.mem = session->mem;
+		slot->ring.base = vu_slot_base(session, slot);
 		session->ops->ring_start(session->owner, &slot->ring);
 		break;
 	case VU_OPERATION_STOP:
@@ -128,7 +129,7 @@ static void ring_failed(struct vu_session *session, int result, const char *why)
 	}
 }
 
-static void operation_done(struct vu_session *session, int result, uint16_t base)
+static void operation_done(struct vu_session *session, int result, uint32_t base)
 {
 	struct vu_slot *slot = session->operation_slot;
 
@@ -145,6 +146,7 @@ static void operation_done(struct vu_session *session, int result, uint16_t base
 		slot->running = false;
 		slot->broken = false;
 		slot->ring.base = base;
+		slot->has_base = true;
 		slot->ring.mem = NULL;
 		break;
 	case VU_OPERATION_SET_CALL:
@@ -560,7 +562,7 @@ void vu_session_free(struct vu_session *session)
 	free(session);
 }
 
-void vu_session_complete(struct vu_session *session, int result, uint16_t base)
+void vu_session_complete(struct vu_session *session, int result, uint32_t base)
 {
 	operation_done(session, result, base);
 	advance(session);

@@ -34,7 +34,7 @@ struct vu_session;
 struct vu_ring {
 	unsigned int index;
 	uint16_t size;
-	uint16_t base;
+	uint32_t base;	   /* virtq_config */
 	uint64_t features; /* negotiated virtio bits */
 	uint64_t desc_uva, avail_uva, used_uva;
 	int kick_fd, call_fd,
@@ -81,7 +81,7 @@ void vu_session_free(struct vu_session *session); /* after closed(); NULL is fin
  * stopped and the message fails). ring_stop: base = next available index. ring_set_mem: result 0 or
  * -EFAULT. The others: result 0.
  */
-void vu_session_complete(struct vu_session *session, int result, uint16_t base);
+void vu_session_complete(struct vu_session *session, int result, uint32_t base);
 
 /*
  * Handles what the transport has received, a few messages at most. The session does it by itself when

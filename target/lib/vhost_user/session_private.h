@@ -27,6 +27,7 @@ struct vu_slot {
 	struct vu_ring ring;
 	bool has_size;
 	bool has_addr;
+	bool has_base; /* otherwise it begins where a new ring does */
 	bool enabled;
 	bool running; /* the owner has it */
 	bool broken;  /* and cannot go on with it */
@@ -109,5 +110,8 @@ static inline bool vu_has_protocol_feature(const struct vu_session *session, int
 }
 
 bool vu_any_ring_running(const struct vu_session *session);
+
+/* Where the ring goes on. */
+uint32_t vu_slot_base(const struct vu_session *session, const struct vu_slot *slot);
 
 #endif

@@ -45,7 +45,7 @@ int vu_reset_device(struct vu_session *session, struct vu_message *message)
 		slot->has_size = false;
 		slot->has_addr = false;
 		slot->enabled = false;
-		slot->ring.base = 0;
+		slot->has_base = false;
 	}
 	session->features = 0;
 	session->features_set = false;

@@ -2,7 +2,8 @@
 /*
  * Concepts: the inside of a virtqueue, for virtqueue.c and the ring formats only. virtqueue.c owns what
  * all formats share: request slots, spill blocks, staged completions, notifications, statistics. A
- * format (split.c) knows how requests lie in guest memory.
+ * format (split.c, packed.c) knows how requests lie in guest memory. Which one it is is asked once for a
+ * batch.
  *
  *   slot    room of one request: the device's struct, then VIRTQ_INLINE_IOV iovecs. There are
  *           min(size, VIRTQ_MAX_SLOTS) of them; last in, first out, so that few are hot. In a free
@@ -61,6 +62,27 @@ struct vring_used {
 	struct vring_used_elem ring[]; /* size entries, then avail_event */
 };
 
+/* ---- packed ring in guest memory: virtio 1.2, 2.8.13, 2.8.14. Fields that are next to each other and belong
+ * together are one here, which one load or store takes. ---- */
+
+#define PACKED_DESC_F_AVAIL (1 << 7)
+#define PACKED_DESC_F_USED  (1 << 15)
+
+struct packed_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint32_t id_and_flags; /* 16 bits each; the other flags are those of split rings */
+};
+
+#define PACKED_EVENT_ENABLE  0
+#define PACKED_EVENT_DISABLE 1
+#define PACKED_EVENT_DESC    2
+#define PACKED_EVENT_FLAGS   3
+
+struct packed_event {
+	uint32_t off_wrap_and_flags; /* index (15 bits), wrap counter (1); flags */
+};
+
 /* One load or store of a field that the driver may change at any instant (rule R1). */
 static inline uint16_t shared_get16(const uint16_t *p)
 {
@@ -75,7 +97,8 @@ static inline void shared_put16(uint16_t *p, uint16_t v)
 /* ---- the queue ---- */
 
 struct virtq_staged {
-	uint32_t head;
+	uint16_t head;
+	uint16_t descs;
 	uint32_t written;
 };
 
@@ -83,10 +106,24 @@ struct split_ring {
 	struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
-	struct vring_desc *table; /* private copy of an indirect table */
-	uint16_t next_avail;	  /* free-running, as in the ring */
+	uint16_t next_avail; /* free-running, as in the ring */
 	uint16_t next_used;
 	uint16_t suppressed_at; /* next_avail when avail_event was last pushed out of reach */
+	bool first_commit;
+};
+
+struct packed_pos {
+	uint32_t at;
+	uint32_t bits; /* the AVAIL and USED flags of descriptors there, in place of the wrap counter */
+};
+
+struct packed_ring {
+	struct packed_desc *desc;
+	struct packed_event *driver;
+	struct packed_event *device;
+	struct packed_pos avail; /* next to fetch */
+	struct packed_pos used;	 /* next to write */
+	unsigned int room;	 /* descriptors from `avail` on that are not in flight */
 	bool first_commit;
 };
 
@@ -108,10 +145,14 @@ struct virtq_gather {
 
 struct virtq {
 	struct guest_mem *mem;
-	struct split_ring split;
+	bool is_packed;
+	union {
+		struct split_ring split;
+		struct packed_ring packed;
+	};
 	uint64_t desc_uva, avail_uva, used_uva;
 	uint16_t size;
-	unsigned int mask; /* size - 1 */
+	unsigned int mask; /* size - 1, for split rings */
 	bool indirect;
 	bool event_idx;
 	bool starved; /* pop stopped for want of a slot or spill block: completions wake it */
@@ -125,12 +166,13 @@ struct virtq {
 	uint8_t *slots;
 	size_t iov_offset;    /* of the inline iovecs in a slot */
 	struct iovec *gather; /* VIRTQ_MAX_SEGMENTS */
+	void *table;	      /* private copy of an indirect table */
 	struct guest_mem_cache cache;
 	struct spill_kind spill[VIRTQ_SPILL_KINDS];
 
 	struct virtq_staged *staged;
 	unsigned int staged_n;
-	uint8_t *busy; /* by head: popped and not yet published */
+	uint8_t *busy; /* by head or buffer id: popped and not yet published */
 	/* virtq_mem.c: the snapshot before the last switch, NULL: nobody uses it any more, and which heads
 	 * were busy at that time and have been all along. */
 	struct guest_mem *old_mem;
@@ -147,6 +189,8 @@ struct virtq {
 /* Adds one checked descriptor to the request being gathered. NULL, or why the ring is broken. */
 const char *virtq_gather_add(struct virtq *vq, struct virtq_gather *gather, uint64_t addr,
 			     uint32_t len, bool writable);
+/* Copies an indirect table of len bytes to vq->table. NULL, or why the ring is broken. */
+const char *virtq_load_table(struct virtq *vq, uint64_t addr, uint32_t len);
 /* Moves it into a free slot. False: no spill block is free now; vq->starved is set. */
 bool virtq_gather_finish(struct virtq *vq, const struct virtq_gather *gather,
 			 struct virtq_req *req);
@@ -162,7 +206,6 @@ static inline struct iovec *virtq_slot_iov(const struct virtq *vq, struct virtq_
 /* Looks the parts of the ring up. -EFAULT: one of them is not (aligned) memory; nothing has changed. */
 int split_find(struct virtq *vq, const struct guest_mem *mem);
 int split_init(struct virtq *vq, const struct virtq_config *config);
-void split_done(struct virtq *vq);
 unsigned int split_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int max);
 void split_unpop(struct virtq *vq);
 /* Publishes all staged requests, and unstages them; does the driver want to be called? */
@@ -171,5 +214,16 @@ bool split_publish(struct virtq *vq);
 bool split_arm(struct virtq *vq);
 void split_disarm(struct virtq *vq);
 uint16_t split_base(const struct virtq *vq);
+
+/* ---- the packed format: the same; -EINVAL: no such base ---- */
+
+int packed_find(struct virtq *vq, const struct guest_mem *mem);
+int packed_init(struct virtq *vq, const struct virtq_config *config);
+unsigned int packed_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int max);
+void packed_unpop(struct virtq *vq, unsigned int descs);
+bool packed_publish(struct virtq *vq);
+bool packed_arm(struct virtq *vq);
+void packed_disarm(struct virtq *vq);
+uint32_t packed_base(const struct virtq *vq);
 
 #endif

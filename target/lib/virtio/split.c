@@ -2,15 +2,11 @@
 /* The split ring: virtio 1.2, 2.7. */
 #include <errno.h>
 
-#include "base/iov.h"
 #include "base/likely.h"
-#include "env/env.h"
 #include "virtio/ring.h"
 
 /* Heads that are fetched together, so that their cache misses overlap. */
 #define POP_CHUNK 16
-/* An indirect table may cross region borders, each of which splits it. */
-#define TABLE_PIECES 8
 /* Distances in the 16 bit index space: how far behind next_avail the notification index is put while
  * the ring is polled, and after how many requests it is put there again. */
 #define EVENT_BEHIND  0x8000
@@ -51,28 +47,20 @@ int split_find(struct virtq *vq, const struct guest_mem *mem)
 int split_init(struct virtq *vq, const struct virtq_config *config)
 {
 	struct split_ring *ring = &vq->split;
-	int r = split_find(vq, vq->mem);
+	int r;
 
+	if (config->base > UINT16_MAX) {
+		return -EINVAL;
+	}
+	r = split_find(vq, vq->mem);
 	if (r < 0) {
 		return r;
 	}
-	if (vq->indirect) {
-		ring->table = env_zalloc(VIRTQ_MAX_SEGMENTS * sizeof(struct vring_desc), 0,
-					 config->numa_node);
-		if (!ring->table) {
-			return -ENOMEM;
-		}
-	}
-	ring->next_avail = config->base;
+	ring->next_avail = (uint16_t)config->base;
 	ring->next_used = shared_get16(&ring->used->idx);
 	ring->first_commit = true;
 	split_disarm(vq);
 	return 0;
-}
-
-void split_done(struct virtq *vq)
-{
-	env_free(vq->split.table);
 }
 
 uint16_t split_base(const struct virtq *vq)
@@ -122,34 +110,6 @@ static struct vring_desc desc_decode(const struct vring_desc *d)
 	};
 }
 
-/* Copies the table that `d` refers to into ring->table. NULL, or why the ring is broken. */
-static const char *table_load(struct virtq *vq, const struct vring_desc *d)
-{
-	struct iovec pieces[TABLE_PIECES];
-	unsigned int piece_n = 0;
-
-	if (!vq->indirect) {
-		return "an indirect descriptor, which was not negotiated";
-	}
-	/* virtio 1.2, 2.7.5.3.1: the driver does not set both. */
-	if ((d->flags & VRING_DESC_F_NEXT) != 0) {
-		return "an indirect descriptor has a next one";
-	}
-	if (d->len == 0 || d->len % sizeof(struct vring_desc) != 0) {
-		return "the length of an indirect table is not a multiple of 16";
-	}
-	if (d->len / sizeof(struct vring_desc) > VIRTQ_MAX_SEGMENTS) {
-		return "an indirect table is too long";
-	}
-	if (guest_mem_translate(vq->mem, d->addr, d->len, pieces, TABLE_PIECES, &piece_n) < 0) {
-		return "an indirect table lies outside of guest memory";
-	}
-	iov_gather(pieces, piece_n, 0, vq->split.table, d->len);
-	/* The compiler must not go back to guest memory for what was copied just now. */
-	__asm__ volatile("" ::: "memory");
-	return NULL;
-}
-
 /* `before`: descriptors of the chain that came ahead of the table. */
 static const char *walk_table(struct virtq *vq, struct virtq_gather *gather,
 			      const struct vring_desc *indirect, unsigned int before)
@@ -157,10 +117,16 @@ static const char *walk_table(struct virtq *vq, struct virtq_gather *gather,
 	unsigned int table_n = indirect->len / sizeof(struct vring_desc);
 	unsigned int steps = 0;
 	uint16_t i = 0;
-	const char *why = table_load(vq, indirect);
+	const struct vring_desc *table = vq->table;
+	const char *why = NULL;
 
+	/* virtio 1.2, 2.7.5.3.1: the driver does not set both. */
+	if ((indirect->flags & VRING_DESC_F_NEXT) != 0) {
+		return "an indirect descriptor has a next one";
+	}
+	why = virtq_load_table(vq, indirect->addr, indirect->len);
 	while (!why) {
-		struct vring_desc d = desc_decode(&vq->split.table[i]);
+		struct vring_desc d = desc_decode(&table[i]);
 
 		/* Counted, so that a loop ends here (rule R5). Queues are often shorter than the
 		 * requests of their drivers: VIRTQ_MAX_SEGMENTS bounds the whole chain. */

@@ -12,7 +12,7 @@
  */
 int virtq_set_mem(struct virtq *vq, struct guest_mem *mem)
 {
-	int r = split_find(vq, mem);
+	int r = vq->is_packed ? packed_find(vq, mem) : split_find(vq, mem);
 
 	if (r < 0) {
 		return r;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/checked.h"
+#include "base/iov.h"
 #include "base/notify.h"
 #include "env/env.h"
 #include "virtio/ring.h"
@@ -25,6 +26,10 @@ static const struct {
 };
 
 #define CACHE_LINE 64
+/* Of a descriptor, in a table too, of both formats. */
+#define DESC_BYTES 16
+/* An indirect table may cross region borders, each of which splits it. */
+#define TABLE_PIECES 8
 
 /* ---- life: control thread ---- */
 
@@ -90,6 +95,12 @@ static int parts_init(struct virtq *vq, const struct virtq_config *config)
 	if (!vq->staged || !vq->busy || !vq->old_busy || !vq->gather) {
 		return -ENOMEM;
 	}
+	if (vq->indirect) {
+		vq->table = env_zalloc(VIRTQ_MAX_SEGMENTS * DESC_BYTES, 0, config->numa_node);
+		if (!vq->table) {
+			return -ENOMEM;
+		}
+	}
 	r = slots_init(vq, config);
 	if (r < 0) {
 		return r;
@@ -98,16 +109,22 @@ static int parts_init(struct virtq *vq, const struct virtq_config *config)
 	if (r < 0) {
 		return r;
 	}
-	return split_init(vq, config);
+	return vq->is_packed ? packed_init(vq, config) : split_init(vq, config);
+}
+
+bool virtq_size_is_good(uint32_t size, bool is_packed)
+{
+	/* virtio 1.2, 2.7 and 2.8.10.1: the size of a split ring is a power of two. */
+	return size > 0 && size <= VIRTQ_MAX_SIZE && (is_packed || is_power_of_two(size));
 }
 
 int virtq_new(const struct virtq_config *config, struct virtq **ret_vq)
 {
+	bool is_packed = (config->features >> VIRTIO_F_RING_PACKED & 1) != 0;
 	struct virtq *vq;
 	int r;
 
-	/* virtio 1.2, 2.7: the size of a split ring is a power of two. */
-	if (!is_power_of_two(config->size) || config->size > VIRTQ_MAX_SIZE ||
+	if (!virtq_size_is_good(config->size, is_packed) ||
 	    config->req_size < sizeof(struct virtq_req)) {
 		return -EINVAL;
 	}
@@ -116,6 +133,7 @@ int virtq_new(const struct virtq_config *config, struct virtq **ret_vq)
 		return -ENOMEM;
 	}
 	vq->mem = guest_mem_ref(config->mem);
+	vq->is_packed = is_packed;
 	vq->size = config->size;
 	vq->mask = config->size - 1u;
 	vq->indirect = (config->features >> VIRTIO_RING_F_INDIRECT_DESC & 1) != 0;
@@ -147,7 +165,6 @@ void virtq_free(struct virtq *vq)
 	if (!vq) {
 		return;
 	}
-	split_done(vq);
 	for (k = 0; k < VIRTQ_SPILL_KINDS; k++) {
 		env_free(vq->spill[k].blocks);
 		env_free(vq->spill[k].free);
@@ -158,6 +175,7 @@ void virtq_free(struct virtq *vq)
 	env_free(vq->busy);
 	env_free(vq->old_busy);
 	env_free(vq->gather);
+	env_free(vq->table);
 	guest_mem_unref(vq->old_mem);
 	guest_mem_unref(vq->mem);
 	env_free(vq);
@@ -200,6 +218,29 @@ const char *virtq_gather_add(struct virtq *vq, struct virtq_gather *gather, uint
 		gather->out_n = (uint16_t)n;
 		gather->out_len += len;
 	}
+	return NULL;
+}
+
+const char *virtq_load_table(struct virtq *vq, uint64_t addr, uint32_t len)
+{
+	struct iovec pieces[TABLE_PIECES];
+	unsigned int piece_n = 0;
+
+	if (!vq->indirect) {
+		return "an indirect descriptor, which was not negotiated";
+	}
+	if (len == 0 || len % DESC_BYTES != 0) {
+		return "the length of an indirect table is not a multiple of 16";
+	}
+	if (len / DESC_BYTES > VIRTQ_MAX_SEGMENTS) {
+		return "an indirect table is too long";
+	}
+	if (guest_mem_translate(vq->mem, addr, len, pieces, TABLE_PIECES, &piece_n) < 0) {
+		return "an indirect table lies outside of guest memory";
+	}
+	iov_gather(pieces, piece_n, 0, vq->table, len);
+	/* The compiler must not go back to guest memory for what was copied just now. */
+	__asm__ volatile("" ::: "memory");
 	return NULL;
 }
 
@@ -270,7 +311,7 @@ unsigned int virtq_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int m
 	if (vq->starved) {
 		return 0;
 	}
-	n = split_pop(vq, reqs, max);
+	n = vq->is_packed ? packed_pop(vq, reqs, max) : split_pop(vq, reqs, max);
 	if (n > 0) {
 		virtq_count(&vq->stats.requests, n);
 		virtq_count(&vq->stats.batches, 1);
@@ -282,14 +323,22 @@ void virtq_unpop(struct virtq *vq, struct virtq_req *req)
 {
 	vq->busy[req->head] = false;
 	req_release(vq, req);
-	split_unpop(vq);
+	if (vq->is_packed) {
+		packed_unpop(vq, req->descs);
+	} else {
+		split_unpop(vq);
+	}
 	virtq_count(&vq->stats.requests, (uint64_t)-1);
 }
 
 void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written)
 {
 	/* Heads stay busy until they are published, so there are never more than vq->size of them. */
-	vq->staged[vq->staged_n++] = (struct virtq_staged){ .head = req->head, .written = written };
+	vq->staged[vq->staged_n++] = (struct virtq_staged){
+		.head = req->head,
+		.descs = req->descs,
+		.written = written,
+	};
 	req_release(vq, req);
 }
 
@@ -315,7 +364,7 @@ unsigned int virtq_commit(struct virtq *vq)
 		staged_clear(vq);
 		return 0;
 	}
-	call = split_publish(vq);
+	call = vq->is_packed ? packed_publish(vq) : split_publish(vq);
 	if (call && vq->call_fd >= 0) {
 		notify_eventfd(vq->call_fd);
 		virtq_count(&vq->stats.calls, 1);
@@ -342,7 +391,7 @@ bool virtq_arm(struct virtq *vq)
 	}
 	vq->polled = false;
 	/* Requests that wait for a slot can only go on after a completion, which wakes us. */
-	return split_arm(vq) || vq->starved;
+	return (vq->is_packed ? packed_arm(vq) : split_arm(vq)) || vq->starved;
 }
 
 /*
@@ -366,7 +415,11 @@ void virtq_disarm(struct virtq *vq)
 {
 	vq->polled = true;
 	if (!virtq_is_broken(vq)) {
-		split_disarm(vq);
+		if (vq->is_packed) {
+			packed_disarm(vq);
+		} else {
+			split_disarm(vq);
+		}
 	}
 	if (vq->kick_fd >= 0) {
 		virtq_count(&vq->stats.kicks, kicks_take(vq->kick_fd));
@@ -420,9 +473,9 @@ unsigned int virtq_inflight(const struct virtq *vq)
 	return vq->slot_n - vq->free_slot_n;
 }
 
-uint16_t virtq_base(const struct virtq *vq)
+uint32_t virtq_base(const struct virtq *vq)
 {
-	return split_base(vq);
+	return vq->is_packed ? packed_base(vq) : split_base(vq);
 }
 
 struct virtq_stats *virtq_stats(struct virtq *vq)

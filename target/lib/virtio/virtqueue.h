@@ -2,7 +2,7 @@
 /*
  * Concepts
  *   virtq    one virtqueue as the device side sees it. Devices pop requests and push them back; they
- *            never see a descriptor, nor know the ring format (split here; packed has its own file).
+ *            never see a descriptor, nor know the ring format (split or packed, as negotiated).
  *   request  a checked descriptor chain: private copies of the descriptors, translated to iovecs, the
  *            device-readable ones first. Lives in a slot that the queue preallocated; the device's own
  *            per-request data lies behind it in the same slot.
@@ -24,12 +24,17 @@
 
 #include "virtio/guest_mem.h"
 
-#define VIRTQ_MAX_SIZE	   32768 /* virtio 1.2, 2.7: largest queue size of a split ring */
+#define VIRTQ_MAX_SIZE	   32768 /* virtio 1.2, 2.7: largest queue size, of both formats */
 #define VIRTQ_MAX_SEGMENTS 1024	 /* descriptors in one chain or indirect table; Windows sends 515 */
 
 #define VIRTIO_RING_F_INDIRECT_DESC 28
 #define VIRTIO_RING_F_EVENT_IDX	    29
 #define VIRTIO_F_VERSION_1	    32
+#define VIRTIO_F_RING_PACKED	    34
+
+/* The base of a packed ring that nobody has served yet: both positions 0, in the round that has wrap counter
+ * 1 (virtio 1.2, 2.8.1). Of a split ring it is 0. */
+#define VIRTQ_PACKED_BASE_INITIAL 0x80008000u
 
 /* First member of a device's request struct. The device reads it; the queue writes it. */
 struct virtq_req {
@@ -39,7 +44,8 @@ struct virtq_req {
 	uint64_t out_len;  /* bytes in the readable part */
 	uint64_t in_len;   /* bytes in the writable part */
 	/* private: */
-	uint16_t head;
+	uint16_t head;	/* packed: buffer id */
+	uint16_t descs; /* in a packed ring; split.c has no use for it */
 	uint16_t spill; /* block number, VIRTQ_NO_SPILL: the pieces lie in the slot */
 	uint8_t spill_kind;
 };
@@ -67,11 +73,12 @@ struct virtq_stats {
 };
 
 struct virtq_config {
-	uint16_t size;	       /* power of two for split rings, <= VIRTQ_MAX_SIZE */
+	uint16_t size;	       /* a power of two if it is a split ring, <= VIRTQ_MAX_SIZE */
 	uint64_t features;     /* negotiated bits */
 	struct guest_mem *mem; /* the queue takes its own reference */
 	uint64_t desc_uva, avail_uva, used_uva; /* front-end addresses of the three parts */
-	uint16_t base;		      /* next available index (vhost-user SET_VRING_BASE) */
+	/* Of a packed ring: of the descriptors, of the driver's and of the device's event suppression. */
+	uint32_t base;		      /* where to go on, as in vhost-user SET_VRING_BASE */
 	int kick_fd, call_fd, err_fd; /* borrowed, each may be -1 */
 	size_t req_size;	/* of the device's request struct, >= sizeof(struct virtq_req) */
 	uint64_t max_req_bytes; /* byte budget of one request (rule R2), 0: no bound but 2^32 */
@@ -80,9 +87,12 @@ struct virtq_config {
 
 struct virtq;
 
+/* May a ring have that many entries? */
+bool virtq_size_is_good(uint32_t size, bool is_packed);
+
 /*
- * -EINVAL: bad size; -EFAULT: a part of the ring is not (aligned) guest memory; -ENOMEM. All memory
- * that the queue will ever need is taken here. used_idx is read from the ring.
+ * -EINVAL: bad size or base; -EFAULT: a part of the ring is not (aligned) guest memory; -ENOMEM. All memory
+ * that the queue will ever need is taken here. used_idx of a split ring is read from it.
  */
 int virtq_new(const struct virtq_config *config, struct virtq **ret_vq);
 void virtq_free(struct virtq *vq); /* NULL is fine. Requests that are still out are forgotten. */
@@ -126,7 +136,9 @@ const char *virtq_broken_reason(const struct virtq *vq); /* static text, NULL if
 bool virtq_memory_is_lost(const struct virtq *vq);	 /* rule R9 */
 
 unsigned int virtq_inflight(const struct virtq *vq); /* popped and not pushed */
-uint16_t virtq_base(const struct virtq *vq);	     /* next available index, for GET_VRING_BASE */
+/* For GET_VRING_BASE. Split: next available index. Packed: next position (15 bits) and wrap counter of what is
+ * fetched, then of what is used. */
+uint32_t virtq_base(const struct virtq *vq);
 
 struct virtq_stats *virtq_stats(struct virtq *vq); /* for the device's byte counters */
 void virtq_read_stats(const struct virtq *vq, struct virtq_stats *ret_stats); /* any thread */

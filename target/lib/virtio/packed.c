@@ -1,0 +1,552 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The packed ring: virtio 1.2, 2.8. Driver and device write to one ring of descriptors, each in order. A
+ * position is an index and the wrap counter of its round; the bits that show a descriptor as available or
+ * used depend on that counter, so here it is kept as those bits.
+ */
+#include <errno.h>
+
+#include "base/likely.h"
+#include "virtio/ring.h"
+
+/* Requests that are fetched together, so that the cache misses of their tables overlap. */
+#define POP_CHUNK 16
+
+/* A descriptor in three loads. */
+struct desc_words {
+	uint64_t addr;
+	uint32_t len;
+	uint32_t rest; /* id, flags << 16 */
+};
+
+#define FLAG(flag)	((uint32_t)(flag) << 16)
+#define AVAIL_AND_USED	FLAG(PACKED_DESC_F_AVAIL | PACKED_DESC_F_USED)
+#define FLAG_NEXT	FLAG(VRING_DESC_F_NEXT)
+#define FLAG_WRITE	FLAG(VRING_DESC_F_WRITE)
+#define FLAG_INDIRECT	FLAG(VRING_DESC_F_INDIRECT)
+#define WRAP_IN_BASE	0x8000u
+#define POSITION_MASK	0x7fffu
+#define USED_BASE_SHIFT 16
+
+static inline uint32_t shared_get32(const uint32_t *p)
+{
+	return le32toh(__atomic_load_n(p, __ATOMIC_RELAXED));
+}
+
+static inline void shared_put32(uint32_t *p, uint32_t v)
+{
+	__atomic_store_n(p, htole32(v), __ATOMIC_RELAXED);
+}
+
+/* ---- positions ---- */
+
+/* virtio 1.2, 2.8.1: an available descriptor has its AVAIL bit equal to the wrap counter and USED unequal,
+ * a used one both equal. */
+static inline uint32_t avail_bits(bool wrap)
+{
+	return FLAG(wrap ? PACKED_DESC_F_AVAIL : PACKED_DESC_F_USED);
+}
+
+static inline uint32_t used_bits(bool wrap)
+{
+	return wrap ? AVAIL_AND_USED : 0;
+}
+
+static struct packed_pos pos_from_base(uint32_t half, uint32_t (*bits)(bool wrap))
+{
+	return (struct packed_pos){
+		.at = half & POSITION_MASK,
+		.bits = bits((half & WRAP_IN_BASE) != 0),
+	};
+}
+
+static inline bool pos_wrap(const struct packed_pos *pos)
+{
+	return (pos->bits & FLAG(PACKED_DESC_F_AVAIL)) != 0;
+}
+
+static inline uint16_t pos_off_wrap(const struct packed_pos *pos)
+{
+	return (uint16_t)(pos->at | (pos_wrap(pos) ? WRAP_IN_BASE : 0));
+}
+
+static inline void pos_advance(struct packed_pos *pos, unsigned int n, unsigned int size)
+{
+	pos->at += n;
+	if (pos->at >= size) {
+		pos->at -= size;
+		pos->bits ^= AVAIL_AND_USED;
+	}
+}
+
+static inline void pos_retreat(struct packed_pos *pos, unsigned int n, unsigned int size)
+{
+	if (pos->at < n) {
+		pos->at += size;
+		pos->bits ^= AVAIL_AND_USED;
+	}
+	pos->at -= n;
+}
+
+/* ---- life ---- */
+
+int packed_find(struct virtq *vq, const struct guest_mem *mem)
+{
+	/* virtio 1.2, 2.8.10.1: alignment 16, 4 and 4. */
+	void *desc = guest_mem_ring_ptr(mem, vq->desc_uva,
+					(uint64_t)vq->size * sizeof(struct packed_desc), 16);
+	void *driver = guest_mem_ring_ptr(mem, vq->avail_uva, sizeof(struct packed_event), 4);
+	void *device = guest_mem_ring_ptr(mem, vq->used_uva, sizeof(struct packed_event), 4);
+
+	if (!desc || !driver || !device) {
+		return -EFAULT;
+	}
+	vq->packed.desc = desc;
+	vq->packed.driver = driver;
+	vq->packed.device = device;
+	return 0;
+}
+
+int packed_init(struct virtq *vq, const struct virtq_config *config)
+{
+	struct packed_ring *ring = &vq->packed;
+	unsigned int ahead;
+	int r;
+
+	ring->avail = pos_from_base(config->base, avail_bits);
+	ring->used = pos_from_base(config->base >> USED_BASE_SHIFT, used_bits);
+	if (ring->avail.at >= vq->size || ring->used.at >= vq->size) {
+		return -EINVAL;
+	}
+	/* What our predecessor took and did not give back stays taken. */
+	ahead = ring->avail.at - ring->used.at;
+	if (pos_wrap(&ring->avail) != pos_wrap(&ring->used)) {
+		ahead += vq->size;
+	}
+	if (ahead > vq->size) {
+		return -EINVAL;
+	}
+	ring->room = vq->size - ahead;
+	r = packed_find(vq, vq->mem);
+	if (r < 0) {
+		return r;
+	}
+	ring->first_commit = true;
+	packed_disarm(vq);
+	return 0;
+}
+
+uint32_t packed_base(const struct virtq *vq)
+{
+	return pos_off_wrap(&vq->packed.avail) | (uint32_t)pos_off_wrap(&vq->packed.used)
+							 << USED_BASE_SHIFT;
+}
+
+/* ---- chains ---- */
+
+/* The one copy of a descriptor (rule R1), host byte order; `rest` has been loaded. */
+static inline struct desc_words desc_load_after(const struct packed_desc *shared, uint32_t rest)
+{
+	return (struct desc_words){
+		.addr = le64toh(__atomic_load_n(&shared->addr, __ATOMIC_RELAXED)),
+		.len = shared_get32(&shared->len),
+		.rest = rest,
+	};
+}
+
+static inline struct desc_words desc_load(const struct packed_desc *shared)
+{
+	return desc_load_after(shared, shared_get32(&shared->id_and_flags));
+}
+
+/* virtio 1.2, 2.8.7: only the write flag counts in a table, and its length says where it ends. */
+static const char *walk_table(struct virtq *vq, struct virtq_gather *gather, struct desc_words head)
+{
+	const struct packed_desc *table = vq->table;
+	const char *why = NULL;
+	unsigned int i;
+
+	/* virtio 1.2, 2.8.19: the driver does not set both; nor does it mix them in one list. */
+	if ((head.rest & FLAG_NEXT) != 0) {
+		return "an indirect descriptor has a next one";
+	}
+	why = virtq_load_table(vq, head.addr, head.len);
+	for (i = 0; !why && i < head.len / sizeof(*table); i++) {
+		why = virtq_gather_add(vq, gather, le64toh(table[i].addr), le32toh(table[i].len),
+				       (le32toh(table[i].id_and_flags) & FLAG_WRITE) != 0);
+	}
+	return why;
+}
+
+/* `d`, at `at` in the ring, and what follows it. The last descriptor has the id of the buffer. */
+static const char *walk_chain(struct virtq *vq, struct virtq_gather *gather, struct desc_words d,
+			      unsigned int at, unsigned int *ret_descs, uint16_t *ret_id)
+{
+	unsigned int limit = vq->size < VIRTQ_MAX_SEGMENTS ? vq->size : VIRTQ_MAX_SEGMENTS;
+	unsigned int descs = 1;
+	const char *why;
+
+	if ((d.rest & FLAG_INDIRECT) != 0) {
+		*ret_descs = 1;
+		*ret_id = (uint16_t)d.rest;
+		return walk_table(vq, gather, d);
+	}
+	for (;;) {
+		why = virtq_gather_add(vq, gather, d.addr, d.len, (d.rest & FLAG_WRITE) != 0);
+		if (why) {
+			return why;
+		}
+		if ((d.rest & FLAG_NEXT) == 0) {
+			*ret_descs = descs;
+			*ret_id = (uint16_t)d.rest;
+			return NULL;
+		}
+		/* Counted, so that flags that never end do no harm (rule R5). */
+		if (++descs > limit) {
+			return "a descriptor chain is too long";
+		}
+		at = at + 1 == vq->size ? 0 : at + 1;
+		d = desc_load(&vq->packed.desc[at]);
+		if ((d.rest & FLAG_INDIRECT) != 0) {
+			return "an indirect descriptor in a chain of others";
+		}
+	}
+}
+
+/* Translates one descriptor into *iov. */
+static inline bool piece(const struct virtq *vq, struct desc_words d, struct iovec *iov)
+{
+	iov->iov_len = d.len;
+	return guest_mem_translate_known(&vq->cache, d.addr, d.len, &iov->iov_base);
+}
+
+/*
+ * The chains that drivers really send: a few descriptors in the ring (next, up to `end`, then from
+ * `start`) or in one table (next, up to `end`), each in a region that the cache knows, those that we read
+ * first. False: it is another chain, or breaks a rule. Then nothing has happened, and walk_any() starts
+ * anew, does everything and finds the words. Each descriptor is loaded once here too.
+ *
+ * This is where most instructions of a request go. It calls nothing, so that its variables stay in
+ * registers; `table` is known at compile time.
+ */
+static inline __attribute__((always_inline)) bool
+walk_common(const struct virtq *vq, const bool table, struct desc_words *d,
+	    const struct packed_desc *next, const struct packed_desc *start,
+	    const struct packed_desc *end, struct virtq_req *req)
+{
+	struct iovec *iov = req->out;
+	struct iovec *const iov_end = iov + VIRTQ_INLINE_IOV;
+	const uint32_t kind = table ? FLAG_WRITE : FLAG_WRITE | FLAG_INDIRECT;
+	uint64_t out_len = 0;
+	uint64_t in_len = 0;
+
+	while ((d->rest & kind) == 0) {
+		if (!piece(vq, *d, iov)) {
+			return false;
+		}
+		/* The device reads its request header next. */
+		__builtin_prefetch(iov->iov_base);
+		out_len += d->len;
+		iov++;
+		if (unlikely(table ? next == end : (d->rest & FLAG_NEXT) == 0)) {
+			req->in = iov;
+			goto walked;
+		}
+		if (unlikely(iov == iov_end)) {
+			return false;
+		}
+		if (!table && unlikely(next == end)) {
+			next = start;
+		}
+		*d = desc_load(next++);
+	}
+	req->in = iov;
+	for (;;) {
+		if (unlikely((d->rest & kind) != FLAG_WRITE) || !piece(vq, *d, iov)) {
+			return false;
+		}
+		in_len += d->len;
+		iov++;
+		if (table ? next == end : (d->rest & FLAG_NEXT) == 0) {
+			break;
+		}
+		if (unlikely(iov == iov_end)) {
+			return false;
+		}
+		if (!table && unlikely(next == end)) {
+			next = start;
+		}
+		*d = desc_load(next++);
+	}
+walked:
+	req->end = iov;
+	req->out_len = out_len;
+	req->in_len = in_len;
+	return likely(out_len + in_len <= vq->max_req_bytes);
+}
+
+/* The table of an indirect descriptor, walked where it lies. */
+static inline bool walk_common_table(struct virtq *vq, struct desc_words d, struct virtq_req *req)
+{
+	const struct packed_desc *table;
+	uint32_t n = d.len / (uint32_t)sizeof(*table);
+	void *at;
+
+	if (unlikely(!vq->indirect || (d.rest & FLAG_NEXT) != 0 || n > VIRTQ_MAX_SEGMENTS) ||
+	    !guest_mem_translate_known(&vq->cache, d.addr, d.len, &at) ||
+	    unlikely(((uintptr_t)at | d.len) % sizeof(*table) != 0)) {
+		return false;
+	}
+	table = at;
+	d = desc_load(table);
+	return walk_common(vq, true, &d, table + 1, NULL, table + n, req);
+}
+
+/* What of a buffer does not depend on where its pieces lie. `room`: descriptors that are not in flight.
+ * virtio 1.2, 2.8.21: the driver has no more than a queue's size of them available, nor one id twice. */
+static inline bool buffer_is_new(const struct virtq *vq, uint16_t id, unsigned int descs,
+				 unsigned int room)
+{
+	return id < vq->size && !vq->busy[id] && descs <= room;
+}
+
+static const char *buffer_trouble(const struct virtq *vq, uint16_t id, unsigned int descs,
+				  unsigned int room)
+{
+	if (buffer_is_new(vq, id, descs, room)) {
+		return NULL;
+	}
+	if (id >= vq->size) {
+		return "a buffer id lies outside of the ring";
+	}
+	return descs > room ? "descriptors in flight are available again" :
+			      "a buffer id is in flight already";
+}
+
+/* Every other chain. False: the ring is broken (*ret_why), or there is no room for the request now. */
+static __attribute__((noinline)) bool walk_any(struct virtq *vq, struct desc_words d,
+					       unsigned int at, unsigned int room,
+					       struct virtq_req *req, const char **ret_why)
+{
+	struct virtq_gather gather = { 0 };
+	unsigned int descs = 0;
+	uint16_t id = 0;
+
+	*ret_why = walk_chain(vq, &gather, d, at, &descs, &id);
+	if (*ret_why == NULL) {
+		*ret_why = buffer_trouble(vq, id, descs, room);
+	}
+	if (*ret_why != NULL || !virtq_gather_finish(vq, &gather, req)) {
+		return false;
+	}
+	req->head = id;
+	req->descs = (uint16_t)descs;
+	return true;
+}
+
+static inline __attribute__((always_inline)) bool walk(struct virtq *vq, struct desc_words d,
+						       unsigned int at, unsigned int room,
+						       struct virtq_req *req)
+{
+	const struct packed_desc *ring = vq->packed.desc;
+	unsigned int descs = 1;
+
+	if ((d.rest & FLAG_INDIRECT) != 0) {
+		if (!walk_common_table(vq, d, req)) {
+			return false;
+		}
+	} else {
+		if (!walk_common(vq, false, &d, ring + at + 1, ring, ring + vq->size, req)) {
+			return false;
+		}
+		/* No piece was empty, none has been merged with another. */
+		descs = (unsigned int)(req->end - req->out);
+	}
+	if (unlikely(!buffer_is_new(vq, (uint16_t)d.rest, descs, room))) {
+		return false;
+	}
+	req->head = (uint16_t)d.rest;
+	req->descs = (uint16_t)descs;
+	return true;
+}
+
+/* ---- fetching ---- */
+
+/* Acquire: the flags are loaded before all else that they show as available. */
+static inline bool is_available(const struct virtq *vq, const struct packed_pos *pos,
+				uint32_t *ret_rest)
+{
+	*ret_rest =
+		le32toh(__atomic_load_n(&vq->packed.desc[pos->at].id_and_flags, __ATOMIC_ACQUIRE));
+	return (*ret_rest & AVAIL_AND_USED) == pos->bits;
+}
+
+/*
+ * Makes the cache misses of the next n tables overlap; the descriptors lie one behind the other, which needs
+ * no help. What is read here is a hint, loaded again before it is used.
+ */
+static inline void prefetch_tables(const struct virtq *vq, unsigned int n)
+{
+	struct packed_pos pos = vq->packed.avail;
+	uint32_t rest;
+
+	for (; n > 0 && is_available(vq, &pos, &rest) && (rest & FLAG_INDIRECT) != 0; n--) {
+		struct desc_words d = desc_load_after(&vq->packed.desc[pos.at], rest);
+		void *table = NULL;
+
+		guest_mem_translate_known(&vq->cache, d.addr, 1, &table);
+		__builtin_prefetch(table);
+		pos_advance(&pos, 1, vq->size);
+	}
+}
+
+/* There are as many free slots. */
+static unsigned int pop_chunk(struct virtq *vq, struct virtq_req **reqs, unsigned int n)
+{
+	struct virtq_req **top = vq->free_slots + vq->free_slot_n;
+	struct packed_pos pos = vq->packed.avail;
+	unsigned int room = vq->packed.room;
+	const char *why = NULL;
+	unsigned int i;
+
+	if (vq->indirect) {
+		prefetch_tables(vq, n);
+	}
+	for (i = 0; i < n; i++) {
+		struct virtq_req *req = *--top;
+		struct desc_words d;
+		uint32_t rest;
+
+		if (!is_available(vq, &pos, &rest)) {
+			break;
+		}
+		d = desc_load_after(&vq->packed.desc[pos.at], rest);
+		if (unlikely(!walk(vq, d, pos.at, room, req)) &&
+		    !walk_any(vq, d, pos.at, room, req, &why)) {
+			break;
+		}
+		vq->busy[req->head] = true;
+		room -= req->descs;
+		pos_advance(&pos, req->descs, vq->size);
+		reqs[i] = req;
+	}
+	vq->free_slot_n -= i;
+	vq->packed.avail = pos;
+	vq->packed.room = room;
+	if (unlikely(why != NULL)) {
+		virtq_break(vq, why);
+	}
+	return i;
+}
+
+unsigned int packed_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int max)
+{
+	unsigned int n = max < vq->free_slot_n ? max : vq->free_slot_n;
+	unsigned int done = 0;
+	uint32_t rest;
+
+	if (unlikely(vq->free_slot_n == 0)) {
+		vq->starved = is_available(vq, &vq->packed.avail, &rest);
+		return 0;
+	}
+	while (done < n) {
+		unsigned int want = n - done < POP_CHUNK ? n - done : POP_CHUNK;
+		unsigned int got = pop_chunk(vq, reqs + done, want);
+
+		done += got;
+		if (got < want) {
+			break;
+		}
+	}
+	return done;
+}
+
+void packed_unpop(struct virtq *vq, unsigned int descs)
+{
+	pos_retreat(&vq->packed.avail, descs, vq->size);
+	vq->packed.room += descs;
+}
+
+/* ---- publishing ---- */
+
+/* virtio 1.2, 2.8.10: does the driver ask for a call by one of the n descriptors from `old` on? */
+static bool call_wanted(const struct virtq *vq, const struct packed_pos *old, unsigned int n)
+{
+	/* Both fields at once: a position and the flags that make it valid belong together. */
+	uint32_t driver = shared_get32(&vq->packed.driver->off_wrap_and_flags);
+	unsigned int flags = driver >> 16 & PACKED_EVENT_FLAGS;
+	unsigned int event = driver & POSITION_MASK;
+
+	if (flags != PACKED_EVENT_DESC || !vq->event_idx) {
+		return flags != PACKED_EVENT_DISABLE;
+	}
+	if (((driver & WRAP_IN_BASE) != 0) != pos_wrap(old)) {
+		event += vq->size; /* in the next round */
+	}
+	return event - old->at < n;
+}
+
+bool packed_publish(struct virtq *vq)
+{
+	struct packed_ring *ring = &vq->packed;
+	const struct packed_pos old = ring->used;
+	struct packed_pos pos = old;
+	struct packed_desc *first = &ring->desc[pos.at];
+	unsigned int staged_n = vq->staged_n;
+	unsigned int size = vq->size;
+	uint8_t *busy = vq->busy;
+	uint32_t first_rest = 0;
+	unsigned int n = 0;
+	unsigned int i;
+
+	for (i = 0; i < staged_n; i++) {
+		struct virtq_staged staged = vq->staged[i];
+		struct packed_desc *desc = &ring->desc[pos.at];
+		uint32_t rest = staged.head | pos.bits | (staged.written > 0 ? FLAG_WRITE : 0);
+
+		shared_put32(&desc->len, staged.written);
+		/* The first one shows all of them, so it comes last. */
+		if (i == 0) {
+			first_rest = rest;
+		} else {
+			shared_put32(&desc->id_and_flags, rest);
+		}
+		busy[staged.head] = false;
+		n += staged.descs;
+		pos_advance(&pos, staged.descs, size);
+	}
+	vq->staged_n = 0;
+	ring->used = pos;
+	ring->room += n;
+	/* Release: data, status bytes and used descriptors are visible before the first one's flags. */
+	__atomic_store_n(&first->id_and_flags, htole32(first_rest), __ATOMIC_RELEASE);
+	/* Full: the flags are stored before the driver's wish is loaded. The driver stores that before
+	 * it loads the flags, so one of the two sees the other's store. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (ring->first_commit) {
+		/* What the driver was told by whoever served the ring before us is not known. */
+		ring->first_commit = false;
+		return true;
+	}
+	return call_wanted(vq, &old, n);
+}
+
+/* ---- notifications ---- */
+
+bool packed_arm(struct virtq *vq)
+{
+	struct packed_ring *ring = &vq->packed;
+	uint32_t flags = vq->event_idx ? PACKED_EVENT_DESC : PACKED_EVENT_ENABLE;
+	uint32_t rest;
+
+	shared_put32(&ring->device->off_wrap_and_flags, pos_off_wrap(&ring->avail) | flags << 16);
+	/* Full: the wish for a kick is stored before the next descriptor is loaded; the driver does it
+	 * the other way round, so either it kicks or we see its request. */
+	atomic_thread_fence(memory_order_seq_cst);
+	return !is_available(vq, &ring->avail, &rest);
+}
+
+void packed_disarm(struct virtq *vq)
+{
+	shared_put32(&vq->packed.device->off_wrap_and_flags, (uint32_t)PACKED_EVENT_DISABLE << 16);
+}
