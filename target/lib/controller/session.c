@@ -19,7 +19,8 @@ static uint64_t owner_features(void *owner)
 
 	return controller->device->ops->features(controller->device) |
 	       UINT64_C(1) << VIRTIO_F_VERSION_1 | UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC |
-	       UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX | UINT64_C(1) << VIRTIO_F_ANY_LAYOUT;
+	       UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX | UINT64_C(1) << VIRTIO_F_ANY_LAYOUT |
+	       UINT64_C(1) << VIRTIO_F_RING_PACKED;
 }
 
 static void owner_negotiated(void *owner, uint64_t features)

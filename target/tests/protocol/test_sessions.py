@@ -21,7 +21,7 @@ from .wire import Message, Request, u64
 
 def features(daemon: Daemon) -> int:
     with FrontEnd(daemon.socket("blk.0")) as front:
-        return front.ask_u64(Request.GET_FEATURES) & ~wire.F_RING_EVENT_IDX
+        return front.ask_u64(Request.GET_FEATURES) & ~wire.F_RING_EVENT_IDX & ~wire.F_RING_PACKED
 
 
 def usable(daemon: Daemon, name: str = "blk.0") -> bool:
