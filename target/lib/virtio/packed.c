@@ -302,25 +302,18 @@ static inline bool walk_common_table(struct virtq *vq, struct desc_words d, stru
 	return walk_common(vq, true, &d, table + 1, NULL, table + n, req);
 }
 
-/* What of a buffer does not depend on where its pieces lie. `room`: descriptors that are not in flight.
- * virtio 1.2, 2.8.21: the driver has no more than a queue's size of them available, nor one id twice. */
-static inline bool buffer_is_new(const struct virtq *vq, uint16_t id, unsigned int descs,
-				 unsigned int room)
-{
-	return id < vq->size && !vq->busy[id] && descs <= room;
-}
-
+/* What of a buffer does not depend on where its pieces lie; `room`: descriptors that are not in flight.
+ * virtio 1.2, 2.8.21: no more than a queue's size of them are available, and each id once. */
 static const char *buffer_trouble(const struct virtq *vq, uint16_t id, unsigned int descs,
 				  unsigned int room)
 {
-	if (buffer_is_new(vq, id, descs, room)) {
-		return NULL;
-	}
 	if (id >= vq->size) {
 		return "a buffer id lies outside of the ring";
 	}
-	return descs > room ? "descriptors in flight are available again" :
-			      "a buffer id is in flight already";
+	if (descs > room) {
+		return "descriptors in flight are available again";
+	}
+	return vq->busy[id] ? "a buffer id is in flight already" : NULL;
 }
 
 /* Every other chain. False: the ring is broken (*ret_why), or there is no room for the request now. */
@@ -339,46 +332,64 @@ static __attribute__((noinline)) bool walk_any(struct virtq *vq, struct desc_wor
 	if (*ret_why != NULL || !virtq_gather_finish(vq, &gather, req)) {
 		return false;
 	}
+	vq->busy[id] = true;
 	req->head = id;
 	req->descs = (uint16_t)descs;
 	return true;
 }
 
-static inline __attribute__((always_inline)) bool walk(struct virtq *vq, struct desc_words d,
-						       unsigned int at, unsigned int room,
-						       struct virtq_req *req)
+/* What the loop over the ring needs of it, where the compiler can keep it. */
+struct ring_view {
+	const struct packed_desc *start;
+	const struct packed_desc *end;
+	uint8_t *busy;
+	unsigned int size;
+};
+
+static inline __attribute__((always_inline)) bool
+walk(struct virtq *vq, const struct ring_view *ring, const struct packed_desc *head,
+     struct desc_words d, unsigned int room, struct virtq_req *req, unsigned int *ret_descs)
 {
-	const struct packed_desc *ring = vq->packed.desc;
 	unsigned int descs = 1;
+	unsigned int id;
 
 	if ((d.rest & FLAG_INDIRECT) != 0) {
 		if (!walk_common_table(vq, d, req)) {
 			return false;
 		}
 	} else {
-		if (!walk_common(vq, false, &d, ring + at + 1, ring, ring + vq->size, req)) {
+		if (!walk_common(vq, false, &d, head + 1, ring->start, ring->end, req)) {
 			return false;
 		}
 		/* No piece was empty, none has been merged with another. */
 		descs = (unsigned int)(req->end - req->out);
 	}
-	if (unlikely(!buffer_is_new(vq, (uint16_t)d.rest, descs, room))) {
+	id = d.rest & 0xffff;
+	if (unlikely(id >= ring->size || ring->busy[id] || descs > room)) {
 		return false;
 	}
-	req->head = (uint16_t)d.rest;
+	ring->busy[id] = true;
+	req->head = (uint16_t)id;
 	req->descs = (uint16_t)descs;
+	*ret_descs = descs;
 	return true;
 }
 
 /* ---- fetching ---- */
 
 /* Acquire: the flags are loaded before all else that they show as available. */
-static inline bool is_available(const struct virtq *vq, const struct packed_pos *pos,
-				uint32_t *ret_rest)
+static inline bool is_available(const struct packed_desc *desc, uint32_t bits, uint32_t *ret_rest)
 {
-	*ret_rest =
-		le32toh(__atomic_load_n(&vq->packed.desc[pos->at].id_and_flags, __ATOMIC_ACQUIRE));
-	return (*ret_rest & AVAIL_AND_USED) == pos->bits;
+	*ret_rest = le32toh(__atomic_load_n(&desc->id_and_flags, __ATOMIC_ACQUIRE));
+	return (*ret_rest & AVAIL_AND_USED) == bits;
+}
+
+static bool next_is_available(const struct virtq *vq)
+{
+	const struct packed_pos *pos = &vq->packed.avail;
+	uint32_t rest;
+
+	return is_available(&vq->packed.desc[pos->at], pos->bits, &rest);
 }
 
 /*
@@ -388,13 +399,16 @@ static inline bool is_available(const struct virtq *vq, const struct packed_pos 
 static inline void prefetch_tables(const struct virtq *vq, unsigned int n)
 {
 	struct packed_pos pos = vq->packed.avail;
-	uint32_t rest;
 
-	for (; n > 0 && is_available(vq, &pos, &rest) && (rest & FLAG_INDIRECT) != 0; n--) {
-		struct desc_words d = desc_load_after(&vq->packed.desc[pos.at], rest);
+	for (; n > 0; n--) {
+		const struct packed_desc *desc = &vq->packed.desc[pos.at];
 		void *table = NULL;
+		uint32_t rest;
 
-		guest_mem_translate_known(&vq->cache, d.addr, 1, &table);
+		if (!is_available(desc, pos.bits, &rest) || (rest & FLAG_INDIRECT) == 0) {
+			break; /* they are rarely mixed */
+		}
+		guest_mem_translate_known(&vq->cache, desc_load_after(desc, rest).addr, 1, &table);
 		__builtin_prefetch(table);
 		pos_advance(&pos, 1, vq->size);
 	}
@@ -403,8 +417,15 @@ static inline void prefetch_tables(const struct virtq *vq, unsigned int n)
 /* There are as many free slots. */
 static unsigned int pop_chunk(struct virtq *vq, struct virtq_req **reqs, unsigned int n)
 {
+	const struct ring_view ring = {
+		.start = vq->packed.desc,
+		.end = vq->packed.desc + vq->size,
+		.busy = vq->busy,
+		.size = vq->size,
+	};
 	struct virtq_req **top = vq->free_slots + vq->free_slot_n;
-	struct packed_pos pos = vq->packed.avail;
+	const struct packed_desc *head = ring.start + vq->packed.avail.at;
+	uint32_t bits = vq->packed.avail.bits;
 	unsigned int room = vq->packed.room;
 	const char *why = NULL;
 	unsigned int i;
@@ -415,23 +436,30 @@ static unsigned int pop_chunk(struct virtq *vq, struct virtq_req **reqs, unsigne
 	for (i = 0; i < n; i++) {
 		struct virtq_req *req = *--top;
 		struct desc_words d;
+		unsigned int descs;
 		uint32_t rest;
 
-		if (!is_available(vq, &pos, &rest)) {
+		if (!is_available(head, bits, &rest)) {
 			break;
 		}
-		d = desc_load_after(&vq->packed.desc[pos.at], rest);
-		if (unlikely(!walk(vq, d, pos.at, room, req)) &&
-		    !walk_any(vq, d, pos.at, room, req, &why)) {
-			break;
+		d = desc_load_after(head, rest);
+		if (unlikely(!walk(vq, &ring, head, d, room, req, &descs))) {
+			if (!walk_any(vq, d, (unsigned int)(head - ring.start), room, req, &why)) {
+				break;
+			}
+			descs = req->descs;
 		}
-		vq->busy[req->head] = true;
-		room -= req->descs;
-		pos_advance(&pos, req->descs, vq->size);
+		room -= descs;
+		head += descs;
+		if (unlikely(head >= ring.end)) {
+			head -= ring.size;
+			bits ^= AVAIL_AND_USED;
+		}
 		reqs[i] = req;
 	}
 	vq->free_slot_n -= i;
-	vq->packed.avail = pos;
+	vq->packed.avail.at = (uint32_t)(head - ring.start);
+	vq->packed.avail.bits = bits;
 	vq->packed.room = room;
 	if (unlikely(why != NULL)) {
 		virtq_break(vq, why);
@@ -443,10 +471,9 @@ unsigned int packed_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int 
 {
 	unsigned int n = max < vq->free_slot_n ? max : vq->free_slot_n;
 	unsigned int done = 0;
-	uint32_t rest;
 
 	if (unlikely(vq->free_slot_n == 0)) {
-		vq->starved = is_available(vq, &vq->packed.avail, &rest);
+		vq->starved = next_is_available(vq);
 		return 0;
 	}
 	while (done < n) {
@@ -491,35 +518,32 @@ bool packed_publish(struct virtq *vq)
 	struct packed_ring *ring = &vq->packed;
 	const struct packed_pos old = ring->used;
 	struct packed_pos pos = old;
-	struct packed_desc *first = &ring->desc[pos.at];
-	unsigned int staged_n = vq->staged_n;
-	unsigned int size = vq->size;
+	const struct virtq_staged *staged = vq->staged;
+	const struct virtq_staged *const end = staged + vq->staged_n;
+	const unsigned int size = vq->size;
 	uint8_t *busy = vq->busy;
-	uint32_t first_rest = 0;
-	unsigned int n = 0;
-	unsigned int i;
+	struct packed_desc *desc = &ring->desc[pos.at];
+	struct packed_desc *const first = desc;
+	/* The first one shows all of them to the driver, so its flags come last. */
+	uint32_t first_rest;
+	uint32_t *rest = &first_rest;
+	unsigned int n;
 
-	for (i = 0; i < staged_n; i++) {
-		struct virtq_staged staged = vq->staged[i];
-		struct packed_desc *desc = &ring->desc[pos.at];
-		uint32_t rest = staged.head | pos.bits | (staged.written > 0 ? FLAG_WRITE : 0);
-
-		shared_put32(&desc->len, staged.written);
-		/* The first one shows all of them, so it comes last. */
-		if (i == 0) {
-			first_rest = rest;
-		} else {
-			shared_put32(&desc->id_and_flags, rest);
-		}
-		busy[staged.head] = false;
-		n += staged.descs;
-		pos_advance(&pos, staged.descs, size);
-	}
+	do {
+		shared_put32(&desc->len, staged->written);
+		shared_put32(rest,
+			     staged->head | pos.bits | (staged->written > 0 ? FLAG_WRITE : 0));
+		busy[staged->head] = false;
+		pos_advance(&pos, staged->descs, size);
+		desc = &ring->desc[pos.at];
+		rest = &desc->id_and_flags;
+	} while (++staged < end);
+	n = pos.at - old.at + (pos.bits != old.bits ? size : 0);
 	vq->staged_n = 0;
 	ring->used = pos;
 	ring->room += n;
-	/* Release: data, status bytes and used descriptors are visible before the first one's flags. */
-	__atomic_store_n(&first->id_and_flags, htole32(first_rest), __ATOMIC_RELEASE);
+	/* Release: data, status bytes and used descriptors are visible before those flags. */
+	__atomic_store_n(&first->id_and_flags, first_rest, __ATOMIC_RELEASE);
 	/* Full: the flags are stored before the driver's wish is loaded. The driver stores that before
 	 * it loads the flags, so one of the two sees the other's store. */
 	atomic_thread_fence(memory_order_seq_cst);
@@ -537,13 +561,12 @@ bool packed_arm(struct virtq *vq)
 {
 	struct packed_ring *ring = &vq->packed;
 	uint32_t flags = vq->event_idx ? PACKED_EVENT_DESC : PACKED_EVENT_ENABLE;
-	uint32_t rest;
 
 	shared_put32(&ring->device->off_wrap_and_flags, pos_off_wrap(&ring->avail) | flags << 16);
 	/* Full: the wish for a kick is stored before the next descriptor is loaded; the driver does it
 	 * the other way round, so either it kicks or we see its request. */
 	atomic_thread_fence(memory_order_seq_cst);
-	return !is_available(vq, &ring->avail, &rest);
+	return !next_is_available(vq);
 }
 
 void packed_disarm(struct virtq *vq)
