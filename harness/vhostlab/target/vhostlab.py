@@ -26,7 +26,7 @@ class VhostlabTarget(Target):
         discard=True,
         write_zeroes=True,
         readonly=True,
-        ring_formats=frozenset({"split"}),
+        ring_formats=frozenset({"split", "packed"}),
         max_queues=254,
         serial="configured",
     )

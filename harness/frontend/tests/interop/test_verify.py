@@ -62,16 +62,6 @@ def test_qemu_storage_daemon(tmp_path: Path, qsd: str, way: str) -> None:
     assert 60 <= result["config_bytes"] <= 96
 
 
-def test_polling_causes_no_calls(tmp_path: Path) -> None:
-    """Verify: a front-end that only polls is hardly ever called, one that sleeps is."""
-    with Vhost(tmp_path, Disk("malloc")) as backend:
-        polled = verify(backend)
-        slept = verify(backend, "-e")
-    # One at the swap of the call eventfd, and one that was asked for while setting up.
-    assert polled["calls"] <= 4
-    assert slept["calls"] > 4
-
-
 def test_a_disk_that_forgets_is_noticed(tmp_path: Path) -> None:
     """A null disk drops what is written: the check of the checker."""
     with Vhost(tmp_path, Disk("null")) as backend:
@@ -87,18 +77,28 @@ def test_a_broken_ring_is_noticed(tmp_path: Path) -> None:
         verify(backend)
 
 
-def packed_rings(backend: Backend) -> None:
-    """What the back-end offers decides: data integrity, or a refusal that says why."""
-    done = run("vhost-verify", "-p", "-n", REQUESTS, backend.socket, check=False)
-    if done.returncode == 0:
-        assert '"requests"' in done.stdout
-        return
-    assert "does not offer packed rings" in done.stderr
+@pytest.mark.parametrize(
+    ("disk", "way"), OURS, ids=[f"{disk.device}-{disk.kind}-{way}" for disk, way in OURS]
+)
+def test_packed_rings_of_our_daemon(tmp_path: Path, disk: Disk, way: str) -> None:
+    """The same on packed rings."""
+    with Vhost(tmp_path, disk) as backend:
+        result = verify(backend, "-p", *WAYS[way])
+    assert result["requests"] >= REQUESTS
+    assert result["features"] & PACKED
+    assert bool(result["features"] & EVENT_IDX) == (way != "no-event-idx")
 
 
-def test_packed_rings_of_our_daemon(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ring", ["split", "packed"])
+def test_polling_causes_no_calls(tmp_path: Path, ring: str) -> None:
+    """Verify: a front-end that only polls is hardly ever called, one that sleeps is."""
+    packed = ("-p",) if ring == "packed" else ()
     with Vhost(tmp_path, Disk("malloc")) as backend:
-        packed_rings(backend)
+        polled = verify(backend, *packed)
+        slept = verify(backend, "-e", *packed)
+    # One at the swap of the call eventfd, and one that was asked for while setting up.
+    assert polled["calls"] <= 4
+    assert slept["calls"] > 4
 
 
 def test_packed_rings_of_qemu_storage_daemon(tmp_path: Path, qsd: str) -> None:
