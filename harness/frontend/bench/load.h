@@ -26,7 +26,8 @@ struct load_config {
 	bool packed;
 	bool indirect;
 	bool no_event_idx;
-	bool event; /* sleep for calls instead of polling */
+	bool inflight; /* an in-flight area, if the target offers that */
+	bool event;    /* sleep for calls instead of polling */
 	bool random;
 	unsigned int read_percent;
 	uint32_t block;

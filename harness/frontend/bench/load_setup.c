@@ -102,6 +102,7 @@ static int open_steps(struct load *load, const char *path)
 	const struct vfe_wish wish = {
 		.device = config->scsi ? VFE_SCSI : VFE_BLK,
 		.without = config->no_event_idx ? VFE_F_EVENT_IDX : 0,
+		.without_protocol = config->inflight ? 0 : VFE_PF_INFLIGHT_SHMFD,
 		.packed = config->packed,
 	};
 	int r = share_memory(load);

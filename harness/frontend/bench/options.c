@@ -23,6 +23,7 @@ enum option_id {
 	OPT_RING,
 	OPT_INDIRECT,
 	OPT_NO_EVENT_IDX,
+	OPT_INFLIGHT,
 	OPT_COMPLETION,
 	OPT_HUGEPAGE,
 	OPT_DEVICE,
@@ -80,6 +81,7 @@ static const struct option_text texts[] = {
 	{ OPT_QUEUE_SIZE, "queue-size", "N", "descriptors per ring (what the depth needs)" },
 	{ OPT_INDIRECT, "indirect", NULL, "indirect descriptors" },
 	{ OPT_NO_EVENT_IDX, "no-event-idx", NULL, "do not negotiate EVENT_IDX" },
+	{ OPT_INFLIGHT, "inflight", NULL, "let the target keep what is in flight, as QEMU does" },
 	{ OPT_COMPLETION, "completion", "MODE", "poll (default) or event: sleep until called" },
 	{ OPT_HUGEPAGE, "hugepage", "SIZE", "size of the pages of the shared memory, as 2M" },
 	{ OPT_CPU, "cpu", "N", "run on this processor" },
@@ -212,6 +214,9 @@ static bool apply_load(enum option_id id, const char *value, struct options *opt
 		return true;
 	case OPT_NO_EVENT_IDX:
 		load->no_event_idx = true;
+		return true;
+	case OPT_INFLIGHT:
+		load->inflight = true;
 		return true;
 	case OPT_HUGEPAGE:
 		if (!parse_size(value, &size) || (size & (size - 1)) != 0) {

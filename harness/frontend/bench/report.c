@@ -53,13 +53,14 @@ json_t *report_workload(const struct options *options)
 {
 	const struct load_config *load = &options->load;
 
-	return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:f, s:s, s:s, s:b, s:b, s:s, s:i}", "rw",
-			 options->workload, "bs", (int)load->block, "read_percent",
+	return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:f, s:s, s:s, s:b, s:b, s:b, s:s, s:i}",
+			 "rw", options->workload, "bs", (int)load->block, "read_percent",
 			 (int)load->read_percent, "queues", (int)load->queues, "depth",
 			 (int)load->depth, "batch", (int)load->batch, "rate", load->rate, "device",
 			 load->scsi ? "scsi" : "blk", "ring", load->packed ? "packed" : "split",
 			 "indirect", (int)load->indirect, "event_idx", (int)!load->no_event_idx,
-			 "completion", load->event ? "event" : "poll", "cpu", options->cpu);
+			 "inflight", (int)load->inflight, "completion",
+			 load->event ? "event" : "poll", "cpu", options->cpu);
 }
 
 static json_t *latency_json(const struct histogram *latency)

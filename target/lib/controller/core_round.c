@@ -90,6 +90,14 @@ static void finish_stop(struct core_queue *queue)
 	core_answer(queue, 0);
 }
 
+/* A queue that stops finishes what a predecessor had fetched: only the in-flight area would bring that back, and
+ * its next owner may have none. What is quiescent is taken in the order of the ring: it is found again. */
+static bool has_to_resubmit(const struct core_queue *queue)
+{
+	return virtq_has_resubmits(queue->vq) && !queue->dq->quiescent &&
+	       !core_queue_is_abandoned(queue);
+}
+
 static bool is_served(const struct core_queue *queue)
 {
 	return !queue->draining && !queue->dq->quiescent && !queue->broken_seen &&
@@ -125,7 +133,9 @@ static unsigned int take_turn(struct core *core, struct core_device *on)
 		if (queue->updating && !queue->draining) {
 			work += update(core, queue);
 		}
-		if (queue->draining) {
+		if (queue->draining && has_to_resubmit(queue)) {
+			work += on->device->ops->queue_poll(queue->dq);
+		} else if (queue->draining) {
 			on->device->ops->queue_drain(queue->dq);
 		} else if (is_served(queue)) {
 			popped = on->device->ops->queue_poll(queue->dq);
@@ -155,7 +165,7 @@ static unsigned int publish(struct core_queue *queue)
 	if (queue->changing_mem) {
 		core_look_at_mem(queue);
 	}
-	if (queue->draining && virtq_inflight(queue->vq) == 0) {
+	if (queue->draining && virtq_inflight(queue->vq) == 0 && !has_to_resubmit(queue)) {
 		finish_stop(queue);
 		work++;
 	}
@@ -214,6 +224,9 @@ static bool core_arm(struct poller *poller)
 			/* One that was quiescent when it was started is not listened to yet. */
 			if (is_served(queue) &&
 			    (core_watch_kick(queue) < 0 || !virtq_arm(queue->vq))) {
+				may_sleep = false;
+			}
+			if (queue->draining && has_to_resubmit(queue)) {
 				may_sleep = false;
 			}
 		}

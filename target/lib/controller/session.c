@@ -118,6 +118,8 @@ static void owner_ring_start(void *owner, const struct vu_ring *ring)
 		.err_fd = ring->err_fd,
 		.req_size = controller->device->ops->req_size(controller->device, ring->index),
 		.max_req_bytes = MAX_REQUEST_BYTES,
+		.inflight = ring->inflight,
+		.index = ring->index,
 		.numa_node =
 			env_core_numa_node(reactor_core(core_reactor(controller->placement->core))),
 	};

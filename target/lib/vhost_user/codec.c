@@ -229,6 +229,26 @@ int vu_decode_mem_reg(const struct vu_message *message, struct vu_region *ret_re
 	return 0;
 }
 
+int vu_decode_inflight(const struct vu_message *message, struct vu_inflight *ret_inflight)
+{
+	struct bytes_reader r = payload_reader(message);
+	struct vu_inflight inflight;
+	uint32_t padding;
+
+	inflight.mmap_size = get_u64(&r);
+	inflight.mmap_offset = get_u64(&r);
+	bytes_get(&r, &inflight.num_queues, sizeof(inflight.num_queues));
+	bytes_get(&r, &inflight.queue_size, sizeof(inflight.queue_size));
+	if (bytes_left(&r) >= sizeof(padding)) {
+		bytes_get(&r, &padding, sizeof(padding));
+	}
+	if (decoded(&r) < 0) {
+		return -EPROTO;
+	}
+	*ret_inflight = inflight;
+	return 0;
+}
+
 int vu_decode_config(const struct vu_message *message, struct vu_config *ret_config,
 		     const uint8_t **ret_data, size_t *ret_data_len)
 {

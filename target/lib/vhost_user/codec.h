@@ -52,6 +52,8 @@ int vu_decode_mem_table(const struct vu_message *message, struct vu_region *regi
 			unsigned int *ret_region_n);
 /* "Single memory region description" */
 int vu_decode_mem_reg(const struct vu_message *message, struct vu_region *ret_region);
+/* With or without padding. */
+int vu_decode_inflight(const struct vu_message *message, struct vu_inflight *ret_inflight);
 /* *ret_data: the bytes behind the header of the description, *ret_data_len of them. */
 int vu_decode_config(const struct vu_message *message, struct vu_config *ret_config,
 		     const uint8_t **ret_data, size_t *ret_data_len);

@@ -71,6 +71,10 @@ int vu_set_vring_err_prepare(struct vu_session *session, struct vu_message *mess
 int vu_set_vring_err(struct vu_session *session, struct vu_message *message);
 int vu_set_vring_enable_prepare(struct vu_session *session, struct vu_message *message);
 int vu_set_vring_enable(struct vu_session *session, struct vu_message *message);
+/* inflight.c */
+int vu_get_inflight_fd(struct vu_session *session, struct vu_message *message);
+int vu_set_inflight_fd_prepare(struct vu_session *session, struct vu_message *message);
+int vu_set_inflight_fd(struct vu_session *session, struct vu_message *message);
 /* status.c */
 int vu_reset_device_prepare(struct vu_session *session, struct vu_message *message);
 int vu_reset_device(struct vu_session *session, struct vu_message *message);

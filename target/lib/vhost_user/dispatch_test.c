@@ -34,6 +34,8 @@ static const uint32_t known[] = {
 	VU_SET_BACKEND_REQ_FD,
 	VU_GET_CONFIG,
 	VU_SET_CONFIG,
+	VU_GET_INFLIGHT_FD,
+	VU_SET_INFLIGHT_FD,
 	VU_RESET_DEVICE,
 	VU_GET_MAX_MEM_SLOTS,
 	VU_ADD_MEM_REG,
@@ -164,8 +166,8 @@ static void test_kick_before_features(void **state)
 
 static void test_unknown_requests(void **state)
 {
-	static const uint32_t unknown[] = { 0,	6,  7,	19, 20, 22, 26, 31,
-					    32, 33, 35, 41, 42, 44, 99, UINT32_MAX };
+	static const uint32_t unknown[] = { 0,	6,  7,	19, 20, 22, 26,	       27,
+					    33, 35, 41, 42, 44, 99, UINT32_MAX };
 	static const uint8_t payload[1200];
 	struct fixture *f = *state;
 	uint64_t answer;

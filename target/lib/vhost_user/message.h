@@ -45,6 +45,8 @@ enum vu_request {
 	VU_SET_BACKEND_REQ_FD = 21,
 	VU_GET_CONFIG = 24,
 	VU_SET_CONFIG = 25,
+	VU_GET_INFLIGHT_FD = 31,
+	VU_SET_INFLIGHT_FD = 32,
 	VU_RESET_DEVICE = 34,
 	VU_GET_MAX_MEM_SLOTS = 36,
 	VU_ADD_MEM_REG = 37,
@@ -66,6 +68,7 @@ enum vu_backend_request {
 #define VU_PROTOCOL_F_REPLY_ACK		  3
 #define VU_PROTOCOL_F_BACKEND_REQ	  5
 #define VU_PROTOCOL_F_CONFIG		  9
+#define VU_PROTOCOL_F_INFLIGHT_SHMFD	  12
 #define VU_PROTOCOL_F_RESET_DEVICE	  13
 #define VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS 15
 #define VU_PROTOCOL_F_STATUS		  16
@@ -126,6 +129,14 @@ struct vu_config {
 #define VU_CONFIG_FLAG_WRITABLE	 0
 #define VU_CONFIG_FLAG_MIGRATION 1
 
+/* "Inflight description" */
+struct vu_inflight {
+	uint64_t mmap_size;
+	uint64_t mmap_offset;
+	uint16_t num_queues;
+	uint16_t queue_size;
+};
+
 /* The device status of SET_STATUS and GET_STATUS: virtio 1.2, 2.1 */
 #define VU_STATUS_DRIVER_OK   4
 #define VU_STATUS_NEEDS_RESET 64
@@ -139,5 +150,8 @@ struct vu_config {
 #define VU_REGION_SIZE		 32
 #define VU_MEM_REG_SIZE		 40
 #define VU_CONFIG_HEADER_SIZE	 12
+/* QEMU sends the structure with the padding behind it. */
+#define VU_INFLIGHT_SIZE	20
+#define VU_INFLIGHT_PADDED_SIZE 24
 
 #endif

@@ -93,6 +93,7 @@ static void ask_owner(struct vu_session *session, enum vu_operation operation, s
 		slot->ring.features = session->features & ~VU_F_PROTOCOL_FEATURES;
 		slot->ring.mem = session->mem;
 		slot->ring.base = vu_slot_base(session, slot);
+		slot->ring.inflight = session->inflight;
 		session->ops->ring_start(session->owner, &slot->ring);
 		break;
 	case VU_OPERATION_STOP:
@@ -311,6 +312,7 @@ static void step_answer(struct vu_session *session)
 		send_reply(session, name);
 	}
 	session->step = VU_STEP_IDLE;
+	vu_message_drop_fds(&session->reply, NULL);
 	vu_message_drop_fds(&session->message, &session->rest);
 	if (!session->close_wanted) {
 		close_rest(session);
@@ -342,10 +344,15 @@ static void release(struct vu_session *session)
 		fd_close(&slot->next_call_fd);
 	}
 	vu_message_drop_fds(&session->message, &session->rest);
+	vu_message_drop_fds(&session->reply, NULL);
 	guest_mem_unref(session->next_mem);
 	guest_mem_unref(session->mem);
 	session->next_mem = NULL;
 	session->mem = NULL;
+	inflight_area_unref(session->next_inflight);
+	inflight_area_unref(session->inflight);
+	session->next_inflight = NULL;
+	session->inflight = NULL;
 	fd_bag_put(&session->rest, &session->backend_fd);
 	if (session->transport != NULL) {
 		session->transport->ops->free(session->transport);

@@ -27,6 +27,7 @@
 #include "base/loop.h"
 #include "vhost_user/transport.h"
 #include "virtio/guest_mem.h"
+#include "virtio/inflight.h"
 
 struct fd_bag;
 struct vu_session;
@@ -40,6 +41,7 @@ struct vu_ring {
 	int kick_fd, call_fd,
 		err_fd; /* -1: none. Valid until the stop of the ring has completed. */
 	struct guest_mem *mem;
+	struct inflight_area *inflight; /* NULL: what is in flight is not kept */
 };
 
 struct vu_owner_ops {

@@ -73,6 +73,7 @@ struct vu_session {
 	int backend_fd; /* channel for our own requests, -1: none */
 
 	struct guest_mem *mem;
+	struct inflight_area *inflight; /* NULL: none was handed over */
 	unsigned int slot_n;
 	struct vu_slot *slots;
 
@@ -82,6 +83,7 @@ struct vu_session {
 	struct vu_message reply;
 	const struct vu_request_spec *spec; /* NULL: unknown */
 	struct guest_mem *next_mem;
+	struct inflight_area *next_inflight;
 	int result;
 	bool fatal; /* the connection ends even if the front-end asked for an answer */
 	const char *why;

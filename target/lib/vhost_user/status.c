@@ -50,6 +50,9 @@ int vu_reset_device(struct vu_session *session, struct vu_message *message)
 	session->features = 0;
 	session->features_set = false;
 	session->status = 0;
+	if (session->inflight != NULL) {
+		inflight_area_forget(session->inflight);
+	}
 	session->ops->reset(session->owner);
 	return 0;
 }

@@ -102,6 +102,8 @@ struct virtq_staged {
 	uint32_t written;
 };
 
+struct split_inflight;
+
 struct split_ring {
 	struct vring_desc *desc;
 	struct vring_avail *avail;
@@ -110,6 +112,8 @@ struct split_ring {
 	uint16_t next_used;
 	uint16_t suppressed_at; /* next_avail when avail_event was last pushed out of reach */
 	bool first_commit;
+	struct split_inflight *inflight; /* NULL: what is in flight is not kept */
+	uint16_t base_minus_used;	 /* at the start; 0 unless the front-end is odd */
 };
 
 struct packed_pos {
@@ -206,14 +210,20 @@ static inline struct iovec *virtq_slot_iov(const struct virtq *vq, struct virtq_
 /* Looks the parts of the ring up. -EFAULT: one of them is not (aligned) memory; nothing has changed. */
 int split_find(struct virtq *vq, const struct guest_mem *mem);
 int split_init(struct virtq *vq, const struct virtq_config *config);
+void split_done(struct virtq *vq);
 unsigned int split_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int max);
-void split_unpop(struct virtq *vq);
+void split_unpop(struct virtq *vq, const struct virtq_req *req);
 /* Publishes all staged requests, and unstages them; does the driver want to be called? */
 bool split_publish(struct virtq *vq);
 /* Turns kicks on; is nothing available? */
 bool split_arm(struct virtq *vq);
 void split_disarm(struct virtq *vq);
 uint16_t split_base(const struct virtq *vq);
+/* How many requests of a predecessor wait to be popped. */
+unsigned int split_resubmits(const struct virtq *vq);
+/* Clears their flags. */
+void split_forget_resubmits(const struct virtq *vq, uint8_t *flags);
+bool split_inflight_is_lost(const struct virtq *vq);
 
 /* ---- the packed format: the same; -EINVAL: no such base ---- */
 

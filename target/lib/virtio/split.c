@@ -3,7 +3,9 @@
 #include <errno.h>
 
 #include "base/likely.h"
+#include "base/notify.h"
 #include "virtio/ring.h"
+#include "virtio/split_inflight.h"
 
 /* Heads that are fetched together, so that their cache misses overlap. */
 #define POP_CHUNK 16
@@ -44,6 +46,33 @@ int split_find(struct virtq *vq, const struct guest_mem *mem)
 	return 0;
 }
 
+/* Goes on where a predecessor stopped. */
+static int resume(struct virtq *vq, const struct virtq_config *config)
+{
+	struct split_ring *ring = &vq->split;
+	const char *why = NULL;
+	unsigned int i;
+	int r = split_inflight_new(config, ring->next_used, &ring->inflight, &why);
+
+	if (r < 0) {
+		return r;
+	}
+	if (why != NULL) {
+		virtq_break(vq, why);
+		return 0;
+	}
+	for (i = 0; i < ring->inflight->resubmit_n; i++) {
+		vq->busy[ring->inflight->resubmit[i]] = true;
+	}
+	/* They lie in the available ring behind the base, though not one after the other. */
+	ring->next_avail = (uint16_t)(ring->next_avail + ring->inflight->resubmit_n);
+	/* The predecessor may have died between its last used element and the call for it. */
+	if (vq->call_fd >= 0) {
+		notify_eventfd(vq->call_fd);
+	}
+	return 0;
+}
+
 int split_init(struct virtq *vq, const struct virtq_config *config)
 {
 	struct split_ring *ring = &vq->split;
@@ -58,14 +87,50 @@ int split_init(struct virtq *vq, const struct virtq_config *config)
 	}
 	ring->next_avail = (uint16_t)config->base;
 	ring->next_used = shared_get16(&ring->used->idx);
+	ring->base_minus_used = (uint16_t)(config->base - ring->next_used);
 	ring->first_commit = true;
+	if (config->inflight != NULL) {
+		r = resume(vq, config);
+		if (r < 0) {
+			return r;
+		}
+	}
 	split_disarm(vq);
 	return 0;
 }
 
+void split_done(struct virtq *vq)
+{
+	split_inflight_free(vq->split.inflight);
+}
+
 uint16_t split_base(const struct virtq *vq)
 {
-	return vq->split.next_avail;
+	const struct split_ring *ring = &vq->split;
+
+	/* With an in-flight area: without what is marked there, published or not. */
+	return ring->inflight == NULL ? ring->next_avail :
+					(uint16_t)(ring->next_used + ring->base_minus_used);
+}
+
+unsigned int split_resubmits(const struct virtq *vq)
+{
+	return vq->split.inflight == NULL ? 0 : split_inflight_waiting(vq->split.inflight);
+}
+
+void split_forget_resubmits(const struct virtq *vq, uint8_t *flags)
+{
+	const struct split_inflight *inflight = vq->split.inflight;
+	unsigned int n = split_resubmits(vq);
+
+	for (; n > 0; n--) {
+		flags[inflight->resubmit[inflight->resubmit_n - n]] = false;
+	}
+}
+
+bool split_inflight_is_lost(const struct virtq *vq)
+{
+	return vq->split.inflight != NULL && inflight_area_is_lost(vq->split.inflight->area);
 }
 
 /* ---- chains ---- */
@@ -344,10 +409,41 @@ static unsigned int pop_chunk(struct virtq *vq, struct virtq_req **reqs, unsigne
 	}
 	vq->free_slot_n -= i;
 	vq->split.next_avail = (uint16_t)(vq->split.next_avail + i);
+	if (unlikely(vq->split.inflight != NULL)) {
+		split_inflight_fetched(vq->split.inflight, reqs, i);
+	}
 	if (unlikely(why != NULL)) {
 		virtq_break(vq, why);
 	}
 	return i;
+}
+
+/* The requests of a predecessor; they are few, and not in a hurry. */
+static __attribute__((noinline)) unsigned int
+pop_resubmits(struct virtq *vq, struct virtq_req **reqs, unsigned int max)
+{
+	struct split_inflight *inflight = vq->split.inflight;
+	const char *why = NULL;
+	unsigned int n = 0;
+
+	vq->starved = vq->free_slot_n == 0;
+	while (n < max && vq->free_slot_n > 0 && split_inflight_waiting(inflight) > 0) {
+		struct virtq_req *req = vq->free_slots[vq->free_slot_n - 1];
+		uint16_t head = inflight->resubmit[inflight->resubmit_next];
+
+		if (!walk_any(vq, head, req, &why)) {
+			break;
+		}
+		vq->free_slot_n--;
+		inflight->resubmit_next++;
+		req->head = head;
+		req->resubmitted = true;
+		reqs[n++] = req;
+	}
+	if (why != NULL) {
+		virtq_break(vq, why);
+	}
+	return n;
 }
 
 unsigned int split_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int max)
@@ -361,6 +457,15 @@ unsigned int split_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int m
 	if (n > vq->size) {
 		virtq_break(vq, "the available index jumped by more than the queue size");
 		return 0;
+	}
+	if (unlikely(ring->inflight != NULL)) {
+		if (inflight_area_is_lost(ring->inflight->area)) {
+			virtq_break(vq, "the in-flight area is gone: its file was cut short");
+			return 0;
+		}
+		if (split_inflight_waiting(ring->inflight) > 0) {
+			return pop_resubmits(vq, reqs, max);
+		}
 	}
 	if (n > vq->free_slot_n) {
 		n = vq->free_slot_n;
@@ -382,9 +487,21 @@ unsigned int split_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int m
 	return done;
 }
 
-void split_unpop(struct virtq *vq)
+void split_unpop(struct virtq *vq, const struct virtq_req *req)
 {
+	struct split_inflight *inflight = vq->split.inflight;
+
+	if (req->resubmitted) {
+		/* It stays in flight, and so busy, but holds no memory. */
+		inflight->resubmit[--inflight->resubmit_next] = req->head;
+		vq->old_busy[req->head] = false;
+		return;
+	}
+	vq->busy[req->head] = false;
 	vq->split.next_avail--;
+	if (inflight != NULL) {
+		split_inflight_unfetched(inflight, req->head);
+	}
 }
 
 /* ---- publishing ---- */
@@ -396,6 +513,9 @@ bool split_publish(struct virtq *vq)
 	unsigned int n = vq->staged_n;
 	unsigned int i;
 
+	if (unlikely(ring->inflight != NULL)) {
+		split_inflight_link(ring->inflight, vq->staged, n);
+	}
 	for (i = 0; i < n; i++) {
 		struct virtq_staged staged = vq->staged[i];
 
@@ -409,6 +529,9 @@ bool split_publish(struct virtq *vq)
 	ring->next_used = (uint16_t)(old + n);
 	/* Release: data, status bytes and used elements are visible before the index. */
 	__atomic_store_n(&ring->used->idx, htole16(ring->next_used), __ATOMIC_RELEASE);
+	if (unlikely(ring->inflight != NULL)) {
+		split_inflight_published(ring->inflight, vq->staged, n, ring->next_used);
+	}
 	/* Full: the index is stored before used_event or flags is loaded. The driver stores those
 	 * before it loads the index, so one of the two sees the other's store. */
 	atomic_thread_fence(memory_order_seq_cst);
@@ -439,7 +562,7 @@ bool split_arm(struct virtq *vq)
 	/* Full: avail_event or flags is stored before the available index is loaded; the driver does
 	 * it the other way round, so either it kicks or we see its request. */
 	atomic_thread_fence(memory_order_seq_cst);
-	return shared_get16(&ring->avail->idx) == ring->next_avail;
+	return shared_get16(&ring->avail->idx) == ring->next_avail && split_resubmits(vq) == 0;
 }
 
 void split_disarm(struct virtq *vq)

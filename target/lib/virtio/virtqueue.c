@@ -165,6 +165,7 @@ void virtq_free(struct virtq *vq)
 	if (!vq) {
 		return;
 	}
+	split_done(vq);
 	for (k = 0; k < VIRTQ_SPILL_KINDS; k++) {
 		env_free(vq->spill[k].blocks);
 		env_free(vq->spill[k].free);
@@ -321,14 +322,24 @@ unsigned int virtq_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int m
 
 void virtq_unpop(struct virtq *vq, struct virtq_req *req)
 {
-	vq->busy[req->head] = false;
-	req_release(vq, req);
 	if (vq->is_packed) {
+		vq->busy[req->head] = false;
 		packed_unpop(vq, req->descs);
 	} else {
-		split_unpop(vq);
+		split_unpop(vq, req);
 	}
+	req_release(vq, req);
 	virtq_count(&vq->stats.requests, (uint64_t)-1);
+}
+
+bool virtq_req_is_resubmitted(const struct virtq_req *req)
+{
+	return req->resubmitted;
+}
+
+bool virtq_has_resubmits(const struct virtq *vq)
+{
+	return !virtq_is_broken(vq) && split_resubmits(vq) > 0;
 }
 
 void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written)
@@ -465,7 +476,7 @@ const char *virtq_broken_reason(const struct virtq *vq)
 
 bool virtq_memory_is_lost(const struct virtq *vq)
 {
-	return guest_mem_is_lost(vq->mem);
+	return guest_mem_is_lost(vq->mem) || split_inflight_is_lost(vq);
 }
 
 unsigned int virtq_inflight(const struct virtq *vq)

@@ -48,6 +48,7 @@ struct virtq_req {
 	uint16_t descs; /* in a packed ring; split.c has no use for it */
 	uint16_t spill; /* block number, VIRTQ_NO_SPILL: the pieces lie in the slot */
 	uint8_t spill_kind;
+	bool resubmitted; /* see virtq_req_is_resubmitted(); written with an in-flight area only */
 };
 
 static inline unsigned int virtq_req_out_n(const struct virtq_req *req)
@@ -83,6 +84,10 @@ struct virtq_config {
 	size_t req_size;	/* of the device's request struct, >= sizeof(struct virtq_req) */
 	uint64_t max_req_bytes; /* byte budget of one request (rule R2), 0: no bound but 2^32 */
 	int numa_node;
+	/* Where the queue keeps what is in flight, and which region is its own; NULL: nowhere. The queue takes
+	 * its own reference. `base` then does not count the requests that are in flight there. */
+	struct inflight_area *inflight;
+	unsigned int index;
 };
 
 struct virtq;
@@ -91,8 +96,10 @@ struct virtq;
 bool virtq_size_is_good(uint32_t size, bool is_packed);
 
 /*
- * -EINVAL: bad size or base; -EFAULT: a part of the ring is not (aligned) guest memory; -ENOMEM. All memory
- * that the queue will ever need is taken here. used_idx of a split ring is read from it.
+ * -EINVAL: bad size or base, or the in-flight area has no room for it; -EFAULT: a part of the ring is not
+ * (aligned) guest memory; -ENOMEM. All memory that the queue will ever need is taken here. used_idx of a
+ * split ring is read from it. An in-flight area that cannot be the one of this ring: the queue is made,
+ * and broken.
  */
 int virtq_new(const struct virtq_config *config, struct virtq **ret_vq);
 void virtq_free(struct virtq *vq); /* NULL is fine. Requests that are still out are forgotten. */
@@ -104,6 +111,12 @@ unsigned int virtq_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int m
  * serves the ring after us, finds it again. For requests that had no effect yet; newest first, with
  * nothing popped after them still out. */
 void virtq_unpop(struct virtq *vq, struct virtq_req *req);
+/* Was it fetched before, by a predecessor that may have carried it out, or a part of it? Such requests are
+ * popped before all others, in the order in which they were fetched. */
+bool virtq_req_is_resubmitted(const struct virtq_req *req);
+/* Are there more of them? They are part of what a queue has to finish before it stops: without the in-flight
+ * area nobody would find them again. */
+bool virtq_has_resubmits(const struct virtq *vq);
 /* Hands back a request of this queue; `written` = bytes put into its writable part, from its start. */
 void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written);
 /* Publishes what was pushed; calls the driver if it wants to be called. Returns how many. */
@@ -133,7 +146,7 @@ bool virtq_mem_settled(struct virtq *vq);
 void virtq_break(struct virtq *vq, const char *reason);
 bool virtq_is_broken(const struct virtq *vq);
 const char *virtq_broken_reason(const struct virtq *vq); /* static text, NULL if not broken */
-bool virtq_memory_is_lost(const struct virtq *vq);	 /* rule R9 */
+bool virtq_memory_is_lost(const struct virtq *vq);	 /* or the in-flight area (rule R9) */
 
 unsigned int virtq_inflight(const struct virtq *vq); /* popped and not pushed */
 /* For GET_VRING_BASE. Split: next available index. Packed: next position (15 bits) and wrap counter of what is

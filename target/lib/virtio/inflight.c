@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "virtio/inflight.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/checked.h"
+#include "base/fd.h"
+#include "virtio/mem_fault.h"
+#include "virtio/virtqueue.h"
+
+/* "Queue region": header and entry of each format. Regions begin on a multiple of 64 bytes, so that an area
+ * can be handed on to the back-ends that others have written; the specification leaves that open. */
+#define SPLIT_HEADER  16
+#define SPLIT_ENTRY   16
+#define PACKED_HEADER 32
+#define PACKED_ENTRY  32
+#define REGION_ALIGN  64
+
+/* The same place in all layouts. */
+struct region_head {
+	uint64_t features;
+	uint16_t version;
+};
+
+struct inflight_area {
+	atomic_uint refs;
+	struct inflight_shape shape;
+	uint8_t *map;
+	size_t map_len;
+	int fault_slot;
+	atomic_bool lost;
+};
+
+static uint64_t region_bytes(bool packed, uint16_t queue_size)
+{
+	uint64_t header = packed ? PACKED_HEADER : SPLIT_HEADER;
+	uint64_t entry = packed ? PACKED_ENTRY : SPLIT_ENTRY;
+
+	return (header + entry * queue_size + REGION_ALIGN - 1) & ~(uint64_t)(REGION_ALIGN - 1);
+}
+
+uint64_t inflight_area_bytes(const struct inflight_shape *shape)
+{
+	if (shape->queue_size > VIRTQ_MAX_SIZE || shape->queue_size == 0) {
+		return 0;
+	}
+	return shape->queue_n * region_bytes(shape->packed, shape->queue_size);
+}
+
+int inflight_area_make(const struct inflight_shape *shape, int *ret_fd)
+{
+	uint64_t bytes = inflight_area_bytes(shape);
+	int fd;
+	int r;
+
+	if (bytes == 0) {
+		return -EINVAL;
+	}
+	fd = memfd_create("vhost-inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0) {
+		return -errno;
+	}
+	if (ftruncate(fd, (off_t)bytes) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+		r = -errno;
+		fd_close(&fd);
+		return r;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+/* Large pages are mapped as a whole. -EINVAL: the file does not hold all of the area. */
+static int measure(const struct inflight_shape *shape, int fd, size_t *ret_map_len)
+{
+	uint64_t need = inflight_area_bytes(shape);
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	struct stat st;
+	uint64_t end;
+
+	if (need == 0 || shape->size < need || fstat(fd, &st) < 0 || st.st_size < 0 ||
+	    __builtin_add_overflow(shape->offset, shape->size, &end) ||
+	    end > (uint64_t)st.st_size) {
+		return -EINVAL;
+	}
+	if (st.st_blksize > (blksize_t)page && is_power_of_two((uint64_t)st.st_blksize)) {
+		page = (uint64_t)st.st_blksize;
+	}
+	*ret_map_len = (need + page - 1) & ~(page - 1);
+	return 0;
+}
+
+int inflight_area_map(const struct inflight_shape *shape, int fd, struct inflight_area **ret_area)
+{
+	struct inflight_area *area;
+	size_t map_len;
+	void *map;
+	int r = measure(shape, fd, &map_len);
+
+	if (r < 0) {
+		return r;
+	}
+	area = calloc(1, sizeof(*area));
+	if (area == NULL) {
+		return -ENOMEM;
+	}
+	/* No more than is needed, however long the front-end says it is. */
+	map = mmap(NULL, map_len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)shape->offset);
+	if (map == MAP_FAILED) {
+		r = -errno;
+		free(area);
+		return r;
+	}
+	area->fault_slot = mem_fault_watch(map, map_len, &area->lost);
+	if (area->fault_slot < 0) {
+		r = area->fault_slot;
+		munmap(map, map_len);
+		free(area);
+		return r;
+	}
+	atomic_init(&area->refs, 1);
+	area->shape = *shape;
+	area->map = map;
+	area->map_len = map_len;
+	*ret_area = area;
+	return 0;
+}
+
+struct inflight_area *inflight_area_ref(struct inflight_area *area)
+{
+	if (area != NULL) {
+		atomic_fetch_add_explicit(&area->refs, 1, memory_order_relaxed);
+	}
+	return area;
+}
+
+void inflight_area_unref(struct inflight_area *area)
+{
+	/* Acquire and release: whoever frees it sees what the others did to it. */
+	if (area == NULL || atomic_fetch_sub_explicit(&area->refs, 1, memory_order_acq_rel) != 1) {
+		return;
+	}
+	mem_fault_unwatch(area->fault_slot);
+	munmap(area->map, area->map_len);
+	free(area);
+}
+
+static struct region_head *region_at(const struct inflight_area *area, unsigned int index)
+{
+	size_t stride = region_bytes(area->shape.packed, area->shape.queue_size);
+
+	return (struct region_head *)(area->map + index * stride);
+}
+
+void inflight_area_forget(struct inflight_area *area)
+{
+	unsigned int i;
+
+	for (i = 0; i < area->shape.queue_n; i++) {
+		__atomic_store_n(&region_at(area, i)->version, 0, __ATOMIC_RELAXED);
+	}
+}
+
+bool inflight_area_is_lost(const struct inflight_area *area)
+{
+	return atomic_load_explicit(&area->lost, memory_order_relaxed);
+}
+
+void *inflight_area_region(const struct inflight_area *area, unsigned int index, bool packed,
+			   uint16_t queue_size)
+{
+	if (index >= area->shape.queue_n || packed != area->shape.packed ||
+	    queue_size > area->shape.queue_size) {
+		return NULL;
+	}
+	return region_at(area, index);
+}
