@@ -13,6 +13,7 @@ TARGET ?= vhostlab
 RESULTS ?=
 DRY_RUN ?=
 ONLY ?=
+KILLS ?= 200
 
 BIN := .venv/bin
 BUILD := build
@@ -24,7 +25,7 @@ REPORTS := $(BUILD)/reports
 BENCH_FLAGS = --target $(TARGET) $(if $(RESULTS),--results $(RESULTS))
 VMTEST_FLAGS = --target $(TARGET) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(RESULTS),--results $(RESULTS))
 
-.PHONY: all build test vmtest guest-shell bench bench-compare verify-4g lint format check-c check-py check-protocol check-engine check-frontend check-vm fuzz hostile \
+.PHONY: all build test vmtest guest-shell bench bench-compare verify-4g torture lint format check-c check-py check-protocol check-engine check-frontend check-vm fuzz hostile \
 	instructions-baseline selftest docs setup venv lock clean distclean help
 
 all: build ## same as build
@@ -95,6 +96,10 @@ check-frontend: build venv ## the front-end library, vhost-bench, instructions p
 
 instructions-baseline: build ## count the instructions per request and keep them as the baseline of check-frontend
 	@python3 harness/frontend/bench/instructions.py --update
+
+torture: build venv ## kill the daemon 200 times under each kind of load, and under a guest (KILLS=200)
+	@FRONTEND_BIN=$(CURDIR)/$(BUILD)/release/harness/frontend TORTURE_KILLS=$(KILLS) \
+		$(BIN)/python -m pytest -q -s --junit-xml=$(REPORTS)/torture.xml harness/frontend/tests/interop/test_torture.py
 
 check-vm: build venv ## one small guest: boot, look at the disks, a little I/O
 	@$(BIN)/vhostlab vmtest --suite quick --results $(REPORTS)/vm-quick

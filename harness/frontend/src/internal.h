@@ -39,6 +39,7 @@ struct vfe_session {
 	struct vfe_wish wish;
 	struct vfe_memory *memory;
 	struct vfe_inflight inflight;
+	uint64_t connected_ns; /* CLOCK_MONOTONIC */
 	struct vfe_queue *queues[VFE_QUEUES_MAX];
 	char *path;
 	char why[192];

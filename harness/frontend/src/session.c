@@ -105,6 +105,19 @@ int vfe_raw_session_new(uint64_t features, struct vfe_memory *memory,
 	return 0;
 }
 
+static void note_connected(struct vfe_session *session)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	session->connected_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t vfe_raw_connected_ns(const struct vfe_session *session)
+{
+	return session->connected_ns;
+}
+
 int vfe_connect(const char *path, unsigned int timeout_ms, struct vfe_session **ret_session)
 {
 	struct vfe_session *session = session_new();
@@ -120,6 +133,7 @@ int vfe_connect(const char *path, unsigned int timeout_ms, struct vfe_session **
 		vfe_close(session);
 		return r;
 	}
+	note_connected(session);
 	*ret_session = session;
 	return 0;
 }
@@ -153,6 +167,7 @@ int vfe_reconnect(struct vfe_session *session)
 	if (r < 0) {
 		return vfe_fail(session, r, "cannot connect: %s", strerror(-r));
 	}
+	note_connected(session);
 	r = vfe_negotiate_again(session);
 	/* vhost-user, "Inflight I/O tracking": before any ring is set up. */
 	if (r == 0 && handed_back) {

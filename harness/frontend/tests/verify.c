@@ -3,18 +3,21 @@
  * Writes, reads and zeroes random blocks of a disk with many requests in flight, and knows at any time what each block
  * must hold. Prints one line of JSON about the disk; exits with 0 if all was well. The disk's contents are lost.
  *
- *   verify [-s] [-p] [-i] [-e] [-E] [-q QUEUES] [-d DEPTH] [-n REQUESTS] [-r REGIONS] SOCKET
+ *   verify [-s] [-p] [-i] [-e] [-E] [-q QUEUES] [-d DEPTH] [-n REQUESTS] [-r REGIONS] [-B BLOCKS] SOCKET
  *     -s scsi   -p packed ring   -i indirect   -e sleep for calls   -E without EVENT_IDX
- *     -R reconnects when the back-end dies (with -e)
+ *     -R reconnects when the back-end dies (with -e), and goes on until its standard input ends
+ *     -B so few blocks of the disk: each is written again and again
  *     -b only breaks the ring, and sees that this is noticed
  */
 #include <errno.h>
 #include <getopt.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "random.h"
 #include "vhost_frontend/blk.h"
@@ -35,6 +38,7 @@ enum op {
 	OP_READ,
 	OP_WRITE,
 	OP_ZERO,
+	OP_FLUSH,
 };
 
 struct slot {
@@ -50,8 +54,8 @@ struct slot {
 
 static struct {
 	bool scsi, packed, indirect, event, no_event_idx, break_ring, reconnect;
-	unsigned int queues, depth, requests, regions;
-} options = { .queues = 1, .depth = 16, .requests = 20000, .regions = 1 };
+	unsigned int queues, depth, requests, regions, blocks;
+} options = { .queues = 1, .depth = 16, .requests = 20000, .regions = 1, .blocks = BLOCKS_MAX };
 
 static struct vfe_memory *memory;
 static struct vfe_session *session;
@@ -61,10 +65,19 @@ static struct slot slots[QUEUES_MAX][DEPTH_MAX];
 static uint32_t versions[BLOCKS_MAX]; /* what each block holds; 0: zeroes */
 static bool busy[BLOCKS_MAX];
 static uint32_t blocks;
-static bool can_zero;
+static bool can_zero, can_flush;
 static uint64_t state = 1;
 static uint32_t next_version = 1;
-static unsigned int reconnects;
+
+/* What a death of the back-end did to the requests. */
+static struct {
+	unsigned int reconnects;
+	unsigned int interrupted; /* of them, with requests that were open */
+	uint64_t open;		  /* requests, of all of these */
+	uint64_t sent, completed;
+	uint64_t slowest_ns; /* from the connection to the first completion */
+	bool waiting;	     /* for that */
+} history;
 
 __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...)
 {
@@ -82,6 +95,14 @@ static void must(int r, const char *what)
 	if (r < 0) {
 		die("%s: %s", what, strerror(-r));
 	}
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 /* ---- requests ---- */
@@ -172,12 +193,25 @@ static int add_scsi(struct vfe_queue *queue, struct slot *slot, const struct vfe
 			    slot->op == OP_READ, segs, n, slot);
 }
 
+static int add_flush(struct vfe_queue *queue, struct slot *slot)
+{
+	uint8_t cdb[VFE_CDB_MAX];
+	size_t len = vfe_cdb_sync_cache10(cdb, 0, 0);
+
+	return options.scsi ? vfe_scsi_add(queue, slot->scsi, (struct vfe_scsi_address){ 0, 0 },
+					   cdb, len, false, NULL, 0, slot) :
+			      vfe_blk_add(queue, slot->blk, VFE_BLK_FLUSH, 0, NULL, 0, slot);
+}
+
 static int add(struct vfe_queue *queue, struct slot *slot)
 {
 	struct vfe_seg segs[PIECES];
 	uint64_t sector = (uint64_t)slot->first * (BLOCK / VFE_SECTOR);
 	unsigned int n;
 
+	if (slot->op == OP_FLUSH) {
+		return add_flush(queue, slot);
+	}
 	fill(slot);
 	n = cut(slot, segs);
 	if (options.scsi) {
@@ -198,6 +232,16 @@ static void complete(struct slot *slot, uint32_t written)
 	uint32_t b;
 
 	must(r, "request");
+	if (!slot->open) {
+		die("a request came back twice");
+	}
+	history.completed++;
+	if (history.waiting) {
+		uint64_t ns = now_ns() - vfe_raw_connected_ns(session);
+
+		history.waiting = false;
+		history.slowest_ns = ns > history.slowest_ns ? ns : history.slowest_ns;
+	}
 	if (!options.scsi && written != (slot->op == OP_READ ? slot->n * BLOCK : 0) + 1) {
 		die("the device says it wrote %u bytes of op %d", written, slot->op);
 	}
@@ -220,6 +264,12 @@ static bool choose(struct slot *slot)
 {
 	uint32_t b;
 
+	slot->version = next_version++;
+	if (can_flush && random_below(&state, 16) == 0) {
+		slot->op = OP_FLUSH;
+		slot->n = 0;
+		return true;
+	}
 	slot->n = 1 + (uint32_t)random_below(&state, RUN_MAX);
 	slot->first = (uint32_t)random_below(&state, blocks - slot->n + 1);
 	for (b = 0; b < slot->n; b++) {
@@ -238,7 +288,6 @@ static bool choose(struct slot *slot)
 		slot->op = OP_ZERO;
 		break;
 	}
-	slot->version = next_version++;
 	return true;
 }
 
@@ -263,6 +312,7 @@ static void send_some(unsigned int q, unsigned int *left)
 			busy[slot->first + b] = true;
 		}
 		slot->open = true;
+		history.sent++;
 		(*left)--;
 	}
 	vfe_queue_publish(queues[q]);
@@ -302,11 +352,14 @@ static void reconnect(void)
 {
 	int r;
 
+	history.interrupted += inflight() > 0;
+	history.open += inflight();
 	do {
 		r = vfe_reconnect(session);
-		reconnects++;
-	} while (r == -ECONNRESET);
+		history.reconnects++;
+	} while (r == -ECONNRESET || r == -EPIPE);
 	must(r, "reconnect");
+	history.waiting = true;
 }
 
 static void sleep_for_some(void)
@@ -345,12 +398,23 @@ static void wait_for_some(void)
 	}
 }
 
+/* Whoever kills the back-end says when it is enough. */
+static bool goes_on(void)
+{
+	struct pollfd input = { .fd = STDIN_FILENO, .events = POLLIN };
+
+	return options.reconnect && poll(&input, 1, 0) == 0;
+}
+
 static void run(void)
 {
 	unsigned int left = options.requests;
 	unsigned int q;
 
 	while (left > 0 || inflight() > 0) {
+		if (left < options.requests && goes_on()) {
+			left = options.requests;
+		}
 		for (q = 0; q < options.queues; q++) {
 			send_some(q, &left);
 		}
@@ -370,6 +434,7 @@ static void read_all(void)
 		slot->n = 1;
 		must(add(queues[0], slot), "add");
 		slot->open = true;
+		history.sent++;
 		vfe_queue_publish(queues[0]);
 		wait_for_some();
 	}
@@ -398,6 +463,7 @@ static void read_id(char *ret_id)
 	must(vfe_blk_add(queues[0], slots[0][0].blk, VFE_BLK_GET_ID, 0, &data, 1, NULL), "get id");
 	finish("get id");
 	must(vfe_blk_result(slots[0][0].blk), "get id");
+	can_flush = (vfe_features(session) & VFE_F_BLK_FLUSH) != 0;
 	memcpy(ret_id, id, VFE_BLK_ID_LEN);
 	ret_id[VFE_BLK_ID_LEN] = '\0';
 }
@@ -484,29 +550,31 @@ static void learn_size(char *ret_id)
 				       (struct vfe_scsi_address){ 0, 0 }, TIMEOUT_MS, &n, &size),
 		     "capacity");
 		can_zero = true;
+		can_flush = true;
 	} else {
 		must(vfe_blk_info(session, &info), "info");
 		n = info.capacity / 512;
 		can_zero = info.max_zeroes_sectors >= RUN_MAX * BLOCK / VFE_SECTOR;
 		read_id(ret_id);
 	}
-	blocks = n * size / BLOCK < BLOCKS_MAX ? (uint32_t)(n * size / BLOCK) : BLOCKS_MAX;
+	blocks = n * size / BLOCK < options.blocks ? (uint32_t)(n * size / BLOCK) : options.blocks;
 	if (size != 512 || blocks < RUN_MAX * 4) {
 		die("a disk of %llu blocks of %u bytes", (unsigned long long)n, size);
 	}
 	memset(versions, 0xff, sizeof(versions)); /* ANY_CONTENTS */
 	printf("{\"id\": \"%s\", \"config_bytes\": %zu, \"blocks\": %llu, \"zeroes\": %s, "
-	       "\"features\": %llu, \"protocol_features\": %llu, ",
+	       "\"features\": %llu, \"protocol_features\": %llu,\n",
 	       ret_id, config_bytes(), (unsigned long long)n, can_zero ? "true" : "false",
 	       (unsigned long long)vfe_features(session),
 	       (unsigned long long)vfe_protocol_features(session));
+	fflush(stdout); /* it runs */
 }
 
 static void parse(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "spieEbRq:d:n:r:")) != -1) {
+	while ((c = getopt(argc, argv, "spieEbRq:d:n:r:B:")) != -1) {
 		switch (c) {
 		case 's':
 			options.scsi = true;
@@ -538,6 +606,9 @@ static void parse(int argc, char **argv)
 		case 'n':
 			options.requests = (unsigned int)atoi(optarg);
 			break;
+		case 'B':
+			options.blocks = (unsigned int)atoi(optarg);
+			break;
 		case 'r':
 			options.regions = (unsigned int)atoi(optarg);
 			break;
@@ -545,7 +616,8 @@ static void parse(int argc, char **argv)
 			exit(2);
 		}
 	}
-	if (optind + 1 != argc || options.queues > QUEUES_MAX || options.depth > DEPTH_MAX) {
+	if (optind + 1 != argc || options.queues > QUEUES_MAX || options.depth > DEPTH_MAX ||
+	    options.blocks > BLOCKS_MAX) {
 		exit(2);
 	}
 }
@@ -578,9 +650,15 @@ static void count(void)
 		sums[1] += stats->kicks;
 		sums[2] += stats->calls;
 	}
-	printf("\"requests\": %llu, \"kicks\": %llu, \"calls\": %llu, \"reconnects\": %u}\n",
+	if (history.sent != history.completed) {
+		die("%llu requests were sent, %llu came back", (unsigned long long)history.sent,
+		    (unsigned long long)history.completed);
+	}
+	printf("\"requests\": %llu, \"kicks\": %llu, \"calls\": %llu, \"reconnects\": %u, "
+	       "\"interrupted\": %u, \"open\": %llu, \"slowest_ms\": %.1f}\n",
 	       (unsigned long long)sums[0], (unsigned long long)sums[1],
-	       (unsigned long long)sums[2], reconnects);
+	       (unsigned long long)sums[2], history.reconnects, history.interrupted,
+	       (unsigned long long)history.open, (double)history.slowest_ns / 1e6);
 }
 
 int main(int argc, char **argv)
