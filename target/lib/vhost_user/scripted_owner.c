@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/fd_bag.h"
+#include "virtio/virtqueue.h"
 
 #define MUST(condition)                                                                          \
 	do {                                                                                     \
@@ -157,8 +158,8 @@ static void ring_start(void *arg, const struct vu_ring *ring)
 	MUST(!owner->running[ring->index]);
 	MUST(!owner->abandoned);
 	MUST(ring->mem != NULL);
-	MUST(ring->size > 0 && (ring->size & (ring->size - 1)) == 0);
 	MUST(ring->features == owner->negotiated);
+	MUST(virtq_size_is_good(ring->size, (ring->features >> VIRTIO_F_RING_PACKED & 1) != 0));
 	MUST(ring->kick_fd >= 0);
 	MUST(fd_open_or_none(ring->kick_fd));
 	MUST(fd_open_or_none(ring->call_fd));

@@ -165,7 +165,9 @@ void virtq_free(struct virtq *vq)
 	if (!vq) {
 		return;
 	}
-	split_done(vq);
+	if (!vq->is_packed) {
+		split_done(vq);
+	}
 	for (k = 0; k < VIRTQ_SPILL_KINDS; k++) {
 		env_free(vq->spill[k].blocks);
 		env_free(vq->spill[k].free);
@@ -339,7 +341,7 @@ bool virtq_req_is_resubmitted(const struct virtq_req *req)
 
 bool virtq_has_resubmits(const struct virtq *vq)
 {
-	return !virtq_is_broken(vq) && split_resubmits(vq) > 0;
+	return !vq->is_packed && !virtq_is_broken(vq) && split_resubmits(vq) > 0;
 }
 
 void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written)
@@ -476,7 +478,7 @@ const char *virtq_broken_reason(const struct virtq *vq)
 
 bool virtq_memory_is_lost(const struct virtq *vq)
 {
-	return guest_mem_is_lost(vq->mem) || split_inflight_is_lost(vq);
+	return guest_mem_is_lost(vq->mem) || (!vq->is_packed && split_inflight_is_lost(vq));
 }
 
 unsigned int virtq_inflight(const struct virtq *vq)
