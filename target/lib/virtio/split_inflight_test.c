@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "virtio/split_inflight.h"
-#include "virtq_fixture.h"
+#include <virtq_fixture.h>
 
 #define SIZE   8
 #define PAGE   4096
