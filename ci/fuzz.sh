@@ -30,7 +30,7 @@ done
 
 # The inputs of a smoke: what takes some ten seconds.
 declare -A smoke_runs=(
-	[codec]=150000 [config]=100000 [scsi]=80000 [scsi_queues]=15000 [sequence]=2000 [session]=100000 [virtqueue_blk]=9000
+	[codec]=150000 [config]=100000 [inflight]=60000 [scsi]=80000 [scsi_queues]=15000 [sequence]=2000 [session]=100000 [virtqueue_blk]=9000
 )
 
 ci/build.sh fuzz

@@ -182,12 +182,20 @@ class HostContext(Context):
         controllers: Sequence[Controller],
         name: str,
         memory_slots: int = 0,
+        reconnect: int = 0,
     ) -> AsyncIterator[tuple[Vm, tuple[GuestDisk, ...]]]:
-        """A guest on these controllers, booted, and its disks."""
+        """A guest on these controllers, booted, and its disks. QEMU tries to connect again after
+        ``reconnect`` seconds when the target has gone; 0: it does not."""
         workdir = self.bench.logs / name
         image, accel = self.bench.image, self.bench.accel
         async with boot(
-            image, accel, target, controllers, workdir, memory_slots=memory_slots
+            image,
+            accel,
+            target,
+            controllers,
+            workdir,
+            memory_slots=memory_slots,
+            reconnect=reconnect,
         ) as up:
             await self.bench.booted(up.vm)
             yield up.vm, up.disks

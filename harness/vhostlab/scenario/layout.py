@@ -88,12 +88,21 @@ def standard(scratch: Path, capabilities: TargetCapabilities) -> tuple[Controlle
     return controllers
 
 
-def qemu_disks(target: Target, controllers: Sequence[Controller]) -> tuple[QemuDisk, ...]:
-    """The devices that connect a VM to the target's controllers."""
+def qemu_disks(
+    target: Target, controllers: Sequence[Controller], reconnect: int = 0
+) -> tuple[QemuDisk, ...]:
+    """The devices that connect a VM to the target's controllers, again after so many seconds."""
     disks: list[QemuDisk] = []
     for c in controllers:
         kind = VhostBlk if c.device == "blk" else VhostScsi
-        disks.append(kind(target.endpoints[c.name], num_queues=c.num_queues, id=c.name))
+        disks.append(
+            kind(
+                target.endpoints[c.name],
+                num_queues=c.num_queues,
+                id=c.name,
+                reconnect=reconnect,
+            )
+        )
     return tuple(disks)
 
 
@@ -104,6 +113,7 @@ def config(
     controllers: Sequence[Controller],
     extra: tuple[str, ...] = (),
     memory_slots: int = 0,
+    reconnect: int = 0,
 ) -> VmConfig:
     """The VM on which scenarios run."""
     return VmConfig(
@@ -111,7 +121,7 @@ def config(
         accel=accel,
         vcpus=VCPUS,
         memory_mib=MEMORY_MIB,
-        disks=qemu_disks(target, controllers),
+        disks=qemu_disks(target, controllers, reconnect),
         extra=extra,
         memory_slots=memory_slots,
     )
@@ -126,8 +136,9 @@ async def boot(
     workdir: Path,
     extra: tuple[str, ...] = (),
     memory_slots: int = 0,
+    reconnect: int = 0,
 ) -> AsyncIterator[Booted]:
     """A guest on the target's controllers; it is up when the body begins and gone afterwards."""
-    wanted = config(image, accel, target, controllers, extra, memory_slots)
+    wanted = config(image, accel, target, controllers, extra, memory_slots, reconnect)
     async with Vm(wanted, workdir) as vm:
         yield Booted(vm, await guestdisk.find(vm, controllers))

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Our daemon is killed again and again under load, and started again at once: nobody may notice.
 
-vhost-verify is the driver, and the history of its requests is the judge. It has many of them in flight on few blocks, so
-that each block is written again and again, and never two of them on one block. So after each completion the contents
-of a block are known, and stay wrong for ever if a request was lost (its data are missing, or it never completes), done
-again after a later one had completed, or done in another order. A request that comes back twice is an error at once.
+vhost-verify is the driver, and the history of its requests is the judge. It has many of them in
+flight on few blocks, so that each block is written again and again, and never two of them on one
+block. So after each completion the contents of a block are known, and are wrong if a request was
+lost (its data are missing, or it never completes), or done again or only then, after a later one
+had completed. A request that comes back twice is an error at once.
 
 $TORTURE_KILLS is how often each daemon dies; `make torture` says 200.
 """
@@ -79,7 +80,7 @@ class Mortal:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_killed_under_load(tmp_path: Path, way: str) -> None:
-    """Steps: kill the daemon at random moments, start it again. Verify: the history, and who served when."""
+    """Steps: kill the daemon at random moments, start it again. Verify: history, time to serve."""
     device, args = WAYS[way]
     chance = random.Random(SEED)
     mortal = Mortal(tmp_path, device)
