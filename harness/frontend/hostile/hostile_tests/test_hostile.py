@@ -33,17 +33,20 @@ RACE = ("--race-ms", str(RACE_MS))
 # What several threads of the target work on at a time, besides the races proper.
 CONCURRENT = ("T67", "T71", "T72", "T74", "T81", "T82", "T83", "T84", "T85")
 RACES = tuple(f"T{number}" for number in range(31, 40))
+PACKED = ("--ring", "packed", *RACE)
 
 ASAN = (
     Setup("asan-blk", "asan", "blk", RACE),
     Setup("asan-scsi", "asan", "scsi", ("--device", "scsi", *RACE)),
     Setup("asan-readonly", "asan", "readonly", tuple(cases("T43"))),
     Setup("asan-blocks-4k", "asan", "blocks-4k", tuple(cases("T42"))),
-    Setup("asan-packed", "asan", "blk", ("--ring", "packed", *cases(*IDS[15:22]))),
+    Setup("asan-packed-blk", "asan", "blk", PACKED),
+    Setup("asan-packed-scsi", "asan", "scsi", ("--device", "scsi", *PACKED)),
 )
 TSAN = (
     Setup("tsan-blk", "tsan", "blk", (*RACE, *cases(*RACES, *CONCURRENT))),
     Setup("tsan-scsi", "tsan", "scsi", ("--device", "scsi", *RACE, *cases(*RACES, *CONCURRENT))),
+    Setup("tsan-packed", "tsan", "blk", (*PACKED, *cases("T22"))),
 )
 Reports = Callable[[Setup], Report]
 
@@ -75,7 +78,7 @@ def test_our_target(reports: Reports, case: str) -> None:
     judge([(reports(s), line) for s in ASAN for line in reports(s).of(case)])
 
 
-@pytest.mark.parametrize("case", [*RACES, *CONCURRENT])
+@pytest.mark.parametrize("case", ["T22", *RACES, *CONCURRENT])
 def test_our_target_under_the_thread_sanitizer(reports: Reports, case: str) -> None:
     judge([(reports(s), line) for s in TSAN for line in reports(s).of(case)])
 
