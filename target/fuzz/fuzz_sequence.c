@@ -254,10 +254,12 @@ static void run_loop(struct world *w, unsigned int n)
 
 static bool run_cores(struct world *w, bool then_sleep)
 {
-	/* A session that waits for this goes on, with its next message perhaps. */
-	bool work = !w->slow_closing && stepped_close_apart();
+	bool work = false;
 	unsigned int core;
 
+	if (!w->slow_closing) {
+		stepped_close_apart();
+	}
 	for (core = 0; core < STEPPED_CORES; core++) {
 		if (stepped_round(core)) {
 			work = true;
@@ -313,6 +315,7 @@ static void drive(struct guest *g)
 /* Every disk does its work, every driver does its own, and every reactor that may sleep does. */
 static void calm_down(struct world *w)
 {
+	uint64_t receptions = stepped_receptions();
 	uint64_t before = 0;
 	unsigned int idle = 0;
 	unsigned int n;
@@ -335,7 +338,10 @@ static void calm_down(struct world *w)
 		for (i = 0; i < GUESTS; i++) {
 			state = state << 32 | state_of(&w->guest[i]);
 		}
+		/* A session goes on for as long as there is something to read, also when nobody is there any more. */
+		work = work || receptions != stepped_receptions();
 		idle = work || state != before ? 0 : idle + 1;
+		receptions = stepped_receptions();
 		before = state;
 	}
 }

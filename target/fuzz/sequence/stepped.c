@@ -29,6 +29,8 @@ void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_env_zalloc(size_t size, size_t align, int numa_node);
 int __wrap_env_core_numa_node(unsigned int core);
 int __wrap_fd_bag_close_apart(struct fd_bag *bag, struct loop *loop, struct msg *done);
+ssize_t __wrap_recvmsg(int fd, struct msghdr *hdr, int flags);
+ssize_t __real_recvmsg(int fd, struct msghdr *hdr, int flags);
 int __wrap_accept4(int fd, struct sockaddr *addr, socklen_t *addr_len, int flags);
 int __real_accept4(int fd, struct sockaddr *addr, socklen_t *addr_len, int flags);
 void *__real_calloc(size_t n, size_t size);
@@ -47,6 +49,7 @@ static uint64_t clock_step;
 static unsigned int allocations_left;
 static bool allocation_failed;
 static bool connections_refused;
+static uint64_t receptions;
 
 /* ---- reactors ---- */
 
@@ -131,6 +134,7 @@ void stepped_start(void)
 	allocations_left = 0;
 	allocation_failed = false;
 	connections_refused = false;
+	receptions = 0;
 	for (i = 0; i < STEPPED_CORES; i++) {
 		env_cpuset_add(&cores, i);
 	}
@@ -162,6 +166,21 @@ void stepped_clock_step(uint64_t ns)
 	clock_step = ns;
 }
 
+/* ---- sockets ---- */
+
+ssize_t __wrap_recvmsg(int fd, struct msghdr *hdr, int flags)
+{
+	ssize_t n = __real_recvmsg(fd, hdr, flags);
+
+	receptions += n > 0;
+	return n;
+}
+
+uint64_t stepped_receptions(void)
+{
+	return receptions;
+}
+
 /* ---- shortage ---- */
 
 static bool fails_now(void)
@@ -189,16 +208,13 @@ int __wrap_fd_bag_close_apart(struct fd_bag *bag, struct loop *loop, struct msg 
 	return 0;
 }
 
-bool stepped_close_apart(void)
+void stepped_close_apart(void)
 {
-	bool work = closer_n > 0;
-
 	while (closer_n > 0) {
 		closer_n--;
 		fd_bag_close(&closers[closer_n].bag);
 		loop_post(closers[closer_n].loop, closers[closer_n].done);
 	}
-	return work;
 }
 
 void *__wrap_calloc(size_t n, size_t size)

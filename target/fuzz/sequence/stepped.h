@@ -7,6 +7,7 @@
  *                its epoll says so: a wake-up that got lost stays lost.
  *   clock        stands still unless it is moved, or a step for each look at it is set.
  *   closing      descriptors that the target has closed on a thread of their own stay open until then.
+ *   sockets      what the target reads is counted.
  *   shortage     the n-th allocation from now can be made to fail, and every accept4().
  *
  * The linker puts all but the first in the place of the real ones (--wrap), the first is the reactor's
@@ -35,8 +36,11 @@ void stepped_clock_step(uint64_t ns); /* at each look */
 void stepped_fail_allocation(unsigned int nth); /* 1: the next; 0: none */
 bool stepped_allocation_failed(void);		/* since the last call of this */
 
-/* Closes what threads of their own were to close. False: there was nothing. */
-bool stepped_close_apart(void);
+/* Closes what threads of their own were to close. */
+void stepped_close_apart(void);
+
+/* How often the target has read something that a front-end said. */
+uint64_t stepped_receptions(void);
 
 /* There are no descriptors for new connections. */
 void stepped_refuse_connections(bool refuse);
