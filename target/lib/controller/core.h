@@ -36,6 +36,13 @@ int core_new(struct reactor *reactor, struct loop *loop, struct core **ret_core)
 void core_free(struct core *core); /* after the reactors have stopped; NULL is fine */
 struct reactor *core_reactor(const struct core *core);
 
+enum core_queue_state {
+	CORE_QUEUE_IDLE,
+	CORE_QUEUE_STARTING,
+	CORE_QUEUE_RUNNING,
+	CORE_QUEUE_STOPPING,
+};
+
 struct core_queue {
 	/* set by the owner before core_start_queue() */
 	struct virtio_device *device;
@@ -50,7 +57,7 @@ struct core_queue {
 	/* Control thread: an update was carried out. May be NULL. */
 	void (*updated)(struct core_queue *queue);
 	/* private, the control thread's: */
-	enum { CORE_QUEUE_IDLE, CORE_QUEUE_STARTING, CORE_QUEUE_RUNNING, CORE_QUEUE_STOPPING } state;
+	enum core_queue_state state;
 	bool update_out; /* `update` is on its way, there or back */
 	bool update_due; /* another one */
 	struct core *core;

@@ -155,8 +155,9 @@ int controller_set_bdev(struct target *target, const char *name, const char *bde
 		return r;
 	}
 	if (controller->is_scsi) {
-		*ret_why = why("controller %s is not a blk controller: remove a target and add another",
-			       name);
+		*ret_why = why(
+			"controller %s is not a blk controller: remove a target and add another",
+			name);
 		return -EINVAL;
 	}
 	r = blk_set_bdev(controller->device, bdev, controller->session != NULL, ret_why);

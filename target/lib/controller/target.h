@@ -93,11 +93,11 @@ struct controller_info {
 	const char *socket_path;
 	struct env_cpuset cpumask;
 	bool connected;
-	int core;	   /* of the running session, -1: none */
-	uint64_t features; /* negotiated */
-	uint64_t sessions; /* accepted since the start */
-	bool read_only;	   /* blk */
-	const char *bdev;  /* blk; NULL: it was taken away */
+	int core;			/* of the running session, -1: none */
+	uint64_t features;		/* negotiated */
+	uint64_t sessions;		/* accepted since the start */
+	bool read_only;			/* blk */
+	const char *bdev;		/* blk; NULL: it was taken away */
 	struct scsi_event_stats events; /* scsi */
 	struct {
 		const char *bdev;    /* NULL: no such target */

@@ -304,8 +304,8 @@ static void bdevs_are_taken_away(void **state)
 	/* Nobody is connected who knew the other. */
 	expect("vhost_blk_controller_set_bdev", "[\"b\", \"O\"]", "true");
 	list = call("vhost_get_blk_controllers", "[\"b\"]");
-	assert_string_equal(
-		json_string_value(json_object_get(json_array_get(list, 0), "bdev")), "O");
+	assert_string_equal(json_string_value(json_object_get(json_array_get(list, 0), "bdev")),
+			    "O");
 	json_decref(list);
 	expect_refusal("bdev_delete", "[\"O\"]", -16, "in use by 2");
 	expect("vhost_scsi_controller_remove_target", "[\"s\", 5]", "true");
