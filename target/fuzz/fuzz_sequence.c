@@ -21,6 +21,7 @@
 #include "base/notify.h"
 #include "controller/core.h"
 #include "device/blk_proto.h"
+#include "device/scsi/proto.h"
 #include "leaks.h"
 #include "must.h"
 #include "sequence/guest.h"
@@ -124,7 +125,6 @@ static void attach_disk(struct world *w)
 	while (controller_add_scsi_target(w->target, "scsi", 0, "disk-scsi", &why) < 0) {
 		MUST(stepped_allocation_failed());
 	}
-	w->guest[SCSI].has_disk = true;
 }
 
 static int try_create(struct world *w, unsigned int which)
@@ -152,6 +152,7 @@ static void create_controller(struct world *w, unsigned int which)
 	if (which == SCSI) {
 		attach_disk(w);
 	}
+	w->guest[which].has_disk = true;
 }
 
 static uint64_t blk_features(uint8_t disks)
@@ -198,7 +199,6 @@ static void open_guest(struct world *w, unsigned int which)
 	g->controller = which == BLK ? "blk" : "scsi";
 	g->target = w->target;
 	g->disk = &w->disk[which];
-	g->has_disk = true;
 	g->offered = which == BLK ? blk_features(w->disks) : 6; /* HOTPLUG, CHANGE */
 	g->careful = (w->rules & RULES_NO_MEMORY) != 0;
 	guest_init(g);
@@ -362,6 +362,20 @@ static void check_ring_at_rest(const struct guest *g, const struct ring *ring)
 	}
 }
 
+/* The driver knows whether there is a disk, if it takes events and has buffers for them. */
+static void check_told(const struct guest *g)
+{
+	const struct ring *ring = &g->rings[VIRTIO_SCSI_Q_EVENT];
+
+	if (g->driver != &scsi_driver || !g->told_due ||
+	    (g->features >> VIRTIO_SCSI_F_HOTPLUG & 1) == 0) {
+		return;
+	}
+	if (guest_ring_runs(g, ring) && ring->outstanding > 0) {
+		MUST(g->told_to_look || g->told_disk == g->has_disk);
+	}
+}
+
 /* Nobody waits for anything any more. */
 static void check_at_rest(struct world *w)
 {
@@ -382,6 +396,7 @@ static void check_at_rest(struct world *w)
 		for (k = 0; k < g->driver->rings; k++) {
 			check_ring_at_rest(g, &g->rings[k]);
 		}
+		check_told(g);
 	}
 }
 
@@ -428,6 +443,9 @@ static void recreate(struct world *w)
 
 		if (!guest_has_session(g) && controller_find(w->target, g->controller) == NULL) {
 			g->can_resume = false;
+			if (!disk_is_open(g->disk)) {
+				disk_reopen(g->disk);
+			}
 			create_controller(w, i);
 		}
 	}
@@ -441,21 +459,64 @@ static void set_disk(struct disk *d, uint8_t how)
 	disk_set_automatic(d, (how & 8) != 0);
 }
 
+/* The scsi device's target comes or goes. */
 static void manage_targets(struct world *w)
 {
 	struct guest *g = &w->guest[SCSI];
 	const char *why;
 	int r;
 
-	if (controller_find(w->target, "scsi") == NULL) {
+	if (controller_find(w->target, "scsi") == NULL || !disk_is_open(g->disk)) {
 		return;
 	}
 	r = g->has_disk ? controller_remove_scsi_target(w->target, "scsi", 0, &why) :
 			  controller_add_scsi_target(w->target, "scsi", 0, "disk-scsi", &why);
 	if (r == 0) {
-		g->has_disk = !g->has_disk;
+		guest_disk_changed(g, !g->has_disk);
+	}
+	/* Busy: it is being deleted. */
+	MUST(r == 0 || r == -EBUSY || stepped_allocation_failed());
+}
+
+/* The disk is taken away, or a device that has lost it gets it back. */
+static void manage_disk(struct world *w, unsigned int which)
+{
+	struct guest *g = &w->guest[which];
+	const char *why;
+	int r = 0;
+
+	if (controller_find(w->target, g->controller) == NULL) {
+		return;
+	}
+	if (disk_is_open(g->disk) && g->has_disk) {
+		MUST(target_delete_bdev(w->target, g->disk->bdev.name, true, &why) == 0);
+		guest_disk_changed(g, false);
+		return;
+	}
+	if (g->disk->closed) {
+		disk_reopen(g->disk);
+	}
+	if (which == BLK && disk_is_open(g->disk)) {
+		r = controller_set_bdev(w->target, g->controller, g->disk->bdev.name, &why);
+	}
+	if (which == BLK && disk_is_open(g->disk) && r == 0) {
+		guest_disk_changed(g, true);
 	}
 	MUST(r == 0 || r == -EBUSY || stepped_allocation_failed());
+}
+
+static void resize_disk(struct world *w, unsigned int which, uint8_t how)
+{
+	struct guest *g = &w->guest[which];
+	uint64_t size = how == 0 ? DISK_SIZE : DISK_SIZE / 4 * (how & 3);
+	const char *why;
+
+	if (!disk_is_open(g->disk) || size == 0 || size == g->disk->bdev.info.size) {
+		return;
+	}
+	MUST(target_resize_bdev(w->target, g->disk->bdev.name, size, &why) == 0);
+	g->resizes++;
+	guest_disk_changed(g, g->has_disk);
 }
 
 static void manage(struct world *w, unsigned int which, uint8_t how)
@@ -481,6 +542,10 @@ static void manage(struct world *w, unsigned int which, uint8_t how)
 		     guest_has_session(g));
 	} else if ((how & 0x0f) == 1) {
 		manage_targets(w);
+	} else if ((how & 0x0f) == 2) {
+		manage_disk(w, which);
+	} else if ((how & 0x0f) == 3) {
+		resize_disk(w, which, how >> 4);
 	} else if (how == 0xff) {
 		shut_down(w);
 	}

@@ -169,8 +169,10 @@ static bool check(struct guest *g, const struct ring *ring, const struct request
 		return true;
 	}
 	/* A request in parts that had begun cannot go on when the disk is full and the queue stops. */
-	MUST(r->refused || (status == BLK_S_IOERR && (r->failures != g->disk->failures ||
-						      r->refusals != g->disk->refusals)));
+	MUST(r->refused ||
+	     (status == BLK_S_IOERR &&
+	      (r->failures != g->disk->failures || r->refusals != g->disk->refusals ||
+	       r->changes != g->changes || !r->sure || g->disk->bdev.info.size < DISK_SIZE)));
 	return false;
 }
 

@@ -111,7 +111,8 @@ static void check(const struct disk *d, const struct bdev_io *io)
 	if (io->op == BDEV_FLUSH) {
 		return;
 	}
-	MUST(io->len > 0 && io->offset <= info->size && io->len <= info->size - io->offset);
+	/* It may have become smaller since it was checked. */
+	MUST(io->len > 0 && io->offset <= DISK_SIZE && io->len <= DISK_SIZE - io->offset);
 	MUST((io->offset | io->len) % info->block_size == 0);
 	if (io->op == BDEV_READ || io->op == BDEV_WRITE) {
 		MUST(io->len == iov_length(io->iov, io->iov_n));
@@ -148,6 +149,10 @@ static int carry_out(struct disk *d, const struct bdev_io *io)
 	if (d->fail != 0) {
 		d->failures++;
 		return d->fail;
+	}
+	if (io->offset + io->len > d->bdev.info.size) {
+		d->failures++;
+		return -EINVAL;
 	}
 	switch (io->op) {
 	case BDEV_READ:
@@ -230,11 +235,21 @@ static int disk_event_fd(struct bdev_channel *base)
 
 static void disk_bdev_close(struct bdev *bdev)
 {
+	struct disk *d = (struct disk *)bdev;
+
+	MUST(!d->closed && d->channel == NULL && d->outstanding == 0);
+	d->closed = true;
+}
+
+static int disk_resize(struct bdev *bdev, uint64_t size, const char **ret_why)
+{
+	return 0;
 }
 
 static const struct bdev_ops disk_ops = {
 	.driver = "fuzz",
 	.close = disk_bdev_close,
+	.resize = disk_resize,
 	.channel_open = disk_channel_open,
 	.channel_close = disk_channel_close,
 	.submit = disk_submit,
@@ -281,10 +296,27 @@ void disk_open(struct disk *d, const struct disk_options *opts)
 	MUST(bdev_register(&d->bdev, &why) == 0);
 }
 
+bool disk_is_open(const struct disk *d)
+{
+	return bdev_find(d->bdev.name) == &d->bdev;
+}
+
+void disk_reopen(struct disk *d)
+{
+	const char *why;
+
+	MUST(d->closed);
+	d->closed = false;
+	d->bdev.deleted = false;
+	MUST(bdev_register(&d->bdev, &why) == 0);
+}
+
 void disk_close(struct disk *d)
 {
 	const char *why;
 
-	MUST(d->outstanding == 0 && d->channel == NULL && d->bdev.claims == 0);
-	MUST(bdev_delete(d->bdev.name, &why) == 0);
+	MUST(d->outstanding == 0 && d->channel == NULL);
+	MUST(d->bdev.claims == 0 && d->bdev.leaving == 0);
+	MUST(!disk_is_open(d) || bdev_delete(d->bdev.name, &why) == 0);
+	MUST(d->closed);
 }

@@ -42,6 +42,7 @@ struct disk {
 	unsigned int outstanding;
 	unsigned int refusals; /* -EAGAIN */
 	unsigned int failures;
+	bool closed;	/* it was deleted, and the last one who used it has left */
 	bool unwatched; /* whoever sends requests now does not claim */
 	uint8_t data[DISK_SIZE];
 	uint8_t shadow[DISK_SIZE];
@@ -52,6 +53,9 @@ struct disk {
 
 void disk_open(struct disk *d, const struct disk_options *opts);
 void disk_close(struct disk *d);
+/* One that was deleted and closed can be had again. */
+void disk_reopen(struct disk *d);
+bool disk_is_open(const struct disk *d); /* has not been deleted */
 
 /* Lets `n` requests complete that are or come there, in the order of `newest_first`. */
 void disk_release(struct disk *d, unsigned int n);

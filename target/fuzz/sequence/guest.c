@@ -54,6 +54,7 @@ static void reset_session(struct guest *g)
 	g->mem_set = false;
 	g->features_said = false;
 	g->features_set = false;
+	g->told_due = false;
 }
 
 static void begin_fresh(struct guest *g, struct bytes_reader *in)
@@ -241,6 +242,16 @@ void guest_part(struct guest *g, enum parting how)
 }
 
 /* ---- while it lasts ---- */
+
+void guest_disk_changed(struct guest *g, bool has_disk)
+{
+	g->changes++;
+	if (has_disk != g->has_disk) {
+		/* The device must know what the driver takes. */
+		g->told_due = guest_connected(g) && !g->parted && g->features_set;
+		g->has_disk = has_disk;
+	}
+}
 
 static bool was_accepted(const struct controller_info *info, uint64_t session)
 {

@@ -41,7 +41,12 @@ struct guest {
 	struct target *target;
 	const char *controller;
 	struct disk *disk;
-	bool has_disk; /* scsi: a target is attached */
+	bool has_disk;	      /* the device shall have one */
+	unsigned int changes; /* of that, or of its size */
+	unsigned int resizes;
+	bool told_due;	   /* the driver has to hear whether there is a disk */
+	bool told_disk;	   /* what it heard last: there is one, */
+	bool told_to_look; /* or that it missed something */
 	struct sockaddr_un addr;
 	socklen_t addr_len;
 
@@ -110,6 +115,8 @@ void guest_ring_starts(const struct guest *g);
 /* It has posted the end of a ring whose front-end has left. */
 void guest_ring_abandoned(struct guest *g, unsigned int index);
 void guest_be_hostile(struct guest *g);
+/* Its disk has come, gone, or been resized. */
+void guest_disk_changed(struct guest *g, bool has_disk);
 
 /* ---- messages.c: what a well-behaved front-end says ---- */
 

@@ -58,6 +58,8 @@ struct request {
 	bool optional;			 /* it may refuse to */
 	bool ended_from_outside;	 /* a task management function may have hit it */
 	unsigned int failures, refusals; /* of the disk, when it was made */
+	unsigned int changes;		 /* of the guest's disk, likewise */
+	bool sure;			 /* the device certainly had its disk then */
 	uint64_t tag;
 	enum effect effect;
 	struct range ranges[RANGES_MAX];

@@ -13,7 +13,8 @@
 #define TMF_LEN	  24
 #define EVENT_LEN VIRTIO_SCSI_EVENT_SIZE
 
-#define SENSE_UNIT_ATTENTION 6
+#define SENSE_ILLEGAL_REQUEST 5
+#define SENSE_UNIT_ATTENTION  6
 
 /* Types of requests beside the opcodes of commands. */
 #define TYPE_TMF   0x1000
@@ -258,7 +259,7 @@ static bool make(struct guest *g, struct ring *ring, struct request *r, struct b
 		return make_on_control_queue(g, ring, r, in);
 	case VIRTIO_SCSI_Q_EVENT:
 		r->type = TYPE_EVENT;
-		r->in_len = EVENT_LEN;
+		r->in_len = (bytes_get_u8(in) & 7) == 7 ? EVENT_LEN - 1 : EVENT_LEN;
 		return true;
 	default:
 		return make_on_request_queue(g, ring, r, in);
@@ -276,7 +277,9 @@ static bool may_be_busy(const struct guest *g, const struct request *r)
 static bool may_fail(const struct guest *g, const struct request *r, uint8_t sense_key)
 {
 	return r->refused || r->optional || r->failures != g->disk->failures ||
-	       (sense_key == SENSE_UNIT_ATTENTION && g->resets > 0);
+	       (sense_key == SENSE_UNIT_ATTENTION && g->resets + g->resizes > 0) ||
+	       (sense_key == SENSE_ILLEGAL_REQUEST &&
+		(r->changes != g->changes || g->disk->bdev.info.size < DISK_SIZE));
 }
 
 static bool check_command(const struct guest *g, const struct ring *ring, const struct request *r,
@@ -291,7 +294,7 @@ static bool check_command(const struct guest *g, const struct ring *ring, const 
 		return false;
 	}
 	if (response == VIRTIO_SCSI_S_BAD_TARGET) {
-		MUST(r->refused || !g->has_disk);
+		MUST(r->refused || r->changes != g->changes || !r->sure);
 		return false;
 	}
 	MUST(response == VIRTIO_SCSI_S_OK);
@@ -313,6 +316,42 @@ static bool check_command(const struct guest *g, const struct ring *ring, const 
 	return true;
 }
 
+static void check_event(struct guest *g, const struct ring *ring, const struct request *r,
+			uint32_t len)
+{
+	struct bytes_reader in = bytes_reader(ring_in(ring, r), EVENT_LEN);
+	uint32_t event = bytes_get_le32(&in);
+	uint8_t lun[8];
+	uint32_t reason;
+
+	bytes_get(&in, lun, sizeof(lun));
+	reason = bytes_get_le32(&in);
+	MUST(g->changes > 0);
+	if (r->in_len < EVENT_LEN) {
+		MUST(len == 0);
+		return;
+	}
+	MUST(len == EVENT_LEN);
+	switch (event & ~VIRTIO_SCSI_T_EVENTS_MISSED) {
+	case VIRTIO_SCSI_T_NO_EVENT:
+		MUST((event & VIRTIO_SCSI_T_EVENTS_MISSED) != 0);
+		g->told_to_look = true;
+		return;
+	case VIRTIO_SCSI_T_PARAM_CHANGE:
+		MUST((g->features >> VIRTIO_SCSI_F_CHANGE & 1) != 0);
+		MUST(reason == 0x092a && g->resizes > 0);
+		break;
+	default:
+		MUST((event & ~VIRTIO_SCSI_T_EVENTS_MISSED) == VIRTIO_SCSI_T_TRANSPORT_RESET);
+		MUST((g->features >> VIRTIO_SCSI_F_HOTPLUG & 1) != 0);
+		MUST(reason == VIRTIO_SCSI_EVT_RESET_RESCAN ||
+		     reason == VIRTIO_SCSI_EVT_RESET_REMOVED);
+		g->told_disk = reason == VIRTIO_SCSI_EVT_RESET_RESCAN;
+		g->told_to_look = false;
+	}
+	MUST(memcmp(lun, "\1\0\0\0\0\0\0\0", sizeof(lun)) == 0);
+}
+
 static bool check(struct guest *g, const struct ring *ring, const struct request *r, uint32_t len)
 {
 	uint8_t response = ring_in(ring, r)[0];
@@ -322,10 +361,13 @@ static bool check(struct guest *g, const struct ring *ring, const struct request
 		MUST(response == VIRTIO_SCSI_S_FUNCTION_COMPLETE ||
 		     response == VIRTIO_SCSI_S_FUNCTION_SUCCEEDED ||
 		     response == VIRTIO_SCSI_S_FUNCTION_REJECTED ||
-		     (response == VIRTIO_SCSI_S_BAD_TARGET && !g->has_disk));
+		     (response == VIRTIO_SCSI_S_BAD_TARGET && g->changes > 0));
 		return true;
 	}
-	MUST(r->type != TYPE_EVENT); /* there are no events yet */
+	if (r->type == TYPE_EVENT) {
+		check_event(g, ring, r, len);
+		return true;
+	}
 	return check_command(g, ring, r, len);
 }
 
