@@ -124,14 +124,27 @@ def _addresses(buses: list[dict[str, Any]]) -> dict[str, str]:
     return found
 
 
+def _listed(listing: str, address: str) -> dict[str, str]:
+    """Disk names and sysfs paths of what hangs at a PCI address."""
+    paths = dict(line.split(" ", 1) for line in listing.splitlines() if " " in line)
+    return {name: path for name, path in paths.items() if f"/{address}/" in path}
+
+
+async def scsi_targets(vm: Vm, controller: Controller) -> dict[int, str]:
+    """The targets that have a disk now, whatever the controller began with, and its name."""
+    address = _addresses(await vm.execute("query-pci"))[controller.name]
+    here = _listed((await vm.guest.run(_LIST, check=False)).stdout, address)
+    numbers = {name: _scsi_target(path) for name, path in here.items()}
+    return {number: name for name, number in numbers.items() if number is not None}
+
+
 def match(
     listing: str, addresses: dict[str, str], controllers: Sequence[Controller], guest: Guest
 ) -> tuple[GuestDisk, ...] | None:
     """The disks in the order of the controllers; None while one is not there yet."""
-    paths = dict(line.split(" ", 1) for line in listing.splitlines() if " " in line)
     found: list[GuestDisk] = []
     for controller in controllers:
-        here = {n: p for n, p in paths.items() if f"/{addresses[controller.name]}/" in p}
+        here = _listed(listing, addresses[controller.name])
         for index, disk in enumerate(controller.disks):
             names = [
                 name

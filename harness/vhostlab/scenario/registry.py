@@ -83,7 +83,8 @@ SUITES: Mapping[str, Suite] = {
         ),
         Suite(
             "vmtest",
-            "everything: disks, data, file systems, idleness, kill, memory, the smoke matrix",
+            "everything: disks, data, file systems, idleness, a killed front-end, changing memory "
+            "and disks, the smoke matrix",
             (
                 "boot",
                 "readonly",
@@ -93,6 +94,8 @@ SUITES: Mapping[str, Suite] = {
                 "perf",
                 "kill",
                 "memory",
+                "resize",
+                "hotplug",
                 "guide",
             ),
             "smoke",
