@@ -291,6 +291,7 @@ async def _add_and_remove(b: Bench, controller: Controller) -> None:
     guest = b.vm.guest
     await _add(b, 3, "three")
     name = (await _see(b, controller, {0, 1, 3}, "target 3 was added"))[3]
+    await b.kernel_says("target 3", f":3:0: [{name}] Attached SCSI disk")
     await _told(b, 1, 0)
     disk = GuestDisk(guest, name, f"/sys/block/{name}", controller, Disk("three", "malloc", SIZE))
     data = pattern("target 3", MIB)

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
 from vhostlab import guestdisk
 from vhostlab.guest import Guest
 from vhostlab.guestdisk import match
+from vhostlab.qemu import Vm
 from vhostlab.target import Controller, Disk
 
 MIB = 1 << 20
@@ -43,6 +45,30 @@ def test_disks_are_found_by_address_whatever_they_are_called() -> None:
 def test_not_all_there_yet(gone: str) -> None:
     lines = [line for line in LISTING.splitlines() if not line.startswith(gone)]
     assert match("\n".join(lines), ADDRESSES, (BLK, RO, SCSI), NO_GUEST) is None
+
+
+def test_targets_of_now() -> None:
+    """Whatever the controller began with: targets come and go."""
+
+    class Answers:
+        """A guest whose only command is the listing, and the monitor of its QEMU."""
+
+        stdout = LISTING.replace("2:0:1", "2:0:6")
+
+        @property
+        def guest(self) -> Answers:
+            return self
+
+        async def run(self, cmd: str, check: bool = True) -> Answers:
+            return self
+
+        async def execute(self, command: str) -> list[dict[str, Any]]:
+            assert command == "query-pci"
+            device = {"bus": 0, "slot": 4, "function": 0, "qdev_id": "scsi"}
+            return [{"bus": 0, "devices": [device]}]
+
+    found = asyncio.run(guestdisk.scsi_targets(cast(Vm, Answers()), SCSI))
+    assert found == {0: "sdb", 6: "sda"}
 
 
 def test_addresses_from_query_pci_also_behind_bridges() -> None:
