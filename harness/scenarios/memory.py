@@ -14,7 +14,7 @@ from vhostlab.paths import source_dir
 from vhostlab.qemu import Vm
 from vhostlab.results import Better
 from vhostlab.scenario import HostContext, host_scenario
-from vhostlab.scenario.layout import MIB
+from vhostlab.scenario.layout import MIB, Hardware
 from vhostlab.target import Controller, Disk
 from vhostlab.wait import until
 
@@ -59,7 +59,7 @@ async def memory(ctx: HostContext) -> None:
     controllers = _controllers(ctx)
     async with (
         ctx.target(controllers) as target,
-        ctx.guest(target, controllers, "guest", memory_slots=MODULES) as (vm, disks),
+        ctx.guest(target, controllers, "guest", Hardware(memory_slots=MODULES)) as (vm, disks),
     ):
         quiet = await _load(ctx, vm, disks, "quiet", QUIET_S)
         load = asyncio.create_task(_load(ctx, vm, disks, "changing", LOAD_S))

@@ -16,7 +16,7 @@ from vhostlab.guestdisk import GuestDisk
 from vhostlab.qemu import Vm
 from vhostlab.results import Better
 from vhostlab.scenario import HostContext, host_scenario
-from vhostlab.scenario.layout import MIB
+from vhostlab.scenario.layout import MIB, Hardware
 from vhostlab.scenario.stage import COMPLAINTS
 from vhostlab.target import Controller, Disk, Target
 from vhostlab.wait import until
@@ -56,7 +56,7 @@ async def reconnect(ctx: HostContext) -> None:
     slowest = 0.0
     async with (
         ctx.target(controllers) as target,
-        ctx.guest(target, controllers, "guest", reconnect=1) as (vm, disks),
+        ctx.guest(target, controllers, "guest", Hardware(reconnect=1)) as (vm, disks),
     ):
         await vm.guest.run("dmesg -c >/dev/null")
         over = asyncio.Event()

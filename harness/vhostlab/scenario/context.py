@@ -22,7 +22,7 @@ from vhostlab.images import Image
 from vhostlab.paths import source_dir
 from vhostlab.qemu import Vm
 from vhostlab.results import Better, CellResult, Check, Metric
-from vhostlab.scenario.layout import boot
+from vhostlab.scenario.layout import Hardware, boot
 from vhostlab.scenario.progress import Progress
 from vhostlab.target import Controller, Target
 
@@ -181,22 +181,12 @@ class HostContext(Context):
         target: Target,
         controllers: Sequence[Controller],
         name: str,
-        memory_slots: int = 0,
-        reconnect: int = 0,
+        hardware: Hardware = Hardware(),
     ) -> AsyncIterator[tuple[Vm, tuple[GuestDisk, ...]]]:
-        """A guest on these controllers, booted, and its disks. QEMU tries to connect again after
-        ``reconnect`` seconds when the target has gone; 0: it does not."""
+        """A guest on these controllers, booted, and its disks."""
         workdir = self.bench.logs / name
         image, accel = self.bench.image, self.bench.accel
-        async with boot(
-            image,
-            accel,
-            target,
-            controllers,
-            workdir,
-            memory_slots=memory_slots,
-            reconnect=reconnect,
-        ) as up:
+        async with boot(image, accel, target, controllers, workdir, hardware=hardware) as up:
             await self.bench.booted(up.vm)
             yield up.vm, up.disks
 

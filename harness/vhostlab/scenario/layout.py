@@ -88,10 +88,22 @@ def standard(scratch: Path, capabilities: TargetCapabilities) -> tuple[Controlle
     return controllers
 
 
+@dataclass(frozen=True)
+class Hardware:
+    """What of its VM a scenario wants otherwise."""
+
+    memory_slots: int = 0
+    """For modules that are plugged in later."""
+    reconnect: int = 0
+    """Seconds after which QEMU tries to connect again when the target has gone; 0: it does not."""
+    packed: bool = False
+    """Packed rings."""
+
+
 def qemu_disks(
-    target: Target, controllers: Sequence[Controller], reconnect: int = 0
+    target: Target, controllers: Sequence[Controller], hardware: Hardware = Hardware()
 ) -> tuple[QemuDisk, ...]:
-    """The devices that connect a VM to the target's controllers, again after so many seconds."""
+    """The devices that connect a VM to the target's controllers."""
     disks: list[QemuDisk] = []
     for c in controllers:
         kind = VhostBlk if c.device == "blk" else VhostScsi
@@ -100,7 +112,8 @@ def qemu_disks(
                 target.endpoints[c.name],
                 num_queues=c.num_queues,
                 id=c.name,
-                reconnect=reconnect,
+                reconnect=hardware.reconnect,
+                packed=hardware.packed,
             )
         )
     return tuple(disks)
@@ -112,8 +125,7 @@ def config(
     target: Target,
     controllers: Sequence[Controller],
     extra: tuple[str, ...] = (),
-    memory_slots: int = 0,
-    reconnect: int = 0,
+    hardware: Hardware = Hardware(),
 ) -> VmConfig:
     """The VM on which scenarios run."""
     return VmConfig(
@@ -121,9 +133,9 @@ def config(
         accel=accel,
         vcpus=VCPUS,
         memory_mib=MEMORY_MIB,
-        disks=qemu_disks(target, controllers, reconnect),
+        disks=qemu_disks(target, controllers, hardware),
         extra=extra,
-        memory_slots=memory_slots,
+        memory_slots=hardware.memory_slots,
     )
 
 
@@ -135,10 +147,9 @@ async def boot(
     controllers: Sequence[Controller],
     workdir: Path,
     extra: tuple[str, ...] = (),
-    memory_slots: int = 0,
-    reconnect: int = 0,
+    hardware: Hardware = Hardware(),
 ) -> AsyncIterator[Booted]:
     """A guest on the target's controllers; it is up when the body begins and gone afterwards."""
-    wanted = config(image, accel, target, controllers, extra, memory_slots, reconnect)
+    wanted = config(image, accel, target, controllers, extra, hardware)
     async with Vm(wanted, workdir) as vm:
         yield Booted(vm, await guestdisk.find(vm, controllers))

@@ -83,8 +83,8 @@ SUITES: Mapping[str, Suite] = {
         ),
         Suite(
             "vmtest",
-            "everything: disks, data, file systems, idleness, a killed front-end, changing memory "
-            "and disks, the smoke matrix",
+            "everything: disks, data, file systems, idleness, packed rings, a killed front-end, "
+            "changing memory and disks, the smoke matrix",
             (
                 "boot",
                 "readonly",
@@ -92,6 +92,7 @@ SUITES: Mapping[str, Suite] = {
                 "integrity",
                 "filesystem",
                 "perf",
+                "packed",
                 "kill",
                 "memory",
                 "resize",
