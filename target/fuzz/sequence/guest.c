@@ -57,10 +57,20 @@ static void reset_session(struct guest *g)
 	g->told_due = false;
 }
 
-static void begin_fresh(struct guest *g, struct bytes_reader *in)
+/* Both counters of a packed ring are 1 at first, and 0 at the end of the second round. */
+static uint16_t start_of(bool packed, bool near_wrap, uint16_t size)
 {
-	static const uint16_t sizes[] = { 4, 16, 64, 8 };
+	if (packed) {
+		return near_wrap ? (uint16_t)(size - 1) : 0x8000;
+	}
+	return near_wrap ? 65530 : 0;
+}
+
+static void begin_fresh(struct guest *g, struct bytes_reader *in, bool packed)
+{
+	static const uint16_t sizes[2][4] = { { 4, 16, 64, 8 }, { 3, 16, 61, 7 } };
 	uint8_t shape = bytes_get_u8(in);
+	uint16_t size = sizes[packed][shape >> 2 & 3];
 	unsigned int i;
 
 	if (g->parted) {
@@ -80,14 +90,17 @@ static void begin_fresh(struct guest *g, struct bytes_reader *in)
 	g->features |= (shape & 0x20) != 0 ? g->offered : 0;
 	g->features |= (uint64_t)(shape & 1) << VIRTIO_RING_F_EVENT_IDX;
 	g->features |= (uint64_t)(shape >> 1 & 1) << VIRTIO_RING_F_INDIRECT_DESC;
+	g->features |= (uint64_t)packed << VIRTIO_F_RING_PACKED;
 	for (i = 0; i < g->driver->rings; i++) {
-		ring_reset(&g->rings[i], &(struct ring_options){
-						 .ram = &g->ram,
-						 .size = sizes[shape >> 2 & 3],
-						 .start = (shape & 0x10) != 0 ? 65530 : 0,
-						 .event_idx = (shape & 1) != 0,
-						 .indirect = (shape & 2) != 0,
-					 });
+		ring_reset(&g->rings[i],
+			   &(struct ring_options){
+				   .ram = &g->ram,
+				   .size = size,
+				   .start = start_of(packed, (shape & 0x10) != 0, size),
+				   .event_idx = (shape & 1) != 0,
+				   .indirect = (shape & 2) != 0,
+				   .packed = packed,
+			   });
 	}
 }
 
@@ -121,7 +134,8 @@ static void begin_again(struct guest *g)
 
 void guest_connect(struct guest *g, struct bytes_reader *in)
 {
-	bool again = (bytes_get_u8(in) & 1) != 0 && g->can_resume && !g->parted;
+	uint8_t how = bytes_get_u8(in);
+	bool again = (how & 1) != 0 && g->can_resume && !g->parted;
 
 	if (guest_connected(g) || g->half_fd >= 0 || (g->careful && g->parted) ||
 	    !peer_connect(&g->peer, &g->addr, g->addr_len)) {
@@ -131,7 +145,7 @@ void guest_connect(struct guest *g, struct bytes_reader *in)
 	if (again) {
 		begin_again(g);
 	} else {
-		begin_fresh(g, in);
+		begin_fresh(g, in, (how & 2) != 0);
 	}
 	g->can_resume = false;
 }
@@ -150,11 +164,12 @@ static void released(struct guest *g)
 
 	for (i = 0; i < g->driver->rings && !g->parted_hostile; i++) {
 		const struct ram *ram = g->parted_rings ? &g->ram : &g->old;
-		const uint8_t *used = ram->mem + i * RING_BYTES + RING_USED + 2;
+		struct ring_area used = g->parted_used[i];
 
 		/* A ring that was abandoned published nothing more. */
 		if ((g->abandoned >> i & 1) != 0 && !ram->lost) {
-			MUST(memcmp(g->abandoned_used[i], used, 2 + g->parted_sizes[i] * 8u) == 0);
+			MUST(memcmp(g->abandoned_used[i], ram->mem + i * RING_BYTES + used.offset,
+				    used.len) == 0);
 		}
 	}
 	g->abandoned = 0;
@@ -197,14 +212,14 @@ void guest_ring_starts(const struct guest *g)
 void guest_ring_abandoned(struct guest *g, unsigned int index)
 {
 	const struct ram *ram = g->parted_rings ? &g->ram : &g->old;
-	const uint8_t *used = ram->mem + index * RING_BYTES + RING_USED + 2;
+	struct ring_area used = g->parted_used[index];
 
 	/* A front-end that half closed its end is still there, but it has left. */
 	if (!g->parted || g->parted_released || ram->lost) {
 		return;
 	}
 	g->abandoned |= 1u << index;
-	memcpy(g->abandoned_used[index], used, sizeof(g->abandoned_used[index]));
+	memcpy(g->abandoned_used[index], ram->mem + index * RING_BYTES + used.offset, used.len);
 }
 
 static void part(struct guest *g)
@@ -217,7 +232,7 @@ static void part(struct guest *g)
 	g->parted_session = g->session;
 	g->parted_hostile = g->hostile;
 	for (i = 0; i < RINGS_MAX; i++) {
-		g->parted_sizes[i] = g->rings[i].size;
+		g->parted_used[i] = ring_used_area(&g->rings[i]);
 	}
 }
 

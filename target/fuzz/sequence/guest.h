@@ -85,8 +85,8 @@ struct guest {
 	bool mem_set;
 
 	unsigned int abandoned; /* rings that were abandoned, a bit for each */
-	uint16_t parted_sizes[RINGS_MAX];
-	uint8_t abandoned_used[RINGS_MAX][2 + RING_SIZE_MAX * 8]; /* index and elements */
+	struct ring_area parted_used[RINGS_MAX];
+	uint8_t abandoned_used[RINGS_MAX][RING_AREA_MAX];
 };
 
 void guest_init(struct guest *g);

@@ -85,7 +85,7 @@ static void say_stop(struct guest *g, uint32_t request, struct ring *ring, uint3
 static void say_base(struct guest *g, struct ring *ring)
 {
 	ring->has_base = true;
-	say_state(g, VU_SET_VRING_BASE, ring, ring_used_idx(ring));
+	say_state(g, VU_SET_VRING_BASE, ring, ring_base(ring));
 }
 
 static void say_addr(struct guest *g, struct ring *ring)
@@ -529,7 +529,7 @@ static void base_told(struct guest *g, struct ring *ring, const struct peer_mess
 		return;
 	}
 	/* All that was taken from the ring has been answered. */
-	MUST(state.num == ring_used_idx(ring) || g->unsure || (uint32_t)m->value == false);
+	MUST(state.num == ring_base(ring) || g->unsure || (uint32_t)m->value == false);
 	ring->has_kick = false;
 	ring_stopped(ring, m);
 }

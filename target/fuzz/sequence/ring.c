@@ -9,19 +9,8 @@
 #include "base/fd.h"
 #include "trace.h"
 
-#define F_NEXT	   1
-#define F_WRITE	   2
-#define F_INDIRECT 4
-
 /* Wide of any index that comes up here, in both directions. */
 #define FAR 0x4000
-
-struct desc {
-	uint64_t addr;
-	uint32_t len;
-	uint16_t flags;
-	uint16_t next;
-};
 
 struct used_elem {
 	uint32_t id;
@@ -73,6 +62,20 @@ uint8_t *ring_in(const struct ring *ring, const struct request *request)
 	return ring->ram->mem + slot_at(ring, request) + SLOT_IN;
 }
 
+uint64_t ring_table_at(const struct ring *ring, const struct request *request)
+{
+	return slot_at(ring, request) + SLOT_TABLE;
+}
+
+struct ring_area ring_used_area(const struct ring *ring)
+{
+	if (ring->packed) {
+		return (struct ring_area){ 0, ring->size * (uint32_t)sizeof(struct desc) };
+	}
+	return (struct ring_area){ RING_USED + 2,
+				   2 + ring->size * (uint32_t)sizeof(struct used_elem) };
+}
+
 /* ---- life ---- */
 
 static void free_descs(struct ring *ring)
@@ -97,6 +100,7 @@ void ring_reset(struct ring *ring, const struct ring_options *opts)
 		.ram = opts->ram,
 		.event_idx = opts->event_idx,
 		.indirect = opts->indirect,
+		.packed = opts->packed,
 		.next_avail = start,
 		.next_used = start,
 		.checked_avail = start,
@@ -108,8 +112,12 @@ void ring_reset(struct ring *ring, const struct ring_options *opts)
 	};
 	memset(part(ring, 0), 0, RING_BYTES);
 	free_descs(ring);
-	*avail(ring, 1) = htole16(start);
-	used_flags(ring)[1] = htole16(start);
+	if (ring->packed) {
+		packed_reset(ring);
+	} else {
+		*avail(ring, 1) = htole16(start);
+		used_flags(ring)[1] = htole16(start);
+	}
 	ring_want_calls(ring, true);
 }
 
@@ -120,9 +128,13 @@ void ring_close_fds(struct ring *ring)
 	fd_close(&ring->next_call_fd);
 }
 
-static void offer(struct ring *ring, uint16_t head)
+static void offer(struct ring *ring, struct request *request)
 {
-	*avail(ring, 2 + (ring->next_avail & (ring->size - 1u))) = htole16(head);
+	if (ring->packed) {
+		packed_offer(ring, request);
+		return;
+	}
+	*avail(ring, 2 + (ring->next_avail & (ring->size - 1u))) = htole16(request->head);
 	ring->next_avail++;
 	*avail(ring, 1) = htole16(ring->next_avail);
 }
@@ -140,11 +152,14 @@ void ring_resume(struct ring *ring)
 	ring->quiet_used = ring_used_idx(ring);
 	MUST(ring->next_used == ring->quiet_used);
 	ring->next_avail = ring->checked_avail = ring->next_used;
-	*avail(ring, 1) = htole16(ring->next_avail);
+	ring->unchecked = 0;
+	if (!ring->packed) {
+		*avail(ring, 1) = htole16(ring->next_avail);
+	}
 	ring_want_calls(ring, ring->wants_calls);
 	for (i = 0; i < SLOTS; i++) {
 		if (ring->requests[i].used) {
-			offer(ring, ring->requests[i].head);
+			offer(ring, &ring->requests[i]);
 		}
 	}
 }
@@ -180,6 +195,15 @@ static unsigned int cut(struct desc *list, unsigned int n, uint64_t at, uint32_t
 	return n;
 }
 
+unsigned int ring_cut(const struct ring *ring, const struct request *request, struct desc *list)
+{
+	uint64_t at = slot_at(ring, request);
+	unsigned int n;
+
+	n = cut(list, 0, at + SLOT_OUT, request->out_len, request->out_pieces, 0);
+	return cut(list, n, at + SLOT_IN, request->in_len, request->in_pieces, F_WRITE);
+}
+
 static void link_chain(struct desc *at, const uint16_t *order, const struct desc *list,
 		       unsigned int n)
 {
@@ -195,22 +219,10 @@ static void link_chain(struct desc *at, const uint16_t *order, const struct desc
 	}
 }
 
-static void submit_direct(struct ring *ring, struct request *request, const struct desc *list,
-			  unsigned int n)
+static void build_indirect(struct ring *ring, struct request *request, const struct desc *list,
+			   unsigned int n)
 {
-	unsigned int i;
-
-	for (i = 0; i < n; i++) {
-		request->descs[i] = ring->free[--ring->free_n];
-	}
-	request->desc_n = n;
-	link_chain(descs(ring), request->descs, list, n);
-}
-
-static void submit_indirect(struct ring *ring, struct request *request, const struct desc *list,
-			    unsigned int n)
-{
-	uint64_t table = slot_at(ring, request) + SLOT_TABLE;
+	uint64_t table = ring_table_at(ring, request);
 	uint16_t order[PIECES_MAX];
 	unsigned int i;
 
@@ -218,8 +230,6 @@ static void submit_indirect(struct ring *ring, struct request *request, const st
 		order[i] = (uint16_t)i;
 	}
 	link_chain((struct desc *)(ring->ram->mem + table), order, list, n);
-	request->descs[0] = ring->free[--ring->free_n];
-	request->desc_n = 1;
 	descs(ring)[request->descs[0]] = (struct desc){
 		.addr = htole64(RAM_GPA + table),
 		.len = htole32(n * (uint32_t)sizeof(struct desc)),
@@ -230,29 +240,34 @@ static void submit_indirect(struct ring *ring, struct request *request, const st
 bool ring_submit(struct ring *ring, struct request *request, unsigned int out_pieces,
 		 unsigned int in_pieces, bool indirect)
 {
-	uint64_t at = slot_at(ring, request);
 	struct desc list[PIECES_MAX];
-	unsigned int n = 0;
+	unsigned int n;
+	unsigned int i;
 
 	MUST(out_pieces + in_pieces <= PIECES_MAX);
 	MUST(request->out_len <= SLOT_OUT_MAX && request->in_len + GUARD_BYTES <= SLOT_IN_MAX);
-	n = cut(list, n, at + SLOT_OUT, request->out_len, out_pieces, 0);
-	n = cut(list, n, at + SLOT_IN, request->in_len, in_pieces, F_WRITE);
-	indirect = ring->indirect && (indirect || n > ring->free_n);
-	if ((indirect ? 1 : n) > ring->free_n) {
+	request->out_pieces = out_pieces;
+	request->in_pieces = in_pieces;
+	n = ring_cut(ring, request, list);
+	request->indirect = ring->indirect && (indirect || n > ring->free_n);
+	request->desc_n = request->indirect ? 1 : n;
+	if (request->desc_n > ring->free_n) {
 		return false;
+	}
+	for (i = 0; i < request->desc_n; i++) {
+		request->descs[i] = ring->free[--ring->free_n];
 	}
 	memset(ring_in(ring, request) - GUARD_BYTES, GUARD, GUARD_BYTES);
 	memset(ring_in(ring, request) + request->in_len, GUARD, GUARD_BYTES);
-	if (indirect) {
-		submit_indirect(ring, request, list, n);
-	} else {
-		submit_direct(ring, request, list, n);
+	if (!ring->packed && request->indirect) {
+		build_indirect(ring, request, list, n);
+	} else if (!ring->packed) {
+		link_chain(descs(ring), request->descs, list, n);
 	}
 	request->head = request->descs[0];
 	request->used = true;
 	ring->outstanding++;
-	offer(ring, request->head);
+	offer(ring, request);
 	TRACE("  ring %u: request type %#x, tag %llu, head %u, available index %u\n", ring->index,
 	      (unsigned int)request->type, (unsigned long long)request->tag, request->head,
 	      ring->next_avail);
@@ -268,13 +283,16 @@ void ring_kick(struct ring *ring, bool always)
 	uint16_t event = le16toh(*(uint16_t *)used(ring, ring->size)); /* avail_event */
 	bool needed = (le16toh(*used_flags(ring)) & 1) == 0;
 
-	if (ring->event_idx) {
+	if (ring->packed) {
+		needed = packed_kick_needed(ring);
+	} else if (ring->event_idx) {
 		needed = (uint16_t)(now - event - 1) < (uint16_t)(now - old);
 	}
 	if (ring->kick_fd < 0) {
 		return; /* thought about again when there is one */
 	}
 	ring->checked_avail = now;
+	ring->unchecked = 0;
 	if (always || (needed && now != old)) {
 		TRACE("  ring %u: kick\n", ring->index);
 		eventfd_signal(ring->kick_fd);
@@ -284,6 +302,10 @@ void ring_kick(struct ring *ring, bool always)
 void ring_want_calls(struct ring *ring, bool want)
 {
 	ring->wants_calls = want;
+	if (ring->packed) {
+		packed_want_calls(ring, want);
+		return;
+	}
 	*avail(ring, 0) = htole16(ring->event_idx || want ? 0 : 1);
 	*avail(ring, 2u + ring->size) =
 		htole16((uint16_t)(want ? ring->next_used : ring->next_used - FAR));
@@ -303,7 +325,14 @@ static bool was_called(const struct ring *ring)
 
 uint16_t ring_used_idx(const struct ring *ring)
 {
-	return le16toh(used_flags(ring)[1]);
+	return ring->packed ? packed_used(ring) : le16toh(used_flags(ring)[1]);
+}
+
+uint32_t ring_base(const struct ring *ring)
+{
+	uint32_t used = ring_used_idx(ring);
+
+	return ring->packed ? used | used << 16 : used;
 }
 
 static struct request *find(struct ring *ring, uint32_t head)
@@ -328,27 +357,38 @@ static void check_guards(const struct ring *ring, const struct request *request)
 	}
 }
 
-struct request *ring_reap(struct ring *ring, uint32_t *ret_len)
+static bool split_take(struct ring *ring, uint32_t *ret_id, uint32_t *ret_len)
 {
 	struct used_elem elem;
-	struct request *request;
-	unsigned int i;
 
 	if (ring->next_used == ring_used_idx(ring)) {
-		return NULL;
+		return false;
 	}
 	elem = *used(ring, ring->next_used & (ring->size - 1u));
-	request = find(ring, le32toh(elem.id));
+	*ret_id = le32toh(elem.id);
+	*ret_len = le32toh(elem.len);
+	ring->next_used++;
+	return true;
+}
+
+struct request *ring_reap(struct ring *ring, uint32_t *ret_len)
+{
+	struct request *request;
+	uint32_t id;
+	unsigned int i;
+
+	if (!(ring->packed ? packed_take(ring, &id, ret_len) : split_take(ring, &id, ret_len))) {
+		return NULL;
+	}
+	request = find(ring, id);
 	MUST(request != NULL); /* nobody asked for it, or it was returned before */
 	check_guards(ring, request);
-	MUST(le32toh(elem.len) <= request->in_len);
+	MUST(*ret_len <= request->in_len);
 	for (i = 0; i < request->desc_n; i++) {
 		ring->free[ring->free_n++] = request->descs[i];
 	}
-	ring->next_used++;
 	TRACE("  ring %u: head %u returned, used index %u\n", ring->index, request->head,
 	      ring->next_used);
-	*ret_len = le32toh(elem.len);
 	return request;
 }
 
@@ -362,7 +402,7 @@ void ring_check(struct ring *ring)
 {
 	uint16_t idx = ring_used_idx(ring);
 
-	MUST((uint16_t)(idx - ring->next_used) <= ring->outstanding);
+	MUST(ring->packed || (uint16_t)(idx - ring->next_used) <= ring->outstanding);
 	MUST(!ring->quiet || idx == ring->quiet_used);
 	/* While a call descriptor is being taken away it may be gone already. */
 	if (ring->wants_calls && ring->call_fd >= 0 && idx != ring->next_used &&

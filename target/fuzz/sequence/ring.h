@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Concepts: one ring from the driver's side, and the requests it has out. A well-behaved driver: what
- * it finds in the used ring must be what it asked for, each once.
+ * Concepts: one ring from the driver's side, split (ring.c) or packed (packed.c), and the requests it has out. A
+ * well-behaved driver: what it finds in the used ring must be what it asked for, each once.
  *
  * Layout of guest memory: RING_BYTES for each ring, then SLOT_BYTES for each request slot of each ring:
  * its readable part, its writable part with guard bytes around, its indirect table.
@@ -51,6 +51,8 @@ struct request {
 	uint16_t head;
 	uint16_t descs[PIECES_MAX];
 	unsigned int desc_n;
+	unsigned int out_pieces, in_pieces; /* that its parts were cut into */
+	bool indirect;
 	uint32_t out_len;
 	uint32_t in_len;
 	int type;			 /* the device's name for it */
@@ -71,10 +73,13 @@ struct ring {
 	uint16_t size;
 	bool event_idx;
 	bool indirect;
+	bool packed;
 	const struct ram *ram;
+	/* Indexes; packed: positions, with the wrap counter in bit 15. */
 	uint16_t next_avail;
 	uint16_t next_used;
 	uint16_t checked_avail; /* next_avail when the driver last thought about a kick */
+	unsigned int unchecked; /* packed: descriptors since then */
 	uint16_t free[RING_SIZE_MAX];
 	unsigned int free_n;
 	struct request requests[SLOTS];
@@ -100,9 +105,10 @@ struct ring {
 struct ring_options {
 	const struct ram *ram;
 	uint16_t size;
-	uint16_t start; /* of both indexes */
+	uint16_t start; /* of both indexes or positions */
 	bool event_idx;
 	bool indirect;
+	bool packed;
 };
 
 void ring_reset(struct ring *ring, const struct ring_options *opts);
@@ -124,8 +130,44 @@ void ring_want_calls(struct ring *ring, bool want);
 struct request *ring_reap(struct ring *ring, uint32_t *ret_len);
 void ring_free(struct ring *ring, struct request *request);
 
-uint16_t ring_used_idx(const struct ring *ring);
+uint16_t ring_used_idx(const struct ring *ring); /* packed: the position that is used next */
+/* For SET_VRING_BASE, when no request is in flight. */
+uint32_t ring_base(const struct ring *ring);
 /* What must hold at any time. */
 void ring_check(struct ring *ring);
+
+/* Where the target publishes what it has done, in the RING_BYTES of a ring. */
+struct ring_area {
+	uint32_t offset;
+	uint32_t len; /* at most RING_AREA_MAX */
+};
+#define RING_AREA_MAX (RING_SIZE_MAX * 16)
+struct ring_area ring_used_area(const struct ring *ring);
+
+/* ---- inside ---- */
+
+/* A descriptor, of both formats: next is the id in a packed ring. */
+struct desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags;
+	uint16_t next;
+};
+
+#define F_NEXT	   1
+#define F_WRITE	   2
+#define F_INDIRECT 4
+
+/* Cuts a request's parts; returns how many descriptors. Addresses and lengths as in the ring, flags not. */
+unsigned int ring_cut(const struct ring *ring, const struct request *request, struct desc *list);
+uint64_t ring_table_at(const struct ring *ring, const struct request *request);
+
+void packed_reset(struct ring *ring);
+void packed_offer(struct ring *ring, struct request *request);
+bool packed_kick_needed(const struct ring *ring);
+void packed_want_calls(struct ring *ring, bool want);
+uint16_t packed_used(const struct ring *ring);
+/* Takes the next used descriptor. False: there is none. */
+bool packed_take(struct ring *ring, uint32_t *ret_id, uint32_t *ret_len);
 
 #endif
