@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Fuzzer F2: a split ring with block requests, by a driver that mostly keeps the rules. The input is
+ * Fuzzer F2: a ring with block requests, by a driver that mostly keeps the rules; packed if bit 3 of the mode says
+ * so. The input is
  *
  *	u8 mode | u8 ring | u8 disk | u8 features | then, as bit 0 of the mode says,
  *	  0: a program, one u8 operation after the other with its arguments (struct run, below)
@@ -31,6 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 #define TURNS_MAX  2000
 #define PIECES_MAX 64
 #define HOLD_ALL   4000 /* more than there are requests */
+#define LARGE_RING 2048 /* more than a queue has slots */
 
 struct run {
 	struct bytes_reader in;
@@ -41,8 +43,10 @@ struct run {
 	struct virtq *vq;
 	struct ring_driver rd;
 	uint64_t max_req_bytes;
-	uint16_t cursor; /* next descriptor to use */
-	uint16_t used;	 /* what the device has published */
+	uint16_t cursor;	    /* next descriptor to use; packed: next id */
+	uint16_t used;		    /* what the device has published */
+	unsigned int out;	    /* packed: descriptors that have not come back */
+	uint16_t taken[LARGE_RING]; /* packed: by id */
 };
 
 /* ---- oracles ---- */
@@ -97,7 +101,7 @@ static void turn(struct run *run, bool poll_queue)
 
 /* ---- life of the queue ---- */
 
-static void queue_open(struct run *run, uint16_t base)
+static void queue_open(struct run *run, uint32_t base)
 {
 	struct virtq_config config =
 		rd_config(&run->rd, run->device->ops->req_size(run->device, 0));
@@ -110,10 +114,10 @@ static void queue_open(struct run *run, uint16_t base)
 }
 
 /* Returns where a successor goes on. */
-static uint16_t queue_close(struct run *run)
+static uint32_t queue_close(struct run *run)
 {
 	unsigned int turns;
-	uint16_t base;
+	uint32_t base;
 
 	run->disk.hold = 0;
 	for (turns = 0; virtq_inflight(run->vq) > 0; turns++) {
@@ -132,9 +136,13 @@ static uint16_t queue_close(struct run *run)
 static void restart(struct run *run)
 {
 	bool broken = virtq_is_broken(run->vq);
-	uint16_t base = queue_close(run);
+	uint32_t base = queue_close(run);
 
-	if (broken) {
+	if (broken && run->rd.is_packed) {
+		rd_packed_layout(&run->rd, 0);
+		run->out = 0;
+		base = VIRTQ_PACKED_BASE_INITIAL;
+	} else if (broken) {
 		base = run->rd.next_avail;
 		*run->rd.avail_idx = htole16(base);
 		run->cursor = 0;
@@ -207,26 +215,53 @@ static void put_ranges(struct run *run, uint64_t gpa, unsigned int n)
 	}
 }
 
-/* Writes one descriptor, to the ring or to a table, as the driver means it. */
-static void put_desc(struct rd_desc *at, const struct rd_buf *buf, bool last, uint16_t next)
-{
-	struct rd_desc desc = {
-		.addr = htole64(buf->gpa),
-		.len = htole32(buf->len),
-		.flags = htole16((buf->write ? RD_F_WRITE : 0) | (last ? 0 : RD_F_NEXT)),
-		.next = htole16(last ? 0 : next),
-	};
+/* ---- descriptors: `next` is the id of a packed one ---- */
 
+static struct rd_desc desc_get(const struct run *run, const void *at)
+{
+	struct rd_desc desc;
+
+	memcpy(&desc, at, sizeof(desc));
+	if (run->rd.is_packed) {
+		uint16_t id = desc.flags;
+
+		desc.flags = desc.next;
+		desc.next = id;
+	}
+	return desc;
+}
+
+static void desc_set(const struct run *run, void *at, struct rd_desc desc)
+{
+	if (run->rd.is_packed) {
+		uint16_t id = desc.next;
+
+		desc.next = desc.flags;
+		desc.flags = id;
+	}
 	memcpy(at, &desc, sizeof(desc));
+}
+
+/* Writes one descriptor, to the ring or to a table, as the driver means it. */
+static void put_desc(const struct run *run, struct rd_desc *at, const struct rd_buf *buf, bool last,
+		     uint16_t next)
+{
+	desc_set(run, at,
+		 (struct rd_desc){
+			 .addr = htole64(buf->gpa),
+			 .len = htole32(buf->len),
+			 .flags = htole16((buf->write ? RD_F_WRITE : 0) | (last ? 0 : RD_F_NEXT)),
+			 .next = htole16(last ? 0 : next),
+		 });
 }
 
 /* One lie in a descriptor. */
 static void spoil(struct run *run, struct rd_desc *at)
 {
 	uint8_t what = bytes_get_u8(&run->in);
-	struct rd_desc desc;
+	struct rd_desc desc = desc_get(run, at);
+	uint8_t bits;
 
-	memcpy(&desc, at, sizeof(desc));
 	switch (what % 6) {
 	case 0:
 		desc.addr = bytes_get_le64(&run->in);
@@ -238,7 +273,9 @@ static void spoil(struct run *run, struct rd_desc *at)
 		desc.len = bytes_get_le32(&run->in);
 		break;
 	case 3:
-		desc.flags ^= bytes_get_u8(&run->in) & 7;
+		bits = bytes_get_u8(&run->in);
+		desc.flags ^= htole16((uint16_t)((bits & 7) | ((bits & 8) != 0 ? RD_F_AVAIL : 0) |
+						 ((bits & 16) != 0 ? RD_F_USED : 0)));
 		break;
 	case 4:
 		desc.next = bytes_get_le16(&run->in);
@@ -246,40 +283,112 @@ static void spoil(struct run *run, struct rd_desc *at)
 	default:
 		desc.len = 0;
 	}
-	memcpy(at, &desc, sizeof(desc));
+	desc_set(run, at, desc);
+}
+
+/* The i-th descriptor of the request to come. */
+static uint16_t place(const struct run *run, unsigned int i)
+{
+	unsigned int first = run->rd.is_packed ? run->rd.next_avail & ~RD_WRAP : run->cursor;
+
+	return (uint16_t)((first + i) % run->rd.size);
+}
+
+/* Takes note of what has come back, as far as it makes sense. */
+static void packed_reap(struct run *run)
+{
+	struct ring_driver *rd = &run->rd;
+
+	while (run->out > 0) {
+		const struct rd_packed_desc *desc = &rd->packed[rd->next_used & ~RD_WRAP];
+		uint16_t id = le16toh(desc->id);
+		uint16_t bits = (rd->next_used & RD_WRAP) != 0 ? RD_F_AVAIL | RD_F_USED : 0;
+
+		if ((le16toh(desc->flags) & (RD_F_AVAIL | RD_F_USED)) != bits || id >= rd->size ||
+		    run->taken[id] == 0 || run->taken[id] > run->out) {
+			return;
+		}
+		run->out -= run->taken[id];
+		rd->next_used = rd_packed_advance(rd, rd->next_used, run->taken[id]);
+		run->taken[id] = 0;
+	}
+}
+
+/* Is there room for so many descriptors more? A split ring's driver does not care. */
+static bool has_room(struct run *run, unsigned int n)
+{
+	if (!run->rd.is_packed) {
+		return true;
+	}
+	packed_reap(run);
+	return run->out + n <= run->rd.size;
+}
+
+/* Makes what was put at the next `n` places available. */
+static void publish(struct run *run, unsigned int n)
+{
+	struct ring_driver *rd = &run->rd;
+	uint16_t head = place(run, 0);
+	uint16_t id = run->cursor % rd->size;
+	unsigned int i;
+
+	if (!rd->is_packed) {
+		run->cursor = (uint16_t)(run->cursor + n);
+		rd_offer(rd, head);
+		return;
+	}
+	for (i = 0; i < n; i++) {
+		struct rd_packed_desc *desc = &rd->packed[rd->next_avail & ~RD_WRAP];
+		uint16_t bits = (rd->next_avail & RD_WRAP) != 0 ? RD_F_AVAIL : RD_F_USED;
+
+		desc->flags |= htole16(bits);
+		desc->id = htole16(id);
+		rd->next_avail = rd_packed_advance(rd, rd->next_avail, 1);
+	}
+	run->cursor = (uint16_t)(id + 1);
+	run->taken[id] = (uint16_t)n;
+	run->out += n;
+}
+
+static void put_table(struct run *run, struct rd_desc *head, uint64_t table, unsigned int n)
+{
+	struct rd_buf whole = { table, n * (uint32_t)sizeof(struct rd_desc), false };
+	struct rd_desc desc;
+
+	put_desc(run, head, &whole, true, 0);
+	desc = desc_get(run, head);
+	desc.flags = htole16(RD_F_INDIRECT);
+	desc_set(run, head, desc);
 }
 
 static void add_chain(struct run *run, const struct rd_buf *bufs, unsigned int n, uint8_t how)
 {
 	struct ring_driver *rd = &run->rd;
-	uint16_t mask = (uint16_t)(rd->size - 1);
-	uint16_t head = run->cursor & mask;
 	uint64_t table = some_gpa(run);
 	bool indirect = (how & 1) != 0;
-	struct rd_desc *first = indirect ? rd_ptr(rd, table) : rd->desc;
+	struct rd_desc *at[PIECES_MAX];
+	struct rd_desc *head = &rd->desc[place(run, 0)];
 	unsigned int i;
 
-	for (i = 0; i < n; i++) {
-		uint16_t at = (uint16_t)(indirect ? i : (run->cursor + i) & mask);
-		uint16_t next = (uint16_t)(indirect ? i + 1 : (at + 1) & mask);
-
-		put_desc(&first[at], &bufs[i], i + 1 == n, next);
+	if (!has_room(run, indirect ? 1 : n)) {
+		return;
 	}
-	if ((how & 6) == 6) {
-		i = bytes_get_u8(&run->in) % n;
-		spoil(run, &first[indirect ? i : (run->cursor + i) & mask]);
+	for (i = 0; i < n; i++) {
+		at[i] = indirect ? (struct rd_desc *)rd_ptr(rd, table) + i :
+				   &rd->desc[place(run, i)];
+		put_desc(run, at[i], &bufs[i], i + 1 == n,
+			 indirect ? (uint16_t)(i + 1) : place(run, i + 1));
 	}
 	if (indirect) {
-		struct rd_buf whole = { table, n * (uint32_t)sizeof(struct rd_desc), false };
-
-		put_desc(&rd->desc[head], &whole, true, 0);
-		rd->desc[head].flags = htole16(RD_F_INDIRECT);
-		if ((how & 0x18) == 0x18) {
-			spoil(run, &rd->desc[head]);
-		}
+		put_table(run, head, table, n);
 	}
-	run->cursor = (uint16_t)(run->cursor + (indirect ? 1 : n));
-	rd_offer(rd, head);
+	publish(run, indirect ? 1 : n);
+	if ((how & 6) == 6) {
+		spoil(run, at[bytes_get_u8(&run->in) % n]);
+	}
+	if (indirect && (how & 0x18) == 0x18) {
+		spoil(run, head);
+	}
 }
 
 static void add_request(struct run *run)
@@ -314,25 +423,35 @@ static void add_request(struct run *run)
 }
 
 /*
- * Up to 1500 flushes with one header and one status byte for all, which share a descriptor: more than a
- * queue has slots, if the ring is that large.
+ * Up to 1500 flushes with one header and one status byte for all, which share a descriptor or (packed) a table:
+ * more than a queue has slots, if the ring is that large.
  */
 static void add_many(struct run *run)
 {
 	unsigned int n = bytes_get_le16(&run->in) % 1500;
 	uint64_t header = some_gpa(run);
-	uint16_t mask = (uint16_t)(run->rd.size - 1);
-	uint16_t last = run->cursor++ & mask;
+	uint64_t table = header + 32;
+	uint16_t last = place(run, 0);
 	struct rd_buf first = { header, BLK_HEADER_LEN, false };
 	struct rd_buf status = { header + BLK_HEADER_LEN, 1, true };
 
 	put_header(run, header, BLK_T_FLUSH, 0);
-	put_desc(&run->rd.desc[last], &status, true, 0);
-	while (n-- > 0) {
-		uint16_t head = run->cursor++ & mask;
+	if (run->rd.is_packed) {
+		put_desc(run, rd_ptr(&run->rd, table), &first, false, 0);
+		put_desc(run, (struct rd_desc *)rd_ptr(&run->rd, table) + 1, &status, true, 0);
+	} else {
+		put_desc(run, &run->rd.desc[last], &status, true, 0);
+		run->cursor++;
+	}
+	while (n-- > 0 && has_room(run, 1)) {
+		struct rd_desc *head = &run->rd.desc[place(run, 0)];
 
-		put_desc(&run->rd.desc[head], &first, false, last);
-		rd_offer(&run->rd, head);
+		if (run->rd.is_packed) {
+			put_table(run, head, table, 2);
+		} else {
+			put_desc(run, head, &first, false, last);
+		}
+		publish(run, 1);
 	}
 }
 
@@ -343,23 +462,49 @@ static void add_large(struct run *run)
 	uint64_t header = some_gpa(run);
 	uint64_t table = some_gpa(run);
 	struct rd_desc *at = rd_ptr(&run->rd, table);
-	uint16_t head = run->cursor++ & (run->rd.size - 1);
 	struct rd_buf buf = { header, BLK_HEADER_LEN, false };
-	struct rd_buf whole = { table, (n + 1) * (uint32_t)sizeof(struct rd_desc), false };
 	unsigned int i;
 
+	if (!has_room(run, 1)) {
+		return;
+	}
 	put_header(run, header, BLK_T_OUT, 0);
-	put_desc(&at[0], &buf, false, 1);
+	put_desc(run, &at[0], &buf, false, 1);
 	for (i = 1; i < n; i++) {
 		/* The last one fills up the sectors. */
 		buf = (struct rd_buf){ header + 1 + i * 2, i + 1 < n ? 1 : 2048 - (n - 2), false };
-		put_desc(&at[i], &buf, false, (uint16_t)(i + 1));
+		put_desc(run, &at[i], &buf, false, (uint16_t)(i + 1));
 	}
 	buf = (struct rd_buf){ header, 1, true };
-	put_desc(&at[n], &buf, true, 0);
-	put_desc(&run->rd.desc[head], &whole, true, 0);
-	run->rd.desc[head].flags = htole16(RD_F_INDIRECT);
-	rd_offer(&run->rd, head);
+	put_desc(run, &at[n], &buf, true, 0);
+	put_table(run, &run->rd.desc[place(run, 0)], table, n + 1);
+	publish(run, 1);
+}
+
+/* Two lies about the whole ring: of a head or id, and of how far the driver is. */
+static void offer_anything(struct run *run)
+{
+	uint16_t what = bytes_get_le16(&run->in);
+
+	if (run->rd.is_packed) {
+		run->cursor = what;
+		publish(run, 1);
+		run->rd.packed[place(run, run->rd.size - 1)].id = htole16(what);
+	} else {
+		rd_offer(&run->rd, what);
+	}
+}
+
+static void move_anywhere(struct run *run)
+{
+	uint16_t to = bytes_get_le16(&run->in);
+
+	if (run->rd.is_packed) {
+		run->rd.next_avail = (uint16_t)((to & ~RD_WRAP) % run->rd.size | (to & RD_WRAP));
+	} else {
+		*run->rd.avail_idx = to;
+		run->rd.next_avail = le16toh(to);
+	}
 }
 
 static void change_disk(struct run *run)
@@ -390,11 +535,10 @@ static void run_operation(struct run *run)
 
 	switch (op % 16) {
 	case 0:
-		rd_offer(&run->rd, bytes_get_le16(&run->in));
+		offer_anything(run);
 		break;
 	case 1:
-		*run->rd.avail_idx = bytes_get_le16(&run->in);
-		run->rd.next_avail = le16toh(*run->rd.avail_idx);
+		move_anywhere(run);
 		break;
 	case 2:
 		/* Any byte of the ring or of what requests lie in. */
@@ -431,7 +575,7 @@ static void run_operation(struct run *run)
 	if (virtq_is_broken(run->vq)) {
 		restart(run);
 	}
-	if (virtq_inflight(run->vq) == 0 && op % 16 == 7) {
+	if (virtq_inflight(run->vq) == 0 && op % 16 == 7 && !run->rd.is_packed) {
 		run->cursor = 0;
 	}
 }
@@ -473,16 +617,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	features = bytes_get_u8(&run.in);
 	ring.size = (uint16_t)(1u << shape % 9); /* 1 to 256 */
 	if ((mode & 2) != 0) {
-		ring.size = 2048; /* more than a queue has slots */
+		ring.size = LARGE_RING;
+	}
+	if ((mode & 8) != 0 && ring.size > 2) {
+		ring.size--; /* no power of two */
 	}
 	run.max_req_bytes = (mode & 4) != 0 ? 4096 : 0;
 	ring.region_n = 1 + (shape >> 4 & 3);
-	ring.start = (shape & 0x80) != 0 ? 65530 : 0;
+	if ((mode & 8) != 0) {
+		/* The last descriptor of the second round. */
+		ring.start = (shape & 0x80) != 0 ? RD_WRAP | (uint16_t)(ring.size - 1) : 0;
+	} else {
+		ring.start = (shape & 0x80) != 0 ? 65530 : 0;
+	}
 	ring.features = (uint64_t)(features & 1) << VIRTIO_RING_F_INDIRECT_DESC |
-			(uint64_t)(features >> 1 & 1) << VIRTIO_RING_F_EVENT_IDX;
+			(uint64_t)(features >> 1 & 1) << VIRTIO_RING_F_EVENT_IDX |
+			(uint64_t)(mode >> 3 & 1) << VIRTIO_F_RING_PACKED;
 	rd_open(&run.rd, &ring);
 	device_open(&run, disk, features);
-	queue_open(&run, ring.start);
+	queue_open(&run, rd_config(&run.rd, sizeof(struct virtq_req)).base);
 	if ((mode & 1) != 0) {
 		size_t n = bytes_left(&run.in) < MEM_SIZE ? bytes_left(&run.in) : MEM_SIZE;
 

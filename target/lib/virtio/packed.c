@@ -497,7 +497,7 @@ void packed_unpop(struct virtq *vq, unsigned int descs)
 /* ---- publishing ---- */
 
 /* virtio 1.2, 2.8.10: does the driver ask for a call by one of the n descriptors from `old` on? */
-static bool call_wanted(const struct virtq *vq, const struct packed_pos *old, unsigned int n)
+static bool call_wanted(struct virtq *vq, const struct packed_pos *old, unsigned int n)
 {
 	/* Both fields at once: a position and the flags that make it valid belong together. */
 	uint32_t driver = shared_get32(&vq->packed.driver->off_wrap_and_flags);
@@ -506,6 +506,11 @@ static bool call_wanted(const struct virtq *vq, const struct packed_pos *old, un
 
 	if (flags != PACKED_EVENT_DESC || !vq->event_idx) {
 		return flags != PACKED_EVENT_DISABLE;
+	}
+	if (vq->packed.first_commit) {
+		/* What the driver was told by whoever served the ring before us is not known. */
+		vq->packed.first_commit = false;
+		return true;
 	}
 	if (((driver & WRAP_IN_BASE) != 0) != pos_wrap(old)) {
 		event += vq->size; /* in the next round */
@@ -547,11 +552,6 @@ bool packed_publish(struct virtq *vq)
 	/* Full: the flags are stored before the driver's wish is loaded. The driver stores that before
 	 * it loads the flags, so one of the two sees the other's store. */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (ring->first_commit) {
-		/* What the driver was told by whoever served the ring before us is not known. */
-		ring->first_commit = false;
-		return true;
-	}
 	return call_wanted(vq, &old, n);
 }
 

@@ -522,7 +522,9 @@ static bool called(uint64_t features, uint16_t start, const unsigned int *chains
 	for (i = 0; i < 5; i++) {
 		bufs[i] = (struct rd_buf){ RD_GPA + f.rd.alloc_start, 1, true };
 	}
-	/* The first commit of a queue calls anyway: take it away. */
+	/* The first commit of a queue calls whatever position it is asked for: one that is far behind here. */
+	*f.rd.driver_event =
+		(struct rd_event){ htole16(f.rd.next_used ^ RD_WRAP), htole16(RD_EVENT_DESC) };
 	for (i = 0; i < 5; i++) {
 		uint16_t id;
 		uint32_t len;
@@ -531,11 +533,8 @@ static bool called(uint64_t features, uint16_t start, const unsigned int *chains
 		virtq_push(f.vq, pop_one(f.vq), 0);
 		virtq_commit(f.vq);
 		assert_true(rd_reap(&f.rd, &id, &len));
-		if (i == 0) {
-			assert_int_equal(rd_drain(f.rd.call_fd), 1);
-		}
+		assert_int_equal(rd_drain(f.rd.call_fd), i == 0 || (features & EVENT_IDX) == 0);
 	}
-	rd_drain(f.rd.call_fd);
 	*f.rd.driver_event = (struct rd_event){ htole16(event.off_wrap), htole16(event.flags) };
 	for (i = 0; i < 2; i++) {
 		assert_true(rd_add(&f.rd, bufs, chains[i]) >= 0);
