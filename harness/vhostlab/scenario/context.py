@@ -22,7 +22,7 @@ from vhostlab.images import Image
 from vhostlab.paths import source_dir
 from vhostlab.qemu import Vm
 from vhostlab.results import Better, CellResult, Check, Metric
-from vhostlab.scenario.layout import Hardware, boot
+from vhostlab.scenario.layout import PLAIN, Hardware, boot
 from vhostlab.scenario.progress import Progress
 from vhostlab.target import Controller, Target
 
@@ -181,7 +181,7 @@ class HostContext(Context):
         target: Target,
         controllers: Sequence[Controller],
         name: str,
-        hardware: Hardware = Hardware(),
+        hardware: Hardware = PLAIN,
     ) -> AsyncIterator[tuple[Vm, tuple[GuestDisk, ...]]]:
         """A guest on these controllers, booted, and its disks."""
         workdir = self.bench.logs / name

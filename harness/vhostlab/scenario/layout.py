@@ -100,8 +100,11 @@ class Hardware:
     """Packed rings."""
 
 
+PLAIN = Hardware()
+
+
 def qemu_disks(
-    target: Target, controllers: Sequence[Controller], hardware: Hardware = Hardware()
+    target: Target, controllers: Sequence[Controller], hardware: Hardware = PLAIN
 ) -> tuple[QemuDisk, ...]:
     """The devices that connect a VM to the target's controllers."""
     disks: list[QemuDisk] = []
@@ -125,7 +128,7 @@ def config(
     target: Target,
     controllers: Sequence[Controller],
     extra: tuple[str, ...] = (),
-    hardware: Hardware = Hardware(),
+    hardware: Hardware = PLAIN,
 ) -> VmConfig:
     """The VM on which scenarios run."""
     return VmConfig(
@@ -147,7 +150,7 @@ async def boot(
     controllers: Sequence[Controller],
     workdir: Path,
     extra: tuple[str, ...] = (),
-    hardware: Hardware = Hardware(),
+    hardware: Hardware = PLAIN,
 ) -> AsyncIterator[Booted]:
     """A guest on the target's controllers; it is up when the body begins and gone afterwards."""
     wanted = config(image, accel, target, controllers, extra, hardware)
