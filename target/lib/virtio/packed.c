@@ -303,7 +303,7 @@ static inline bool walk_common_table(struct virtq *vq, struct desc_words d, stru
 }
 
 /* What of a buffer does not depend on where its pieces lie; `room`: descriptors that are not in flight.
- * virtio 1.2, 2.8.21: no more than a queue's size of them are available, and each id once. */
+ * virtio 1.2, 2.8.17, 2.8.21: the driver puts a list where there is room for it, with an id that is free. */
 static const char *buffer_trouble(const struct virtq *vq, uint16_t id, unsigned int descs,
 				  unsigned int room)
 {

@@ -533,7 +533,13 @@ __attribute__((no_sanitize("thread"))) static void *mutate(void *arg)
 		x ^= x >> 7;
 		x ^= x << 17;
 		what = x >> 32 & 7;
-		if (what == 0) {
+		if (what == 0 && m->rd->is_packed) {
+			((volatile struct rd_packed_desc *)m->rd->packed)[x >> 40 & 7].flags ^=
+				(x >> 43 & 1) != 0 ? RD_F_AVAIL : RD_F_USED;
+		} else if (what == 1 && m->rd->is_packed) {
+			((volatile struct rd_packed_desc *)m->rd->packed)[x >> 40 & 7].id =
+				(uint16_t)(x & 15);
+		} else if (what == 0) {
 			*(volatile uint16_t *)m->rd->avail_idx ^= (uint16_t)(1u << (x >> 40 & 3));
 		} else if (what == 1) {
 			m->rd->avail_ring[x >> 40 & 7] = (uint16_t)(x & 15);
@@ -557,6 +563,11 @@ static void fill_ring(struct ring_driver *rd, uint64_t area)
 	}
 	for (i = 0; i < 8; i++) {
 		rd_fill_table(rd, area + (i % 4) * 128, bufs, 8);
+		if (rd->is_packed) {
+			rd->packed[i] = (struct rd_packed_desc){ area + (i % 4) * 128, 128,
+								 (uint16_t)i, 0 };
+			continue;
+		}
 		rd->desc[i] = (struct rd_desc){ area + (i % 4) * 128, 128, RD_F_INDIRECT, 0 };
 		rd->avail_ring[i] = (uint16_t)i;
 	}
@@ -590,7 +601,23 @@ static void check_req(const struct virtq_req *req, const struct virtq *vq)
 	assert_true(vq->busy[req->head]);
 }
 
-static void test_concurrent_mutation(void **state)
+/* Three requests more, where the device looks next. */
+static void offer_three(struct ring_driver *rd, uint32_t base)
+{
+	uint16_t pos = (uint16_t)base;
+	unsigned int i;
+
+	if (!rd->is_packed) {
+		*(volatile uint16_t *)rd->avail_idx = htole16((uint16_t)(pos + 3));
+		return;
+	}
+	for (i = 0; i < 3; i++, pos = rd_packed_advance(rd, pos, 1)) {
+		((volatile struct rd_packed_desc *)rd->packed)[pos & 7].flags =
+			(uint16_t)(RD_F_INDIRECT | ((pos & RD_WRAP) != 0 ? RD_F_AVAIL : RD_F_USED));
+	}
+}
+
+static void mutate_concurrently(uint64_t features)
 {
 	uint64_t end = now_ms() + 1000;
 	unsigned int popped = 0;
@@ -600,7 +627,7 @@ static void test_concurrent_mutation(void **state)
 	pthread_t thread;
 
 	rd_open(&rd, &(struct rd_options){ .size = 8,
-					   .features = INDIRECT | EVENT_IDX,
+					   .features = INDIRECT | EVENT_IDX | features,
 					   .mem_size = 1 << 20,
 					   .region_n = 4 });
 	m.area_len = 1024;
@@ -612,15 +639,16 @@ static void test_concurrent_mutation(void **state)
 		unsigned int turn;
 
 		fill_ring(&rd, m.area);
-		config.base = le16toh(*(volatile uint16_t *)rd.avail_idx);
+		if (!rd.is_packed) {
+			config.base = le16toh(*(volatile uint16_t *)rd.avail_idx);
+		}
 		assert_int_equal(virtq_new(&config, &vq), 0);
 		for (turn = 0; turn < 1000 && !virtq_is_broken(vq); turn++) {
 			struct virtq_req *reqs[8];
 			unsigned int n;
 
 			/* What a driver would do, between two strikes of the other thread. */
-			*(volatile uint16_t *)rd.avail_idx =
-				htole16((uint16_t)(virtq_base(vq) + 3));
+			offer_three(&rd, virtq_base(vq));
 			n = virtq_pop(vq, reqs, 8);
 			popped += n;
 			while (n > 0) {
@@ -645,18 +673,39 @@ static void test_concurrent_mutation(void **state)
 	assert_true(broken > 0);
 }
 
+static void test_concurrent_mutation(void **state)
+{
+	mutate_concurrently(0);
+}
+
+/* T22 */
+static void test_concurrent_mutation_packed(void **state)
+{
+	mutate_concurrently(PACKED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_call_by_flag),	 cmocka_unit_test(test_call_by_event_index),
-		cmocka_unit_test(test_no_lost_call),	 cmocka_unit_test(test_set_call_fd),
-		cmocka_unit_test(test_call_fd_full),	 cmocka_unit_test(test_kicks),
-		cmocka_unit_test(test_blocking_kick_fd), cmocka_unit_test(test_no_kick_fd),
-		cmocka_unit_test(test_spill_exhaustion), cmocka_unit_test(test_spill_kinds),
-		cmocka_unit_test(test_slots_run_out),	 cmocka_unit_test(test_starved_queue_rests),
-		cmocka_unit_test(test_req_size),	 cmocka_unit_test(test_break),
-		cmocka_unit_test(test_abandon),		 cmocka_unit_test(test_lost_memory),
-		cmocka_unit_test(test_successor),	 cmocka_unit_test(test_concurrent_mutation),
+		cmocka_unit_test(test_call_by_flag),
+		cmocka_unit_test(test_call_by_event_index),
+		cmocka_unit_test(test_no_lost_call),
+		cmocka_unit_test(test_set_call_fd),
+		cmocka_unit_test(test_call_fd_full),
+		cmocka_unit_test(test_kicks),
+		cmocka_unit_test(test_blocking_kick_fd),
+		cmocka_unit_test(test_no_kick_fd),
+		cmocka_unit_test(test_spill_exhaustion),
+		cmocka_unit_test(test_spill_kinds),
+		cmocka_unit_test(test_slots_run_out),
+		cmocka_unit_test(test_starved_queue_rests),
+		cmocka_unit_test(test_req_size),
+		cmocka_unit_test(test_break),
+		cmocka_unit_test(test_abandon),
+		cmocka_unit_test(test_lost_memory),
+		cmocka_unit_test(test_successor),
+		cmocka_unit_test(test_concurrent_mutation),
+		cmocka_unit_test(test_concurrent_mutation_packed),
 	};
 
 	return cmocka_run_group_tests_name("virtio.virtqueue", tests, NULL, NULL);
