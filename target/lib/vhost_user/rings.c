@@ -36,6 +36,12 @@ static bool is_packed(const struct vu_session *session)
 	return (session->features >> VIRTIO_F_RING_PACKED & 1) != 0;
 }
 
+/* Before SET_FEATURES: what is wrong for a split ring shows when it starts. */
+static bool may_be_packed(const struct vu_session *session)
+{
+	return !session->features_set || is_packed(session);
+}
+
 uint32_t vu_slot_base(const struct vu_session *session, const struct vu_slot *slot)
 {
 	if (slot->has_base) {
@@ -61,10 +67,8 @@ int vu_set_vring_num(struct vu_session *session, struct vu_message *message)
 	if (r < 0) {
 		return r;
 	}
-	if (!virtq_size_is_good(num, is_packed(session))) {
-		return vu_refuse(session, -EINVAL,
-				 is_packed(session) ? "not the size of a packed ring" :
-						      "not the size of a split ring");
+	if (!virtq_size_is_good(num, may_be_packed(session))) {
+		return vu_refuse(session, -EINVAL, "not the size of a ring");
 	}
 	slot->ring.size = (uint16_t)num;
 	slot->has_size = true;
@@ -113,7 +117,7 @@ int vu_set_vring_base(struct vu_session *session, struct vu_message *message)
 		return r;
 	}
 	/* Whether both halves of a packed one lie in the ring is known when it starts. */
-	if (num > UINT16_MAX && !is_packed(session)) {
+	if (num > UINT16_MAX && !may_be_packed(session)) {
 		return vu_refuse(session, -EINVAL, "an available index has 16 bits");
 	}
 	slot->ring.base = num;

@@ -136,6 +136,26 @@ static void test_packed_rings(void **state)
 	assert_int_equal(get_base(f, 1).num, 0x80038005);
 }
 
+/* What only a packed ring can be is accepted while it may be one. */
+static void test_packed_rings_before_the_features(void **state)
+{
+	struct fixture *f = *state;
+
+	f->owner.features |= UINT64_C(1) << VIRTIO_F_RING_PACKED;
+	send_u64(f, VU_SET_PROTOCOL_FEATURES, 1ull << VU_PROTOCOL_F_REPLY_ACK);
+	assert_int_equal(ask_state(f, VU_SET_VRING_NUM, 0, 3), 0);
+	assert_int_equal(ask_state(f, VU_SET_VRING_NUM, 0, 32769), EINVAL);
+	assert_int_equal(ask_state(f, VU_SET_VRING_BASE, 0, 0x80028002), 0);
+	send_u64(f, VU_SET_FEATURES, f->owner.features | VU_F_PROTOCOL_FEATURES);
+	send_memory(f, 0);
+	send_addr(f, 0);
+	send_state(f, VU_SET_VRING_ENABLE, 0, 1);
+	send_notifier(f, VU_SET_VRING_KICK, 0);
+	assert_string_equal(f->owner.record, "start 0");
+	assert_int_equal(f->owner.rings[0].size, 3);
+	assert_int_equal(f->owner.rings[0].base, 0x80028002);
+}
+
 /* Its front-end never says where a ring begins. */
 static void test_packed_ring_begins_with_wrap_counters_of_1(void **state)
 {
@@ -314,6 +334,7 @@ int main(void)
 		TEST(test_running_ring_is_not_changed),
 		TEST(test_base_has_16_bits),
 		TEST(test_packed_rings),
+		TEST(test_packed_rings_before_the_features),
 		TEST(test_packed_ring_begins_with_wrap_counters_of_1),
 		TEST(test_get_base_stops_that_ring_only),
 		TEST(test_disabling_keeps_the_place),

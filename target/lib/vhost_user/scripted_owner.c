@@ -158,8 +158,9 @@ static void ring_start(void *arg, const struct vu_ring *ring)
 	MUST(!owner->running[ring->index]);
 	MUST(!owner->abandoned);
 	MUST(ring->mem != NULL);
+	/* A power of two or not is for virtq_new() to say. */
+	MUST(virtq_size_is_good(ring->size, true));
 	MUST(ring->features == owner->negotiated);
-	MUST(virtq_size_is_good(ring->size, (ring->features >> VIRTIO_F_RING_PACKED & 1) != 0));
 	MUST(ring->kick_fd >= 0);
 	MUST(fd_open_or_none(ring->kick_fd));
 	MUST(fd_open_or_none(ring->call_fd));
