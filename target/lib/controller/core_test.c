@@ -10,11 +10,13 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <ring_driver.h>
 
 #include "controller/core.h"
+#include "virtio/inflight.h"
 
 #define DEADLINE_SECONDS 20
 #define QUEUES		 8
@@ -663,6 +665,55 @@ static void memory_changes_of_an_abandoned_queue(void **state)
 	rd_close(&ring);
 }
 
+/* ---- after a crash ---- */
+
+/* What a predecessor had fetched is finished before a queue stops, also what was not popped again yet:
+ * without the in-flight area nobody would find it. */
+static void a_stop_with_resubmits(void **state)
+{
+	struct inflight_shape shape = { .queue_n = 1 };
+	struct holder holder = { .device.ops = &holder_ops, .to_keep = QUEUES };
+	struct virtq_req *lost[QUEUES + 4];
+	struct core_queue queue = { .device = &holder.device, .done = answered, .broken = broken };
+	struct virtq_config config;
+	struct inflight_area *area;
+	struct ring_driver ring;
+	unsigned int i;
+	int fd;
+
+	rd_open(&ring, NULL);
+	config = rd_config(&ring, sizeof(struct virtq_req));
+	config.kick_fd = -1;
+	shape.queue_size = config.size;
+	shape.size = inflight_area_bytes(&shape);
+	assert_int_equal(inflight_area_make(&shape, &fd), 0);
+	assert_int_equal(inflight_area_map(&shape, fd, &area), 0);
+	close(fd);
+	config.inflight = area;
+	assert_int_equal(virtq_new(&config, &queue.vq), 0);
+	for (i = 0; i < QUEUES + 4; i++) {
+		const struct rd_buf buf = { rd_alloc(&ring, 16, 16), 16, true };
+
+		assert_true(rd_add(&ring, &buf, 1) >= 0);
+	}
+	assert_int_equal(virtq_pop(queue.vq, lost, QUEUES + 4), QUEUES + 4);
+	virtq_free(queue.vq);
+
+	assert_int_equal(virtq_new(&config, &queue.vq), 0);
+	core_start_queue(core, &queue);
+	wait_for_answers(1);
+	wait_for_value(&holder.taken, QUEUES);
+	core_stop_queue(&queue, false);
+	atomic_store(&holder.to_keep, 0);
+	wait_for_answers(1);
+	assert_int_equal(atomic_load(&holder.taken), QUEUES + 4);
+	assert_int_equal(virtq_base(queue.vq), QUEUES + 4);
+	assert_int_equal(*ring.used_idx, QUEUES + 4);
+	virtq_free(queue.vq);
+	inflight_area_unref(area);
+	rd_close(&ring);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -676,6 +727,7 @@ int main(void)
 		cmocka_unit_test(queues_come_and_go),
 		cmocka_unit_test(memory_changes_under_requests),
 		cmocka_unit_test(memory_changes_of_an_abandoned_queue),
+		cmocka_unit_test(a_stop_with_resubmits),
 	};
 
 	return cmocka_run_group_tests_name("controller.core", tests, open_core, close_core);

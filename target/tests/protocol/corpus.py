@@ -23,6 +23,7 @@ KIND = {
     Request.SET_MEM_TABLE: MEMORY,
     Request.SET_BACKEND_REQ_FD: SOCKET,
     Request.ADD_MEM_REG: MEMORY,
+    Request.SET_INFLIGHT_FD: MEMORY,
 }
 
 DELAYED, START_FAILS, NO_CONFIG, CLOSE_IN_START, MEM_FAILS = 1, 2, 4, 8, 16
@@ -109,12 +110,33 @@ def slots(memory: GuestMemory) -> list[Message]:
     return messages
 
 
+def inflight(memory: GuestMemory) -> list[Message]:
+    """An in-flight area that comes and goes, under a ring and beside it."""
+    ring = SplitRing(memory, 0)
+    messages = [
+        u64(Request.SET_PROTOCOL_FEATURES, wire.OFFERED_PROTOCOL_FEATURES),
+        u64(Request.SET_FEATURES, FEATURES),
+        Message(Request.GET_INFLIGHT_FD, wire.INFLIGHT.pack(0, 0, 2, 128)),
+        wire.set_inflight(1 << 16, 4096, 2, 128, memory.fd, NEED_REPLY),
+        wire.mem_table((memory.region,), (memory.fd,), NEED_REPLY),
+        *ring.setup(),
+        wire.set_inflight(1 << 16, 0, 2, 128, memory.fd, NEED_REPLY),
+        state(Request.GET_VRING_BASE, 0, 0),
+        wire.set_inflight(1 << 30, 0, 1, 128, memory.fd, NEED_REPLY),
+        wire.set_inflight(1 << 16, 0, 1, 16, memory.fd, NEED_REPLY),
+        *ring.setup(),
+        Message(Request.RESET_DEVICE, b"", (), NEED_REPLY),
+    ]
+    ring.close()
+    return messages
+
+
 def refused() -> list[Message]:
     """One message after the other that is turned down."""
     return [
         u64(Request.SET_PROTOCOL_FEATURES, wire.OFFERED_PROTOCOL_FEATURES),
         u64(Request.SET_FEATURES, FEATURES),
-        Message(Request.GET_INFLIGHT_FD, bytes(24), (), NEED_REPLY),
+        Message(Request.SET_INFLIGHT_FD, bytes(24), (0,), NEED_REPLY),
         Message(Request.ADD_MEM_REG, bytes(40), (0,), NEED_REPLY),
         Message(Request.REM_MEM_REG, bytes(40), (), NEED_REPLY),
         u64(Request.SET_STATUS, 256, flags=NEED_REPLY),
@@ -139,6 +161,7 @@ def seeds() -> dict[str, bytes]:
         several = two_rings(memory)
     with GuestMemory(size=1 << 20) as memory:
         by_slots = slots(memory)
+        kept = inflight(memory)
     plain = b"".join(message.data for message in blk)
     others = b"".join(message.data for message in several + refused())
     answers = bytes([0, 1] * 100)
@@ -161,6 +184,8 @@ def seeds() -> dict[str, bytes]:
         "session/closed-in-start": session(DELAYED | CLOSE_IN_START, answers, several),
         "session/closed-while-pending": session(DELAYED, bytes([0] * 9 + [0xFE]), blk),
         "session/no-config": session(NO_CONFIG, b"\0\xfc\0\xfc", blk),
+        "session/inflight": session(0x20, b"", kept),
+        "session/inflight-delayed": session(DELAYED, answers, kept),
         "session/refused": session(0, b"", refused()),
         "session/wrong-kinds": b"\0\0" + record(blk, bytes([PIPE, OTHER, SMALL_MEMORY] * 40)),
     }

@@ -50,6 +50,8 @@ class Request(IntEnum):
     SET_BACKEND_REQ_FD = 21
     GET_CONFIG = 24
     SET_CONFIG = 25
+    GET_INFLIGHT_FD = 31
+    SET_INFLIGHT_FD = 32
     RESET_DEVICE = 34
     GET_MAX_MEM_SLOTS = 36
     ADD_MEM_REG = 37
@@ -63,8 +65,6 @@ class Request(IntEnum):
     IOTLB_MSG = 22
     CREATE_CRYPTO_SESSION = 26
     POSTCOPY_ADVISE = 28
-    GET_INFLIGHT_FD = 31
-    SET_INFLIGHT_FD = 32
     VRING_KICK = 35
     SET_DEVICE_STATE_FD = 42
 
@@ -76,6 +76,7 @@ class ProtocolFeature(IntEnum):
     REPLY_ACK = 3
     BACKEND_REQ = 5
     CONFIG = 9
+    INFLIGHT_SHMFD = 12
     RESET_DEVICE = 13
     CONFIGURE_MEM_SLOTS = 15
     STATUS = 16
@@ -132,6 +133,16 @@ def add_region(r: Region, fd: int, flags: int = 0) -> Message:
 def rem_region(r: Region, *fds: int, flags: int = 0) -> Message:
     payload = bytes(8) + REGION.pack(r.gpa, r.size, r.uva, r.offset)
     return Message(Request.REM_MEM_REG, payload, fds, flags)
+
+
+INFLIGHT = struct.Struct("<QQHH")
+
+
+def set_inflight(
+    size: int, offset: int, queues: int, queue_size: int, fd: int, flags: int = 0
+) -> Message:
+    payload = INFLIGHT.pack(size, offset, queues, queue_size)
+    return Message(Request.SET_INFLIGHT_FD, payload, (fd,), flags)
 
 
 def get_config(offset: int, size: int, room: int | None = None) -> Message:

@@ -242,6 +242,11 @@ static void receive(struct scsi_control_queue *queue, struct scsi_tmf *tmf)
 		broken(queue, tmf, "a SCSI control request is too short");
 	} else if (tmf->vr.in_len < tmf->response_len) {
 		broken(queue, tmf, "a SCSI control request has no room for its response");
+	} else if (is_tmf && virtq_req_is_resubmitted(&tmf->vr)) {
+		/* The tasks that it was about are resubmitted, too, by queues that may not even run yet: to
+		 * find none of them would not mean that none comes. Drivers go on with the next stronger
+		 * function, which is new. */
+		respond(dev, tmf, VIRTIO_SCSI_S_FUNCTION_REJECTED);
 	} else if (is_tmf && len >= TMF_LEN) {
 		task_management(dev, tmf, &r);
 	} else if (is_an && len >= AN_LEN) {

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* T60, T61: task management and asynchronous notifications. */
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "device/scsi/rig.h"
+#include "virtio/inflight.h"
 
 #define ABORT_TASK VIRTIO_SCSI_T_TMF_ABORT_TASK
 #define LU_RESET   VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET
@@ -238,6 +240,50 @@ static void stopping_the_control_queue_waits_for_its_functions(void **state)
 	rig_free(rig);
 }
 
+/* ---- after a crash ---- */
+
+static void begin_anew(struct rig *rig, struct rig_queue *q, struct inflight_area *area)
+{
+	struct virtq_config config =
+		rd_config(&q->rd, rig->device->ops->req_size(rig->device, RIG_CONTROL));
+
+	virtq_free(q->vq);
+	config.base = 0;
+	config.inflight = area;
+	assert_int_equal(virtq_new(&config, &q->vq), 0);
+}
+
+static void what_a_predecessor_was_told_is_rejected(void **state)
+{
+	struct inflight_shape shape = { .queue_n = 1, .queue_size = RIG_RING };
+	struct rig *rig = rig_new(NULL);
+	struct rig_queue *q = &rig->q[RIG_CONTROL];
+	struct inflight_area *area;
+	struct rig_request tmf;
+	struct virtq_req *req;
+	int fd;
+
+	shape.size = inflight_area_bytes(&shape);
+	assert_int_equal(inflight_area_make(&shape, &fd), 0);
+	assert_int_equal(inflight_area_map(&shape, fd, &area), 0);
+	close(fd);
+	rig_start(rig);
+	rig->device->ops->queue_stop(q->dq);
+	begin_anew(rig, q, area);
+	tmf = rig_send_tmf(rig, ABORT_TASK, RIG_TARGET, 0, 7);
+	assert_int_equal(virtq_pop(q->vq, &req, 1), 1);
+	begin_anew(rig, q, area);
+	assert_int_equal(rig->device->ops->queue_start(rig->device, RIG_CONTROL, q->vq,
+						       &rig->channels, &q->dq),
+			 0);
+	rounds(rig, 3);
+	assert_true(rig_is_done(rig, &tmf));
+	assert_int_equal(tmf.resp[0], REJECTED);
+	assert_int_equal(ask(rig, LU_RESET, RIG_TARGET, 0, 1), COMPLETE);
+	rig_free(rig);
+	inflight_area_unref(area);
+}
+
 /* ---- other control requests ---- */
 
 static struct rig_request send_control(struct rig *rig, const uint8_t *out, uint32_t out_len,
@@ -335,6 +381,7 @@ int main(void)
 		cmocka_unit_test(several_functions_for_one_task),
 		cmocka_unit_test(an_ended_command_takes_no_further_step),
 		cmocka_unit_test(stopping_the_control_queue_waits_for_its_functions),
+		cmocka_unit_test(what_a_predecessor_was_told_is_rejected),
 		cmocka_unit_test(notifications_have_no_events),
 		cmocka_unit_test(malformed_control_requests),
 	};
