@@ -20,7 +20,7 @@ def test_a_connection_that_we_end_is_explained(tmp_path: Path) -> None:
     with Daemon(tmp_path) as daemon:
         for message in (
             u64(Request.SET_FEATURES, 2**64 - 1),
-            state(Request.SET_VRING_NUM, 0, 3),
+            state(Request.SET_VRING_NUM, 0, 0),
             Message(Request.SET_OWNER, b"", (0,)),
         ):
             with FrontEnd(daemon.socket("blk.0")) as front:
@@ -34,7 +34,7 @@ def test_a_connection_that_we_end_is_explained(tmp_path: Path) -> None:
             f"vhost: warning: blk.0: the connection was ended: {why}"
             for why in (
                 "SET_FEATURES: feature bits that were not offered",
-                "SET_VRING_NUM: not the size of a split ring",
+                "SET_VRING_NUM: not the size of a ring",
                 "SET_OWNER: wrong number of file descriptors",
                 "not a vhost-user message",
             )
@@ -55,10 +55,10 @@ def test_the_log_cannot_be_filled(tmp_path: Path) -> None:
     with Daemon(tmp_path) as daemon:
         for _ in range(200):
             with FrontEnd(daemon.socket("blk.0")) as front:
-                front.send(state(Request.SET_VRING_NUM, 0, 3))
+                front.send(state(Request.SET_VRING_NUM, 0, 0))
                 assert front.ended()
         assert len(lines(daemon, "blk.0: ")) <= 20
         with FrontEnd(daemon.socket("blk.1")) as front:
-            front.send(state(Request.SET_VRING_NUM, 0, 3))
+            front.send(state(Request.SET_VRING_NUM, 0, 0))
             assert front.ended()
         until("its line is there", lambda: len(lines(daemon, "blk.1: ")) == 1)
