@@ -425,6 +425,49 @@ static void test_unpop(void **state)
 	fixture_close(&f);
 }
 
+/* The ring goes on in another mapping, also with requests of the first one out; not where it does not lie. */
+static void test_other_memory(void **state)
+{
+	struct guest_mem_region region = { .gpa = RD_GPA, .uva = RD_UVA };
+	struct guest_mem *other;
+	struct virtq_req *before, *after;
+	struct rd_buf buf = { .len = 8, .write = true };
+	struct fixture f;
+	uint16_t id;
+	uint32_t len;
+
+	fixture_open(&f, &(struct rd_options){ .size = 3, .features = PACKED, .start = 2 });
+	buf.gpa = rd_alloc(&f.rd, 8, 8);
+	rd_add(&f.rd, &buf, 1);
+	before = pop_one(f.vq);
+	region.fd = f.rd.mem_fd;
+	region.size = 4096;
+	region.uva += 1 << 20;
+	assert_int_equal(guest_mem_new(&region, 1, &other), 0);
+	assert_int_equal(virtq_set_mem(f.vq, other), -EFAULT);
+	guest_mem_unref(other);
+	region.size = f.rd.mem_size;
+	region.uva = RD_UVA;
+	assert_int_equal(guest_mem_new(&region, 1, &other), 0);
+	assert_int_equal(virtq_set_mem(f.vq, other), 0);
+	guest_mem_unref(other);
+	rd_add(&f.rd, &buf, 1);
+	after = pop_one(f.vq);
+	assert_ptr_not_equal(after->in->iov_base, before->in->iov_base);
+	memcpy(after->in->iov_base, "another", 8);
+	assert_memory_equal(rd_ptr(&f.rd, buf.gpa), "another", 8);
+	virtq_push(f.vq, after, 8);
+	virtq_commit(f.vq);
+	assert_false(virtq_mem_settled(f.vq));
+	virtq_push(f.vq, before, 8);
+	virtq_commit(f.vq);
+	assert_true(virtq_mem_settled(f.vq));
+	assert_true(rd_reap(&f.rd, &id, &len));
+	assert_true(rd_reap(&f.rd, &id, &len));
+	assert_int_equal(virtq_base(f.vq), driver_base(&f.rd));
+	fixture_close(&f);
+}
+
 /* Fewer slots than the ring has descriptors: the rest waits, without a kick. */
 static void test_slots_run_out(void **state)
 {
@@ -608,12 +651,19 @@ static void test_calls_by_position(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bad_rings),      cmocka_unit_test(test_one_request),
-		cmocka_unit_test(test_every_position), cmocka_unit_test(test_empty_descriptors),
-		cmocka_unit_test(test_long_chains),    cmocka_unit_test(test_regions),
-		cmocka_unit_test(test_any_order),      cmocka_unit_test(test_unpop),
-		cmocka_unit_test(test_slots_run_out),  cmocka_unit_test(test_kicks),
-		cmocka_unit_test(test_calls_by_flags), cmocka_unit_test(test_calls_by_position),
+		cmocka_unit_test(test_bad_rings),
+		cmocka_unit_test(test_one_request),
+		cmocka_unit_test(test_every_position),
+		cmocka_unit_test(test_empty_descriptors),
+		cmocka_unit_test(test_long_chains),
+		cmocka_unit_test(test_regions),
+		cmocka_unit_test(test_any_order),
+		cmocka_unit_test(test_unpop),
+		cmocka_unit_test(test_other_memory),
+		cmocka_unit_test(test_slots_run_out),
+		cmocka_unit_test(test_kicks),
+		cmocka_unit_test(test_calls_by_flags),
+		cmocka_unit_test(test_calls_by_position),
 	};
 
 	return cmocka_run_group_tests_name("virtio.packed", tests, NULL, NULL);
