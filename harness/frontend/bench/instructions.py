@@ -29,6 +29,7 @@ NOT_JUDGED = 77
 CASES = {
     "null-blk": "vhost-null",
     "null-scsi": "vhost-null,device=scsi",
+    "null-blk-inflight": "vhost-null,inflight=on",
     "malloc-blk": "vhost-malloc",
     "malloc-scsi": "vhost-malloc,device=scsi",
 }
@@ -69,7 +70,7 @@ def count(build: Build, target: str) -> float:
 def judge(name: str, counted: float, baseline: float) -> tuple[bool, str]:
     """Is it good, and what to say."""
     change = counted / baseline - 1
-    text = f"{name:<12} {counted:>8.1f} instructions per request, {change:+.1%} of {baseline:.1f}"
+    text = f"{name:<17} {counted:>8.1f} instructions per request, {change:+.1%} of {baseline:.1f}"
     if change > TOLERANCE:
         return False, (
             f"{text}: MORE THAN BEFORE. Where they go:\n"

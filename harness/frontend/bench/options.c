@@ -327,6 +327,8 @@ static bool finish_target(const struct options *options, struct target *target)
 		      parse_either(value, "blk", "scsi", &target->load.scsi)) &&
 		    !(strcmp(key, "ring") == 0 &&
 		      parse_either(value, "split", "packed", &target->load.packed)) &&
+		    !(strcmp(key, "inflight") == 0 &&
+		      parse_either(value, "off", "on", &target->load.inflight)) &&
 		    !(strcmp(key, "mode") == 0 && parse_mode(value, &target->spawn.mode)) &&
 		    !(strcmp(key, "program") == 0 && (target->spawn.program = value, true)) &&
 		    !(strcmp(key, "file") == 0 && (target->spawn.file = value, true))) {

@@ -83,8 +83,8 @@ SUITES: Mapping[str, Suite] = {
         ),
         Suite(
             "vmtest",
-            "everything: disks, data, file systems, idleness, packed rings, a killed front-end, "
-            "changing memory and disks, the smoke matrix",
+            "everything: disks, data, file systems, idleness, packed rings, a killed front-end and "
+            "target, changing memory and disks, the smoke matrix",
             (
                 "boot",
                 "readonly",
@@ -94,6 +94,7 @@ SUITES: Mapping[str, Suite] = {
                 "perf",
                 "packed",
                 "kill",
+                "reconnect",
                 "memory",
                 "resize",
                 "hotplug",

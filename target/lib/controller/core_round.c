@@ -136,6 +136,9 @@ static unsigned int take_turn(struct core *core, struct core_device *on)
 		if (queue->draining && has_to_resubmit(queue)) {
 			work += on->device->ops->queue_poll(queue->dq);
 		} else if (queue->draining) {
+			if (core_queue_is_abandoned(queue)) {
+				virtq_abandon(queue->vq);
+			}
 			on->device->ops->queue_drain(queue->dq);
 		} else if (is_served(queue)) {
 			popped = on->device->ops->queue_poll(queue->dq);

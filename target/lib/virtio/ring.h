@@ -219,6 +219,8 @@ bool split_publish(struct virtq *vq);
 bool split_arm(struct virtq *vq);
 void split_disarm(struct virtq *vq);
 uint16_t split_base(const struct virtq *vq);
+/* From now on the in-flight area is a successor's. */
+void split_abandon(struct virtq *vq);
 /* How many requests of a predecessor wait to be popped. */
 unsigned int split_resubmits(const struct virtq *vq);
 /* Clears their flags. */

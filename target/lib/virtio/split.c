@@ -113,6 +113,13 @@ uint16_t split_base(const struct virtq *vq)
 					(uint16_t)(ring->next_used + ring->base_minus_used);
 }
 
+void split_abandon(struct virtq *vq)
+{
+	if (vq->split.inflight != NULL) {
+		vq->split.inflight->abandoned = true;
+	}
+}
+
 unsigned int split_resubmits(const struct virtq *vq)
 {
 	return vq->split.inflight == NULL ? 0 : split_inflight_waiting(vq->split.inflight);

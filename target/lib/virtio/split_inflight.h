@@ -50,6 +50,7 @@ struct split_inflight {
 	uint16_t *resubmit;
 	unsigned int resubmit_n;
 	unsigned int resubmit_next;
+	bool abandoned; /* the front-end may have handed the area to a successor: nothing is written */
 };
 
 /*
@@ -90,7 +91,9 @@ static inline void split_inflight_fetched(struct split_inflight *inflight, struc
 /* It goes back to the available ring, of which it was the last to be fetched. */
 static inline void split_inflight_unfetched(struct split_inflight *inflight, uint16_t head)
 {
-	__atomic_store_n(&inflight->region->desc[head].inflight, 0, __ATOMIC_RELEASE);
+	if (!inflight->abandoned) {
+		__atomic_store_n(&inflight->region->desc[head].inflight, 0, __ATOMIC_RELEASE);
+	}
 }
 
 /* Before used->idx is stored, with release: that orders the list before it. */

@@ -499,6 +499,34 @@ static void test_waiting_resubmits(void **state)
 	world_close(&w);
 }
 
+/* The area may be a successor's already. */
+static void test_abandoned(void **state)
+{
+	struct inflight_split_region *region;
+	struct world w;
+	struct virtq *vq;
+	struct virtq_req *reqs[3];
+	int i;
+
+	world_open(&w, 0);
+	region = (struct inflight_split_region *)w.area_bytes;
+	vq = start(&w, 0);
+	for (i = 0; i < 3; i++) {
+		add_one(&w);
+	}
+	assert_int_equal(virtq_pop(vq, reqs, 3), 3);
+	virtq_unpop(vq, reqs[2]);
+	assert_int_equal(region->desc[2].inflight, 0);
+	virtq_push(vq, reqs[0], 0);
+	virtq_abandon(vq);
+	virtq_unpop(vq, reqs[1]);
+	assert_int_equal(virtq_commit(vq), 0);
+	assert_int_equal(region->desc[0].inflight, 1);
+	assert_int_equal(region->desc[1].inflight, 1);
+	virtq_free(vq);
+	world_close(&w);
+}
+
 static void test_requests_that_are_new_say_so(void **state)
 {
 	struct world w;
@@ -733,6 +761,7 @@ int main(void)
 		cmocka_unit_test(test_death_in_the_first_start),
 		cmocka_unit_test(test_a_ring_with_a_past),
 		cmocka_unit_test(test_waiting_resubmits),
+		cmocka_unit_test(test_abandoned),
 		cmocka_unit_test(test_requests_that_are_new_say_so),
 		cmocka_unit_test(test_lies),
 		cmocka_unit_test(test_random_areas),

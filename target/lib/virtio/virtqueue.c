@@ -390,6 +390,7 @@ unsigned int virtq_commit(struct virtq *vq)
 void virtq_abandon(struct virtq *vq)
 {
 	staged_clear(vq);
+	split_abandon(vq);
 }
 
 /* ---- notifications ---- */

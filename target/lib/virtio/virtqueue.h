@@ -121,7 +121,8 @@ bool virtq_has_resubmits(const struct virtq *vq);
 void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written);
 /* Publishes what was pushed; calls the driver if it wants to be called. Returns how many. */
 unsigned int virtq_commit(struct virtq *vq);
-/* Forgets what was pushed and not committed: the session is dead, its successor resubmits. */
+/* Forgets what was pushed and not committed: the session is dead, its successor resubmits. Nothing shared is
+ * written any more; requests that are out may still be given back. */
 void virtq_abandon(struct virtq *vq);
 
 /* Ask for kicks. False: something is available already (or became so), or there is no kick eventfd and
