@@ -3,7 +3,9 @@
  * Concepts: one thread that keeps one target busy.
  *
  *   lane   a queue with its request slots. All lanes of a load are served in turn by the calling thread.
- *   slot   room of one request in flight: frame, data buffer, start time.
+ *   slot   room of one request: frame, start time; a data buffer while it is in flight. There are a batch more of them
+ *          than the depth, so that answers are checked when the next requests are out already: the lines that hold
+ *          them are on their way meanwhile.
  *   fixed depth: each lane has `depth` requests in flight; what comes back is sent again at once. The latency
  *          counts from the submission.
  *   fixed rate: request k is due at k / rate, whatever the target does, and its latency counts from then, even if

@@ -9,6 +9,8 @@
 #define STALLED_NS 10000000000u
 /* How long to sleep for a call, or to poll in vain, before looking whether the target is still there. */
 #define LOOK_NS 100000000
+/* Looks at the rings before a look at the clock: some microseconds. */
+#define SPIN_ROUNDS 32
 
 static uint64_t next_block(struct load *load)
 {
@@ -31,7 +33,7 @@ static bool next_is_read(struct load *load)
 static int add_scsi(struct load *load, struct load_lane *lane, struct load_slot *slot, bool in,
 		    uint64_t lba, const struct vfe_seg *data)
 {
-	uint8_t cdb[VFE_CDB_MAX];
+	uint8_t *cdb = slot->scsi->request.cdb;
 	uint32_t blocks = load->block_units;
 	size_t len;
 
@@ -58,9 +60,25 @@ static int add(struct load *load, struct load_lane *lane, struct load_slot *slot
 			   slot);
 }
 
+/* The line that the device has written its answer into. It is fetched to be written: a later request will be. */
+static inline void fetch_answer(const struct load_slot *slot)
+{
+#if defined(__x86_64__)
+	/* The builtin means a mere read, unless the compiler knows the processor. */
+	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)slot->frame));
+#else
+	__builtin_prefetch(slot->frame, 1);
+#endif
+}
+
 static inline bool failed(const struct load *load, const struct load_slot *slot)
 {
 	return (load->config.scsi ? vfe_scsi_result(slot->scsi) : vfe_blk_result(slot->blk)) != 0;
+}
+
+static inline unsigned int next_in_ring(const struct load_lane *lane, unsigned int at)
+{
+	return at + 1 == lane->slot_n ? 0 : at + 1;
 }
 
 int load_reap(struct load_run *run, struct load_lane *lane)
@@ -77,27 +95,46 @@ int load_reap(struct load_run *run, struct load_lane *lane)
 	for (i = 0; i < n; i++) {
 		struct load_slot *slot = done[i].cookie;
 
-		run->errors += failed(run->load, slot);
-		if (run->latency != NULL) {
-			uint64_t ticks = now > slot->start ? now - slot->start : 0;
-
-			histogram_add(run->latency, (uint64_t)((double)ticks * run->ns_per_tick));
-		}
-		lane->idle[lane->idle_n++] = slot;
+		fetch_answer(slot);
+		run->taken[i].slot = slot;
+		run->taken[i].ticks = now > slot->start ? now - slot->start : 0;
+		lane->buffers[lane->buffer_n++] = slot->data;
+		lane->idle[lane->idle_end] = slot;
+		lane->idle_end = next_in_ring(lane, lane->idle_end);
 	}
+	lane->inflight -= (unsigned int)n;
+	run->taken_n = (unsigned int)n;
 	run->requests += (unsigned int)n;
-	run->busy_at = now;
+	run->busy_at = run->now = now;
 	return n;
+}
+
+void load_account(struct load_run *run)
+{
+	unsigned int i;
+
+	for (i = 0; i < run->taken_n; i++) {
+		run->errors += failed(run->load, run->taken[i].slot);
+		if (run->latency != NULL) {
+			histogram_add(run->latency,
+				      (uint64_t)((double)run->taken[i].ticks * run->ns_per_tick));
+		}
+	}
+	run->taken_n = 0;
 }
 
 int load_send(struct load *load, struct load_lane *lane, uint64_t start)
 {
-	struct load_slot *slot = lane->idle[lane->idle_n - 1];
-	int r = add(load, lane, slot);
+	struct load_slot *slot = lane->idle[lane->idle_first];
+	int r;
 
+	slot->data = lane->buffers[lane->buffer_n - 1];
+	slot->start = start;
+	r = add(load, lane, slot);
 	if (r == 0) {
-		slot->start = start;
-		lane->idle_n--;
+		lane->buffer_n--;
+		lane->idle_first = next_in_ring(lane, lane->idle_first);
+		lane->inflight++;
 	}
 	return r;
 }
@@ -106,7 +143,7 @@ int load_refill(struct load *load, struct load_lane *lane, unsigned int max, uin
 {
 	int r;
 
-	for (; lane->idle_n > 0 && max > 0; max--) {
+	for (; lane->inflight < load->config.depth && max > 0; max--) {
 		r = load_send(load, lane, now);
 		if (r < 0) {
 			return r;
@@ -122,7 +159,7 @@ unsigned int load_inflight(const struct load *load)
 	unsigned int i;
 
 	for (i = 0; i < load->lane_n; i++) {
-		sum += load->config.depth - load->lanes[i].idle_n;
+		sum += load->lanes[i].inflight;
 	}
 	return sum;
 }
@@ -147,6 +184,8 @@ int load_turn(struct load_run *run, bool stopping)
 				return r;
 			}
 		}
+		/* While the target has something to do. */
+		load_account(run);
 		sum += n;
 	}
 	return sum;
@@ -158,11 +197,26 @@ int load_fill(struct load *load)
 	int r = 0;
 
 	for (i = 0; i < load->lane_n && r == 0; i++) {
-		while (load->lanes[i].idle_n > 0 && r == 0) {
+		while (load->lanes[i].inflight < load->config.depth && r == 0) {
 			r = load_refill(load, &load->lanes[i], load->config.batch, clock_ticks());
 		}
 	}
 	return r;
+}
+
+/* Until something comes back, but not for long: there is a clock to be looked at. */
+static void spin(const struct load *load)
+{
+	unsigned int round, i;
+
+	for (round = 0; round < SPIN_ROUNDS; round++) {
+		for (i = 0; i < load->lane_n; i++) {
+			if (vfe_queue_ready(load->queues[i])) {
+				return;
+			}
+		}
+		clock_relax();
+	}
 }
 
 int load_idle(struct load_run *run)
@@ -177,10 +231,12 @@ int load_idle(struct load_run *run)
 		if (r < 0 && r != -ETIMEDOUT) {
 			return r;
 		}
+	} else if (run->step == 0) {
+		spin(load);
 	} else {
 		clock_relax();
 	}
-	now = clock_ticks();
+	now = run->now = clock_ticks();
 	if (now < run->look_at) {
 		return 0;
 	}

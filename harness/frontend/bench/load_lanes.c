@@ -25,32 +25,38 @@ static int set_up_lane(struct load *load, struct load_lane *lane)
 	struct vfe_blk_frame *blk = NULL;
 	struct vfe_scsi_frame *scsi = NULL;
 	size_t stride = (config->block + LOAD_PAGE - 1) / LOAD_PAGE * LOAD_PAGE;
+	unsigned int spare = config->batch < config->depth ? config->batch : config->depth;
+	unsigned int n = config->depth + spare;
 	uint8_t *data = vfe_memory_alloc(load->memory, stride * config->depth, LOAD_PAGE);
 	uint64_t gpa;
 	unsigned int i;
 
 	if (config->scsi) {
-		scsi = vfe_scsi_frames(load->memory, config->depth);
+		scsi = vfe_scsi_frames(load->memory, n);
 	} else {
-		blk = vfe_blk_frames(load->memory, config->depth);
+		blk = vfe_blk_frames(load->memory, n);
 	}
-	lane->slots = calloc(config->depth, sizeof(*lane->slots));
-	lane->idle = calloc(config->depth, sizeof(struct load_slot *));
+	lane->slots = calloc(n, sizeof(*lane->slots));
+	lane->idle = calloc(n, sizeof(struct load_slot *));
+	lane->buffers = calloc(config->depth, sizeof(*lane->buffers));
 	if ((blk == NULL && scsi == NULL) || data == NULL || lane->slots == NULL ||
-	    lane->idle == NULL) {
+	    lane->idle == NULL || lane->buffers == NULL) {
 		return -ENOMEM;
 	}
 	gpa = vfe_memory_gpa(load->memory, data);
 	for (i = 0; i < config->depth; i++) {
+		lane->buffers[i] = gpa + i * stride;
+	}
+	lane->buffer_n = config->depth;
+	for (i = 0; i < n; i++) {
 		if (config->scsi) {
 			lane->slots[i].scsi = &scsi[i];
 		} else {
 			lane->slots[i].blk = &blk[i];
 		}
-		lane->slots[i].data = gpa + i * stride;
 		lane->idle[i] = &lane->slots[i];
 	}
-	lane->idle_n = config->depth;
+	lane->slot_n = n;
 	return 0;
 }
 
@@ -143,6 +149,7 @@ void load_end_lanes(struct load *load)
 		end_queue(load, load->queues[i]);
 		free(load->lanes[i].slots);
 		free(load->lanes[i].idle);
+		free(load->lanes[i].buffers);
 	}
 	end_queue(load, load->control);
 	end_queue(load, load->events);

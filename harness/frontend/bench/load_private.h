@@ -14,16 +14,22 @@ struct load_slot {
 	union {
 		struct vfe_blk_frame *blk;
 		struct vfe_scsi_frame *scsi;
+		void *frame;
 	};
-	uint64_t data; /* guest address */
+	uint64_t data; /* guest address of its buffer */
 	uint64_t start;
 };
 
 struct load_lane {
 	struct vfe_queue *queue;
 	struct load_slot *slots;
-	struct load_slot **idle; /* stack */
-	unsigned int idle_n;
+	struct load_slot **idle; /* a ring of slot_n: the one that came back first is used first */
+	unsigned int slot_n;
+	unsigned int idle_first;
+	unsigned int idle_end;
+	unsigned int inflight;
+	uint64_t *buffers; /* stack of those that are not in flight */
+	unsigned int buffer_n;
 	uint16_t mirrored; /* how far load_mirror has come */
 };
 
@@ -53,9 +59,16 @@ struct load_run {
 	uint64_t errors;
 	uint64_t counted; /* requests that had come back when the time was over, */
 	uint64_t ended;	  /* and when that was */
+	uint64_t now;	  /* as of the last look at the clock */
 	uint64_t busy_at; /* when something came back last */
 	uint64_t look_at; /* when to look at the target if nothing comes back */
 	double ns_per_tick;
+	/* What came back last and was not looked at yet. */
+	struct {
+		const struct load_slot *slot;
+		uint64_t ticks; /* that it took */
+	} taken[LOAD_BATCH_MAX];
+	unsigned int taken_n;
 	/* Fixed rate: when the next request is due; both with a fraction, for exact rates. */
 	double due;
 	double step;
@@ -69,15 +82,17 @@ int load_start_lanes(struct load *load);
 void load_end_lanes(struct load *load);
 
 /* load_lane.c */
-/* Takes up to a batch from one lane into its idle slots; returns how many, or an error. busy_at is the time. */
+/* Takes up to a batch from one lane; returns how many, or an error. busy_at is the time. */
 int load_reap(struct load_run *run, struct load_lane *lane);
-/* Sends up to `max` idle slots again. */
+/* Looks how each of them ended, and adds its latency to the histogram. Before the next load_reap. */
+void load_account(struct load_run *run);
+/* Sends up to `max` requests, as many as the depth allows. */
 int load_refill(struct load *load, struct load_lane *lane, unsigned int max, uint64_t now);
-/* One more request; it takes the topmost idle slot. */
+/* One more request; there must be fewer in flight than the depth. */
 int load_send(struct load *load, struct load_lane *lane, uint64_t start);
 /* Fixed depth: one turn over all lanes; returns how many requests came back. */
 int load_turn(struct load_run *run, bool stopping);
-/* Sends all idle slots. */
+/* Sends as many as the depth allows. */
 int load_fill(struct load *load);
 unsigned int load_inflight(const struct load *load);
 /* Nothing came back: sleep if that is the mode, and see now and then whether the target is still there. */

@@ -13,7 +13,7 @@ static int send_due(struct load_run *run)
 	while (run->due <= now) {
 		struct load_lane *lane = &load->lanes[run->lane];
 
-		if (lane->idle_n == 0) {
+		if (lane->inflight == load->config.depth) {
 			break; /* it stays due, and its latency grows */
 		}
 		r = load_send(load, lane, (uint64_t)run->due);
@@ -41,6 +41,7 @@ static int turn_fixed_rate(struct load_run *run, bool stopping)
 		if (r < 0) {
 			return r;
 		}
+		load_account(run);
 		sum += r;
 	}
 	r = stopping ? 0 : send_due(run);
@@ -52,7 +53,6 @@ static int loop(struct load_run *run, uint64_t end)
 {
 	struct load *load = run->load;
 	bool stopping = false;
-	uint64_t now;
 	int r;
 
 	while (!stopping || load_inflight(load) > 0) {
@@ -63,11 +63,10 @@ static int loop(struct load_run *run, uint64_t end)
 		if (r < 0) {
 			return r;
 		}
-		now = clock_ticks();
-		if (!stopping && now >= end) {
+		if (!stopping && run->now >= end) {
 			stopping = true;
 			run->counted = run->requests;
-			run->ended = now;
+			run->ended = run->now;
 		}
 	}
 	return 0;
@@ -82,6 +81,7 @@ int load_run(struct load *load, uint64_t ns, struct histogram *latency,
 	struct load_run run = {
 		.load = load,
 		.latency = latency,
+		.now = begin,
 		.busy_at = begin,
 		.ns_per_tick = 1.0 / clock_ticks_per_ns,
 		.due = (double)begin,

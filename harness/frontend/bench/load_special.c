@@ -37,7 +37,7 @@ int load_run_mirrored(struct load *load, uint64_t ns, double *ret_rate)
 	int r;
 
 	histogram_reset(&latency);
-	r = load->lanes[0].idle_n > 0 ? load_fill(load) : 0;
+	r = load_fill(load);
 	do {
 		load_mirror(load);
 		before = clock_ticks();
@@ -60,6 +60,7 @@ static int run_batch(struct load_run *run, struct load_lane *lane, unsigned int 
 	r = load_refill(run->load, lane, n, run->busy_at);
 	while (r >= 0 && load_inflight(run->load) > 0) {
 		r = load_reap(run, lane);
+		load_account(run);
 		if (r == 0) {
 			r = load_idle(run);
 		}

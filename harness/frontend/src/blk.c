@@ -104,7 +104,7 @@ static int add_long(struct vfe_queue *queue, struct vfe_seg header, struct vfe_s
 int vfe_blk_add(struct vfe_queue *queue, struct vfe_blk_frame *frame, enum vfe_blk_type type,
 		uint64_t sector, const struct vfe_seg *data, unsigned int data_n, void *cookie)
 {
-	uint64_t gpa = vfe_memory_gpa(queue->session->memory, frame);
+	uint64_t gpa = vfe_gpa(queue->session->memory, frame);
 	bool reads = type == VFE_BLK_IN || type == VFE_BLK_GET_ID;
 	unsigned int out_n = reads ? 1 : 1 + data_n;
 	unsigned int in_n = reads ? data_n + 1 : 1;

@@ -24,12 +24,23 @@ enum {
 #define WRITE_SAME_UNMAP	0x08
 #define INQUIRY_EVPD		0x01
 
-static void put(uint8_t *p, uint64_t value, unsigned int bytes)
+/* Whole stores: what is stored by bytes is slow to be loaded as a word. */
+static void put16(uint8_t *p, uint16_t value)
 {
-	while (bytes-- > 0) {
-		p[bytes] = (uint8_t)value;
-		value >>= 8;
-	}
+	value = __builtin_bswap16(value);
+	memcpy(p, &value, sizeof(value));
+}
+
+static void put32(uint8_t *p, uint32_t value)
+{
+	value = __builtin_bswap32(value);
+	memcpy(p, &value, sizeof(value));
+}
+
+static void put64(uint8_t *p, uint64_t value)
+{
+	value = __builtin_bswap64(value);
+	memcpy(p, &value, sizeof(value));
 }
 
 static size_t begin(uint8_t *cdb, uint8_t opcode, size_t len)
@@ -43,8 +54,8 @@ static size_t ten(uint8_t *cdb, uint8_t opcode, uint32_t lba, uint16_t blocks)
 {
 	size_t len = begin(cdb, opcode, 10);
 
-	put(cdb + 2, lba, 4);
-	put(cdb + 7, blocks, 2);
+	put32(cdb + 2, lba);
+	put16(cdb + 7, blocks);
 	return len;
 }
 
@@ -52,8 +63,8 @@ static size_t sixteen(uint8_t *cdb, uint8_t opcode, uint64_t lba, uint32_t block
 {
 	size_t len = begin(cdb, opcode, 16);
 
-	put(cdb + 2, lba, 8);
-	put(cdb + 10, blocks, 4);
+	put64(cdb + 2, lba);
+	put32(cdb + 10, blocks);
 	return len;
 }
 
@@ -68,7 +79,7 @@ size_t vfe_cdb_inquiry(uint8_t *cdb, bool vpd, uint8_t page, uint16_t allocation
 
 	cdb[1] = vpd ? INQUIRY_EVPD : 0;
 	cdb[2] = page;
-	put(cdb + 3, allocation, 2);
+	put16(cdb + 3, allocation);
 	return len;
 }
 
@@ -76,7 +87,7 @@ size_t vfe_cdb_report_luns(uint8_t *cdb, uint32_t allocation)
 {
 	size_t len = begin(cdb, OP_REPORT_LUNS, 12);
 
-	put(cdb + 6, allocation, 4);
+	put32(cdb + 6, allocation);
 	return len;
 }
 
@@ -90,7 +101,7 @@ size_t vfe_cdb_read_capacity16(uint8_t *cdb, uint32_t allocation)
 	size_t len = begin(cdb, OP_SERVICE_ACTION_IN_16, 16);
 
 	cdb[1] = ACTION_READ_CAPACITY_16;
-	put(cdb + 10, allocation, 4);
+	put32(cdb + 10, allocation);
 	return len;
 }
 
@@ -132,7 +143,7 @@ size_t vfe_cdb_unmap(uint8_t *cdb, uint16_t list_len)
 {
 	size_t len = begin(cdb, OP_UNMAP, 10);
 
-	put(cdb + 7, list_len, 2);
+	put16(cdb + 7, list_len);
 	return len;
 }
 

@@ -147,6 +147,7 @@ int vfe_split_add(struct vfe_queue *queue, const struct vfe_seg *segs, unsigned 
 		  unsigned int in_n, void *cookie);
 bool vfe_split_publish(struct vfe_queue *queue); /* does the device want a kick? */
 int vfe_split_reap(struct vfe_queue *queue, struct vfe_done *done, unsigned int max);
+bool vfe_split_ready(const struct vfe_queue *queue);
 bool vfe_split_arm(struct vfe_queue *queue); /* turns calls on; is there nothing to reap? */
 void vfe_split_disarm(struct vfe_queue *queue);
 uint32_t vfe_split_crash_base(const struct vfe_queue *queue);
@@ -158,9 +159,20 @@ int vfe_packed_add(struct vfe_queue *queue, const struct vfe_seg *segs, unsigned
 		   unsigned int in_n, void *cookie);
 bool vfe_packed_publish(struct vfe_queue *queue);
 int vfe_packed_reap(struct vfe_queue *queue, struct vfe_done *done, unsigned int max);
+bool vfe_packed_ready(const struct vfe_queue *queue);
 bool vfe_packed_arm(struct vfe_queue *queue);
 void vfe_packed_disarm(struct vfe_queue *queue);
 uint32_t vfe_packed_crash_base(const struct vfe_queue *queue);
+
+/* vfe_memory_gpa, for what is done for each request. */
+static inline uint64_t vfe_gpa(const struct vfe_memory *memory, const void *p)
+{
+	const struct vfe_raw_region *first = &memory->regions[0];
+	uint64_t offset = (uint64_t)((uintptr_t)p - (uintptr_t)first->map);
+
+	return offset < first->wire.size ? first->wire.guest_address + offset :
+					   vfe_memory_gpa(memory, p);
+}
 
 /* One load or store of a field that the device may change or read at any instant. */
 static inline uint16_t vfe_load16(const uint16_t *p)

@@ -179,6 +179,11 @@ static bool is_used(const struct vfe_packed *ring, unsigned int pos, bool wrap)
 	return ((flags & VFE_DESC_AVAIL) != 0) == wrap && ((flags & VFE_DESC_USED) != 0) == wrap;
 }
 
+bool vfe_packed_ready(const struct vfe_queue *queue)
+{
+	return is_used(&queue->packed, queue->packed.used_pos, queue->packed.used_wrap);
+}
+
 int vfe_packed_reap(struct vfe_queue *queue, struct vfe_done *done, unsigned int max)
 {
 	struct vfe_packed *ring = &queue->packed;

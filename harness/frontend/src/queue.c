@@ -178,6 +178,11 @@ int vfe_queue_reap(struct vfe_queue *queue, struct vfe_done *done, unsigned int 
 	return n;
 }
 
+bool vfe_queue_ready(const struct vfe_queue *queue)
+{
+	return queue->is_packed ? vfe_packed_ready(queue) : vfe_split_ready(queue);
+}
+
 unsigned int vfe_queue_inflight(const struct vfe_queue *queue)
 {
 	return queue->inflight;

@@ -7,6 +7,7 @@
 #include "vhost_frontend/scsi.h"
 
 _Static_assert(sizeof(struct vfe_scsi_frame) == 256, "four lines per frame");
+_Static_assert(offsetof(struct vfe_scsi_frame, reply.sense) < VFE_CACHE_LINE, "one of them is hot");
 _Static_assert(sizeof(struct vfe_scsi_task_frame) == VFE_CACHE_LINE, "one line per frame");
 _Static_assert(sizeof(struct vfe_scsi_event) == 16, "virtio 1.2, 5.6.6.3");
 
@@ -93,7 +94,7 @@ int vfe_scsi_add(struct vfe_queue *queue, struct vfe_scsi_frame *frame,
 		 struct vfe_scsi_address address, const uint8_t *cdb, size_t cdb_len, bool in,
 		 const struct vfe_seg *data, unsigned int data_n, void *cookie)
 {
-	uint64_t gpa = vfe_memory_gpa(queue->session->memory, frame);
+	uint64_t gpa = vfe_gpa(queue->session->memory, frame);
 	const struct vfe_seg request = { gpa, REQUEST_LEN };
 	const struct vfe_seg reply = { gpa + offsetof(struct vfe_scsi_frame, reply), REPLY_LEN };
 	/* 5.6.6.1: data to the device lies behind the request, data from it behind the reply. */
@@ -106,8 +107,10 @@ int vfe_scsi_add(struct vfe_queue *queue, struct vfe_scsi_frame *frame,
 	put_lun(frame->request.lun, address);
 	frame->request.tag = (uint64_t)(uintptr_t)frame;
 	frame->request.task_attr = frame->request.prio = frame->request.crn = 0;
-	memcpy(frame->request.cdb, cdb, cdb_len);
-	memset(frame->request.cdb + cdb_len, 0, VFE_CDB_MAX - cdb_len);
+	if (cdb != frame->request.cdb) {
+		memcpy(frame->request.cdb, cdb, cdb_len);
+		memset(frame->request.cdb + cdb_len, 0, VFE_CDB_MAX - cdb_len);
+	}
 	frame->reply.sense_len = 0;
 	frame->reply.residual = 0;
 	frame->reply.status = VFE_SCSI_UNTOUCHED;

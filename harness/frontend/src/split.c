@@ -181,6 +181,11 @@ int vfe_split_reap(struct vfe_queue *queue, struct vfe_done *done, unsigned int 
 	return (int)n;
 }
 
+bool vfe_split_ready(const struct vfe_queue *queue)
+{
+	return vfe_load16(&queue->split.used->idx) != queue->split.used_idx;
+}
+
 bool vfe_split_arm(struct vfe_queue *queue)
 {
 	struct vfe_split *ring = &queue->split;

@@ -208,6 +208,8 @@ unsigned int vfe_queue_room(const struct vfe_queue *queue, unsigned int segments
 void vfe_queue_publish(struct vfe_queue *queue);
 /* The number of requests taken (0: none are finished), or -EPROTO and the queue is of no more use. */
 int vfe_queue_reap(struct vfe_queue *queue, struct vfe_done *done, unsigned int max);
+/* Is there something to reap? One look at the ring, for loops that poll. */
+bool vfe_queue_ready(const struct vfe_queue *queue);
 /*
  * Sleeps until there is something to reap. 0: there may be. -ETIMEDOUT; -ECONNRESET: the back-end is gone;
  * -EREMOTEIO: the device has given the ring up.

@@ -71,8 +71,7 @@ struct vfe_scsi_request {
 	uint8_t prio;
 	uint8_t crn;
 	uint8_t cdb[VFE_CDB_MAX];
-	uint8_t unused[13];
-};
+} __attribute__((packed));
 
 struct vfe_scsi_reply {
 	uint32_t sense_len;
@@ -81,12 +80,13 @@ struct vfe_scsi_reply {
 	uint8_t status;	  /* enum vfe_scsi_status */
 	uint8_t response; /* enum vfe_scsi_response */
 	uint8_t sense[VFE_SENSE_MAX];
-	uint8_t unused[20];
-};
+} __attribute__((packed));
 
+/* The request and the reply up to the sense data lie in one cache line. */
 struct vfe_scsi_frame {
 	struct vfe_scsi_request request;
 	struct vfe_scsi_reply reply;
+	uint8_t unused[33];
 	uint8_t data[VFE_SCSI_DATA];
 };
 
@@ -120,7 +120,10 @@ int vfe_scsi_info(struct vfe_session *session, struct vfe_scsi_info *ret_info);
 /* `n` frames in a row; NULL: no room. */
 struct vfe_scsi_frame *vfe_scsi_frames(struct vfe_memory *memory, unsigned int n);
 
-/* Adds a command; `in`: the data goes from the device to us. The tag is the frame's address. */
+/*
+ * Adds a command; `in`: the data goes from the device to us. The tag is the frame's address. A CDB that was made in
+ * frame->request.cdb is used where it is.
+ */
 int vfe_scsi_add(struct vfe_queue *queue, struct vfe_scsi_frame *frame,
 		 struct vfe_scsi_address address, const uint8_t *cdb, size_t cdb_len, bool in,
 		 const struct vfe_seg *data, unsigned int data_n, void *cookie);

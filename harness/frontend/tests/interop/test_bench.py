@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 import threading
 from pathlib import Path
 
 import pytest
 
-from .backends import Disk, StorageDaemon, Vhost, run, run_json
+from .backends import DISK_MB, Disk, StorageDaemon, Vhost, run, run_json
 
 SHORT = ("--seconds", "0.2", "--warmup", "0.05")
 
@@ -142,6 +144,24 @@ def test_compare_resumes_what_it_stopped(tmp_path: Path) -> None:
             *("--groups", "2", "--block-seconds", "0.02", "--disturbance", "1000"),
         )
         run("vhost-bench", *SHORT, ours.socket)
+
+
+@pytest.mark.parametrize("device", ["blk", "scsi"])
+@pytest.mark.parametrize("depth", [1, 64])
+def test_requests_that_fail_are_counted(tmp_path: Path, device: str, depth: int) -> None:
+    """Steps: the file of a disk is cut to half. Verify: about half of the reads fail."""
+    with Vhost(tmp_path, Disk("aio", device)) as backend:
+        os.truncate(tmp_path / "disk.raw", DISK_MB << 19)
+        done = run(
+            *("vhost-bench", "--device", device, "--depth", depth, *SHORT),
+            *("--json", tmp_path / "report", backend.socket),
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "requests failed" in done.stderr
+    result = json.loads((tmp_path / "report").read_text())["result"]
+    # Each has an answer of its own: none counts for another.
+    assert 0.3 < result["errors"] / result["latency_ns"]["n"] < 0.7
 
 
 def test_calibrate() -> None:
