@@ -198,9 +198,32 @@ void core_stop_queue(struct core_queue *queue, bool abandon)
 
 /* No message, since one may be under way already: the reactor looks before it fetches and publishes. One
  * that sleeps has nothing to publish, and looks when it wakes. */
+static void poke_on_core(struct msg *msg)
+{
+	struct core_queue *queue = container_of(msg, struct core_queue, poke);
+
+	/* Release: orders our use of the message before the flag that lets it be posted again. */
+	atomic_store_explicit(&queue->poke_out, false, memory_order_release);
+}
+
+/* Its reactor looks at the queue once more, even if it sleeps. Not after a stop was posted: that would be
+ * the last that may know of the queue. */
+static void poke(struct core_queue *queue)
+{
+	/* Acquire: the mirror of poke_on_core(). */
+	if (!atomic_exchange_explicit(&queue->poke_out, true, memory_order_acquire)) {
+		queue->poke.fn = poke_on_core;
+		reactor_post(queue->core->reactor, &queue->poke);
+	}
+}
+
 void core_abandon_queue(struct core_queue *queue)
 {
 	atomic_store_explicit(&queue->abandon, true, memory_order_relaxed);
+	/* A change of memory under way ends with it. A stop is looked at in each round anyway. */
+	if (queue->state == CORE_QUEUE_RUNNING) {
+		poke(queue);
+	}
 }
 
 static void set_call_on_core(struct msg *msg)
@@ -279,14 +302,6 @@ static void post_update(struct core_queue *queue)
 	reactor_post(queue->core->reactor, &queue->update);
 }
 
-static void poke_on_core(struct msg *msg)
-{
-	struct core_queue *queue = container_of(msg, struct core_queue, poke);
-
-	/* Release: orders our use of the message before the flag that lets it be posted again. */
-	atomic_store_explicit(&queue->poke_out, false, memory_order_release);
-}
-
 void core_update_queue(struct core_queue *queue)
 {
 	switch (queue->state) {
@@ -302,11 +317,7 @@ void core_update_queue(struct core_queue *queue)
 		/* The last one waits for something, and its reactor may sleep. There it is looked at in
 		 * each round; here we remember to ask once more. */
 		queue->update_due = true;
-		/* Acquire: the mirror of poke_on_core(). */
-		if (!atomic_exchange_explicit(&queue->poke_out, true, memory_order_acquire)) {
-			queue->poke.fn = poke_on_core;
-			reactor_post(queue->core->reactor, &queue->poke);
-		}
+		poke(queue);
 		break;
 	case CORE_QUEUE_IDLE:
 		break;
