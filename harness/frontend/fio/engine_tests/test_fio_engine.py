@@ -182,6 +182,23 @@ def test_latency_percentiles(fio: Fio, disk: tuple[str, ...]) -> None:
     assert 0 < clat["min"] <= clat["percentile"]["50.000000"] <= clat["percentile"]["99.900000"]
 
 
+HUGE_FREE = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+
+
+def free_huge_pages() -> int:
+    return int(HUGE_FREE.read_text()) if HUGE_FREE.exists() else 0
+
+
+@pytest.mark.skipif(free_huge_pages() < 32, reason="no huge pages of 2 MiB are free")
+def test_buffers_in_huge_pages(fio: Fio, disk: tuple[str, ...]) -> None:
+    """Verify: data is right, and the pages come back."""
+    before = free_huge_pages()
+    words = ("--hugepage=2m", *MIXED, *VERIFY, "--size=32m", "--numjobs=1", "--thread=1")
+    job = report(fio, "--name=h", *disk, *words)
+    assert moved(job, "write") == moved(job, "read") == 32 * MIB
+    assert free_huge_pages() == before
+
+
 # ---- refusals ----
 
 

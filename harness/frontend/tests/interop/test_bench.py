@@ -82,6 +82,38 @@ def test_calls(null_disk: Vhost, completion: str) -> None:
         assert result["calls"] <= result["requests"]
 
 
+def free_huge_pages() -> int:
+    """Of 2 MiB."""
+    path = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+    return int(path.read_text()) if path.exists() else 0
+
+
+@pytest.mark.skipif(free_huge_pages() < 16, reason="no huge pages of 2 MiB are free")
+@pytest.mark.parametrize("device", ["blk", "scsi"])
+def test_huge_pages(tmp_path: Path, device: str) -> None:
+    """Verify: the memory is taken from them, and comes back."""
+    before = free_huge_pages()
+    with Vhost(tmp_path, Disk("malloc", device)) as backend:
+        report = run_json(
+            *("vhost-bench", "--hugepage", "2M", "--device", device, "--rw", "mix", *SHORT),
+            *("--json", "-", backend.socket),
+        )
+    assert report["result"]["requests"] > 0
+    assert report["result"]["errors"] == 0
+    assert free_huge_pages() == before
+
+
+def test_huge_pages_that_are_not_there(null_disk: Vhost) -> None:
+    """Verify: more than the machine has memory for is refused in words."""
+    with null_disk as backend:
+        done = run(
+            *("vhost-bench", "--hugepage", "2M", "--bs", "64M", "--depth", "8192", backend.socket),
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "no huge pages for the shared memory" in done.stderr
+
+
 @pytest.mark.parametrize("target", ["vhost-null", "vhost-malloc"])
 def test_spawn(target: str) -> None:
     report = run_json(
