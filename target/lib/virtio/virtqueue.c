@@ -390,7 +390,9 @@ unsigned int virtq_commit(struct virtq *vq)
 void virtq_abandon(struct virtq *vq)
 {
 	staged_clear(vq);
-	split_abandon(vq);
+	if (!vq->is_packed) {
+		split_abandon(vq);
+	}
 }
 
 /* ---- notifications ---- */
