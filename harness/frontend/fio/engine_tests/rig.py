@@ -18,6 +18,9 @@ from vhostlab.wait import until
 
 MIB = 1 << 20
 DISK_MIB = 96
+JOBS_MIB = 112
+JOBS = 5
+"""What the greediest job file of fio-jobs needs: disk, and jobs at the same time."""
 FIO_DEADLINE_S = 120.0
 
 
@@ -114,6 +117,8 @@ def controllers(driver: type[Target], files: Path) -> tuple[Controller, ...]:
         Controller("blk-4k", "blk", (Disk("m1", "malloc", DISK_MIB * MIB, 4096),)),
         Controller("blk-ro", "blk", (Disk("a0", "aio", 8 * MIB, path=fixed),), readonly=True),
         Controller("blk-short", "blk", (Disk("a1", "aio", 8 * MIB, path=short),)),
+        Controller("blk-jobs", "blk", (Disk("m4", "malloc", JOBS_MIB * MIB),), num_queues=JOBS),
+        Controller("scsi-jobs", "scsi", (Disk("m5", "malloc", JOBS_MIB * MIB),), num_queues=JOBS),
         Controller("blk-null", "blk", (Disk("n0", "null", 1024 * MIB),)),
         Controller(
             "scsi",

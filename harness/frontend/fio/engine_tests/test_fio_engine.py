@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from vhostlab import frontend
 from vhostlab.frontend import find_engine
+from vhostlab.paths import source_dir
 
 from .rig import DISK_MIB, FIO_DEADLINE_S, MIB, Fio, Running, start
 
+JOB_FILES = sorted((source_dir() / "fio-jobs").glob("*.fio"))
 VERIFY = (
     "--verify=crc32c",
     "--verify_fatal=1",
@@ -197,6 +200,27 @@ def test_buffers_in_huge_pages(fio: Fio, disk: tuple[str, ...]) -> None:
     job = report(fio, "--name=h", *disk, *words)
     assert moved(job, "write") == moved(job, "read") == 32 * MIB
     assert free_huge_pages() == before
+
+
+@pytest.mark.parametrize("target", ["ours blk", "ours scsi", "qsd blk"])
+@pytest.mark.parametrize("file", JOB_FILES, ids=lambda file: file.stem)
+def test_job_files(
+    fio: Fio,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    file: Path,
+    target: str,
+) -> None:
+    """Each file of fio-jobs as it is, but for the way to the disk."""
+    name, device = target.split()
+    running = request.getfixturevalue(name)
+    place = frontend.Place(running.target.endpoints[f"{device}-jobs"], device)
+    monkeypatch.setenv("RUNTIME", "1")
+    job = fio.cwd / file.name
+    frontend.write_job(file, job, fio.engine, place)
+    said = fio(str(job))
+    assert said.status == 0, said.text
+    assert "err= 0" in said.text
 
 
 # ---- refusals ----
