@@ -20,6 +20,8 @@ int disk_connect(const struct engine_options *options, const char *socket,
 	const struct vfe_wish wish = {
 		.device = options->device == DEVICE_SCSI ? VFE_SCSI : VFE_BLK,
 		.packed = options->ring == RING_PACKED,
+		/* A job ends with its back-end: nothing is ever handed back, and queues come one by one. */
+		.without_protocol = VFE_PF_INFLIGHT_SHMFD,
 	};
 	struct vfe_session *session;
 	int r = vfe_connect(socket, options->connect_timeout, &session);
