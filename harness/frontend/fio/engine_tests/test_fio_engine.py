@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -221,6 +222,16 @@ def test_job_files(
     said = fio(str(job))
     assert said.status == 0, said.text
     assert "err= 0" in said.text
+
+
+def test_help_and_manual_name_the_same_options(fio: Fio) -> None:
+    manual = (source_dir() / "docs/man/vhost_user-fio.1").read_text()
+    told = subprocess.run(
+        [fio.program, f"--enghelp={fio.engine}"], capture_output=True, text=True, check=True
+    ).stdout
+    names = re.findall(r"^(\w+) +:", told, re.MULTILINE)
+    assert "socket" in names
+    assert sorted(names) == sorted(re.findall(r"^\.It Cm (\w+) Ns =", manual, re.MULTILINE))
 
 
 # ---- refusals ----
