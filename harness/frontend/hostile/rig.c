@@ -160,6 +160,8 @@ bool rig_open(struct rig *rig, const struct rig_options *how)
 	struct vfe_wish wish = {
 		.device = rig->options->device,
 		.without = VFE_F_EVENT_IDX | how->without,
+		/* A driver that resets its device has a new area, or none: rings are made new all the time. */
+		.without_protocol = VFE_PF_INFLIGHT_SHMFD & ~how->with_protocol,
 		.packed = rig->options->packed,
 	};
 	int r;
