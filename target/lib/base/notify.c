@@ -42,15 +42,20 @@ static void collect(struct notifier *n)
 	n->uncollected = 0;
 }
 
+void notify_prepare(void)
+{
+	if (!notifier.tried) {
+		notifier_init(&notifier);
+	}
+}
+
 int notify_eventfd(int fd)
 {
 	struct notifier *n = &notifier;
 	struct iocb iocb = { 0 };
 	struct iocb *list = &iocb;
 
-	if (!n->tried) {
-		notifier_init(n);
-	}
+	notify_prepare();
 	if (n->context == 0) {
 		return eventfd_signal(fd);
 	}

@@ -15,5 +15,7 @@
  * Costs about 0.1 microseconds more than that.
  */
 int notify_eventfd(int fd);
+/* Makes the calling thread's context now: whoever watches the open descriptors sees no other later. */
+void notify_prepare(void);
 
 #endif

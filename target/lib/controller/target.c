@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/notify.h"
 #include "base/utf8.h"
 #include "base/why.h"
 #include "controller/controller.h"
@@ -47,6 +48,7 @@ int target_new(const struct target_options *opts, struct target **ret_target)
 		return -ENOMEM;
 	}
 	TAILQ_INIT(&target->controllers);
+	notify_prepare(); /* this thread has calls and errors to tell when rings start */
 	target->loop = opts->loop;
 	target->cores = opts->cores;
 	target->socket_dir = strdup(opts->socket_dir != NULL ? opts->socket_dir : "");
