@@ -140,6 +140,10 @@ static void owner_ring_start(void *owner, const struct vu_ring *ring)
 	queue->run.broken = broken;
 	queue->run.updated = updated;
 	core_start_queue(controller->placement->core, &queue->run);
+	if (controller->unsettled) {
+		/* What others wait for, it must wait for, too: they may stop before it comes. */
+		core_update_queue(&queue->run);
+	}
 }
 
 /* ---- a ring stops, or gets another call eventfd ---- */

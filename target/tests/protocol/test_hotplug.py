@@ -34,7 +34,7 @@ from .scsi import (
     write_10,
 )
 from .waiting import until
-from .wire import F_RING_EVENT_IDX
+from .wire import F_RING_EVENT_IDX, Request, state
 
 NAME = "plug"
 NEW = 3
@@ -328,13 +328,14 @@ def stuck(guest: Guest, slow: FuseFile) -> ScsiDisk:
     return disk
 
 
-def wait_until_taken(daemon: Daemon) -> None:
-    def taken() -> bool:
-        (controller,) = call(daemon, "vhost_get_stats", name=NAME)["controllers"]
-        queues = {q["queue"]: q["requests"] for q in controller["queues"]}
-        return bool(queues.get(FIRST_REQUEST_QUEUE + 1))
+def taken(daemon: Daemon, index: int) -> bool:
+    (controller,) = call(daemon, "vhost_get_stats", name=NAME)["controllers"]
+    queues = {q["queue"]: q["requests"] for q in controller["queues"]}
+    return bool(queues.get(index))
 
-    until("the daemon has the request", taken)
+
+def wait_until_taken(daemon: Daemon) -> None:
+    until("the daemon has the request", lambda: taken(daemon, FIRST_REQUEST_QUEUE + 1))
 
 
 def test_its_completions_wake_the_reactor(daemon: Daemon, guest: Guest, slow: FuseFile) -> None:
@@ -403,6 +404,32 @@ def test_a_front_end_leaves_during_a_removal(
     assert gone(again.disk(NEW))
     again.events.nothing()
     again.close()
+
+
+def test_a_ring_starts_during_a_removal(daemon: Daemon, guest: Guest, slow: FuseFile) -> None:
+    """Those that were told of it stop before it is over; the new one has to see to it."""
+    disk = guest.disk(NEW)
+    slow.hold(READ)
+    disk.submit(read_10(0, 8), data_in=4096)
+    until("the daemon has the request", lambda: taken(daemon, FIRST_REQUEST_QUEUE))
+    remove(daemon, NEW)
+    call(daemon, "bdev_delete", name="slow")
+    ring = guest.another_ring()
+    late = ScsiDisk(ring, NEW, 4096)
+    assert gone(late)
+    guest.front.stop(guest.events.ring.index)
+    guest.front.send(state(Request.GET_VRING_BASE, FIRST_REQUEST_QUEUE, 0))
+    # When both of its threads have answered, the ring is being stopped.
+    call(daemon, "log_get_level")
+    assert gone(late)
+    slow.release(READ)
+    guest.front.reply(Request.GET_VRING_BASE)
+    assert disk.finish().status == GOOD
+    until("the file is closed", lambda: not is_open(daemon, slow))
+    assert gone(late)
+    add(daemon, NEW, "second")
+    until("another one has its number", lambda: not gone(late))
+    ring.close()
 
 
 def test_deleted_by_force_during_a_removal(daemon: Daemon, guest: Guest, slow: FuseFile) -> None:
