@@ -16,7 +16,9 @@
 #include "stats.h"
 
 #define ROUNDS 5
-#define PAGE   4096u
+/* Copies between two looks at the clock. */
+#define COPIES_PER_LOOK 32
+#define PAGE		4096u
 
 static void pin(int cpu)
 {
@@ -46,7 +48,7 @@ static double copy_loop(const struct options *options, const uint8_t *from, uint
 	unsigned int i;
 
 	do {
-		for (i = 0; i < options->load.batch; i++, n++) {
+		for (i = 0; i < COPIES_PER_LOOK; i++, n++) {
 			memcpy(to + n % buffers * block,
 			       from + random_below(&state, blocks) * block, block);
 			/* The copy shall happen although nobody looks at it. */

@@ -67,7 +67,8 @@ static const struct option_text texts[] = {
 	{ OPT_RATE, "rate", "N",
 	  "requests per second over all; latency counts from when each is due" },
 	{ OPT_READ_PERCENT, "read-percent", "N", "reads of mix (70)" },
-	{ OPT_BATCH, "batch", "N", "most requests taken and sent at a time (32)" },
+	{ OPT_BATCH, "batch", "N",
+	  "most requests taken and sent at a time (half the depth, 32 at most)" },
 	{ OPT_QUEUES, "queues", "N", "queues, all served by one thread (1)" },
 	{ OPT_SPAN, "span", "SIZE", "use the first SIZE bytes of the disk (all)" },
 	{ OPT_SEED, "seed", "N", "of the random offsets (1)" },
@@ -111,7 +112,8 @@ static const struct option_text texts[] = {
 	  "instructions: keep the counts there, for callgrind_annotate" },
 	{ OPT_HELP, "help", NULL, "show this text" },
 };
-#define TEXT_N (sizeof(texts) / sizeof(texts[0]))
+#define BATCH_DEFAULT 32
+#define TEXT_N	      (sizeof(texts) / sizeof(texts[0]))
 
 static void print_help(void)
 {
@@ -340,6 +342,18 @@ static bool finish_target(const struct options *options, struct target *target)
 	return true;
 }
 
+/*
+ * A batch of the whole depth makes client and target wait for each other in turns; half of it, and both work at the
+ * same time. Instructions are counted in whole batches.
+ */
+static unsigned int default_batch(const struct options *options)
+{
+	unsigned int batch = options->mode == MODE_INSTRUCTIONS ? BATCH_DEFAULT :
+								  options->load.depth / 2;
+
+	return batch == 0 ? 1 : batch < BATCH_DEFAULT ? batch : BATCH_DEFAULT;
+}
+
 static bool check(const struct options *options)
 {
 	unsigned int wanted = options->mode == MODE_COMPARE   ? 2 :
@@ -370,7 +384,6 @@ static void set_defaults(struct options *options)
 			  .read_percent = 100,
 			  .block = 4096,
 			  .depth = 32,
-			  .batch = 32,
 			  .queues = 1,
 			  .seed = 1,
 			  .timeout_ms = 10000 },
@@ -422,6 +435,9 @@ enum options_result options_parse(int argc, char **argv, struct options *ret_opt
 	}
 	if (ret_options->load.read_percent > 100) {
 		ret_options->load.read_percent = read_percent;
+	}
+	if (ret_options->load.batch == 0) {
+		ret_options->load.batch = default_batch(ret_options);
 	}
 	for (i = 0; i < ret_options->target_n; i++) {
 		if (!finish_target(ret_options, &ret_options->targets[i])) {
