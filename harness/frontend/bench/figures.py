@@ -14,6 +14,7 @@ import os
 import platform
 import random
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -412,7 +413,7 @@ def environment(how: Set) -> list[str]:
 
 
 def make_all(wanted: list[Task]) -> tuple[list[Figure], list[str]]:
-    """The figures, and what could not be made. Ctrl-C ends it early."""
+    """The figures, and what could not be made. Ctrl-C and SIGTERM end it early."""
     made: list[Figure] = []
     failed: list[str] = []
     total = sum(task.seconds for task in wanted)
@@ -475,6 +476,7 @@ def main() -> int:
         args.groups,
         args.block_seconds,
     )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     wanted = [task for task in tasks(how) if args.only in task.name]
     about = environment(how)
     make_file(how.file)
