@@ -331,7 +331,7 @@ def tasks(how: Set) -> list[Task]:
 
     def against(name: str, bar: float, a: str, b: str, depth: int) -> None:
         def make(name: str) -> Figure:
-            return compared(how, name, bar, a, b, "--depth", depth)
+            return compared(how, name, bar, a, b, "--depth", depth, "--batch", min(depth, 32))
 
         made.append(Task(name, how.groups * 4 * 1.2 * block + 2 * SPAWN_S, make))
 
