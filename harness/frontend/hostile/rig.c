@@ -262,6 +262,7 @@ static int restart(struct rig *rig)
 	if (read(rig->view.err_fd, &n, sizeof(n)) < 0 && errno != EAGAIN) {
 		r = -errno;
 	}
+	vfe_raw_inflight_drop(rig->session);
 	if (r == 0) {
 		r = vfe_queue_start(rig->queue);
 	}

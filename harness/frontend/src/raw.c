@@ -138,3 +138,8 @@ void *vfe_raw_inflight(struct vfe_session *session, size_t *ret_size)
 	*ret_size = session->inflight.wire.mmap_size;
 	return session->inflight.map;
 }
+
+void vfe_raw_inflight_drop(struct vfe_session *session)
+{
+	vfe_inflight_drop(session);
+}

@@ -266,6 +266,8 @@ void vfe_raw_queue_ready(struct vfe_queue *queue);
 
 /* The in-flight area as it is mapped here; NULL if there is none. */
 void *vfe_raw_inflight(struct vfe_session *session, size_t *ret_size);
+/* The driver has reset its device: all queues are stopped, and the next that starts asks for a new area. */
+void vfe_raw_inflight_drop(struct vfe_session *session);
 /* When the back-end took the connection (CLOCK_MONOTONIC). */
 uint64_t vfe_raw_connected_ns(const struct vfe_session *session);
 
