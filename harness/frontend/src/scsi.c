@@ -94,6 +94,23 @@ static void put_lun(uint8_t *lun, struct vfe_scsi_address address)
 	memcpy(lun, &word, sizeof(word));
 }
 
+/* 5.6.6.1: data to the device lies behind the request, data from it behind the reply. A function of its own, since
+ * its stack frame is large. */
+static __attribute__((noinline)) int add_long(struct vfe_queue *queue, struct vfe_seg request,
+					      struct vfe_seg reply, const struct vfe_seg *data,
+					      unsigned int data_n, bool in, void *cookie)
+{
+	struct vfe_seg segs[VFE_SCSI_SEGS_MAX + 2];
+
+	if (data_n > VFE_SCSI_SEGS_MAX) {
+		return -E2BIG;
+	}
+	segs[0] = request;
+	segs[in ? 1 : 1 + data_n] = reply;
+	memcpy(segs + (in ? 2 : 1), data, data_n * sizeof(*data));
+	return vfe_queue_add(queue, segs, in ? 1 : 1 + data_n, in ? 1 + data_n : 1, cookie);
+}
+
 int vfe_scsi_add(struct vfe_queue *queue, struct vfe_scsi_frame *frame,
 		 struct vfe_scsi_address address, const uint8_t *cdb, size_t cdb_len, bool in,
 		 const struct vfe_seg *data, unsigned int data_n, void *cookie)
@@ -101,8 +118,7 @@ int vfe_scsi_add(struct vfe_queue *queue, struct vfe_scsi_frame *frame,
 	uint64_t gpa = vfe_gpa(queue->session->memory, frame);
 	const struct vfe_seg request = { gpa, REQUEST_LEN };
 	const struct vfe_seg reply = { gpa + offsetof(struct vfe_scsi_frame, reply), REPLY_LEN };
-	/* 5.6.6.1: data to the device lies behind the request, data from it behind the reply. */
-	unsigned int at = in ? 2 : 1;
+	struct vfe_seg segs[SEGS_INLINE + 2];
 
 	if (cdb_len > VFE_CDB_MAX) {
 		return -EINVAL;
@@ -118,22 +134,12 @@ int vfe_scsi_add(struct vfe_queue *queue, struct vfe_scsi_frame *frame,
 	frame->reply.residual = 0;
 	frame->reply.status = VFE_SCSI_UNTOUCHED;
 	frame->reply.response = VFE_SCSI_UNTOUCHED;
-	if (data_n <= SEGS_INLINE) {
-		struct vfe_seg segs[SEGS_INLINE + 2];
-
-		segs[0] = request;
-		segs[in ? 1 : 1 + data_n] = reply;
-		vfe_copy_segs(segs + at, data, data_n);
-		return vfe_queue_add(queue, segs, in ? 1 : 1 + data_n, in ? 1 + data_n : 1, cookie);
+	if (data_n > SEGS_INLINE) {
+		return add_long(queue, request, reply, data, data_n, in, cookie);
 	}
-	if (data_n > VFE_SCSI_SEGS_MAX) {
-		return -E2BIG;
-	}
-	struct vfe_seg segs[VFE_SCSI_SEGS_MAX + 2];
-
 	segs[0] = request;
 	segs[in ? 1 : 1 + data_n] = reply;
-	memcpy(segs + at, data, data_n * sizeof(*data));
+	vfe_copy_segs(segs + (in ? 2 : 1), data, data_n);
 	return vfe_queue_add(queue, segs, in ? 1 : 1 + data_n, in ? 1 + data_n : 1, cookie);
 }
 
