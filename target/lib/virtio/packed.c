@@ -1,56 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The packed ring: virtio 1.2, 2.8. Driver and device write to one ring of descriptors, each in order. A
- * position is an index and the wrap counter of its round; the bits that show a descriptor as available or
- * used depend on that counter, so here it is kept as those bits.
- */
+/* The packed ring: virtio 1.2, 2.8. Driver and device write to one ring of descriptors, each in order. */
 #include <errno.h>
 
 #include "base/likely.h"
-#include "virtio/ring.h"
+#include "virtio/packed_ring.h"
 
 /* Requests that are fetched together, so that the cache misses of their tables overlap. */
 #define POP_CHUNK 16
 
-/* A descriptor in three loads. */
-struct desc_words {
-	uint64_t addr;
-	uint32_t len;
-	uint32_t rest; /* id, flags << 16 */
-};
-
-#define FLAG(flag)	((uint32_t)(flag) << 16)
-#define AVAIL_AND_USED	FLAG(PACKED_DESC_F_AVAIL | PACKED_DESC_F_USED)
-#define FLAG_NEXT	FLAG(VRING_DESC_F_NEXT)
-#define FLAG_WRITE	FLAG(VRING_DESC_F_WRITE)
-#define FLAG_INDIRECT	FLAG(VRING_DESC_F_INDIRECT)
-#define WRAP_IN_BASE	0x8000u
-#define POSITION_MASK	0x7fffu
-#define USED_BASE_SHIFT 16
-
-static inline uint32_t shared_get32(const uint32_t *p)
-{
-	return le32toh(__atomic_load_n(p, __ATOMIC_RELAXED));
-}
-
-static inline void shared_put32(uint32_t *p, uint32_t v)
-{
-	__atomic_store_n(p, htole32(v), __ATOMIC_RELAXED);
-}
-
-/* ---- positions ---- */
-
-/* virtio 1.2, 2.8.1: an available descriptor has its AVAIL bit equal to the wrap counter and USED unequal,
- * a used one both equal. */
-static inline uint32_t avail_bits(bool wrap)
-{
-	return FLAG(wrap ? PACKED_DESC_F_AVAIL : PACKED_DESC_F_USED);
-}
-
-static inline uint32_t used_bits(bool wrap)
-{
-	return wrap ? AVAIL_AND_USED : 0;
-}
+/* ---- life ---- */
 
 static struct packed_pos pos_from_base(uint32_t half, uint32_t (*bits)(bool wrap))
 {
@@ -59,36 +17,6 @@ static struct packed_pos pos_from_base(uint32_t half, uint32_t (*bits)(bool wrap
 		.bits = bits((half & WRAP_IN_BASE) != 0),
 	};
 }
-
-static inline bool pos_wrap(const struct packed_pos *pos)
-{
-	return (pos->bits & FLAG(PACKED_DESC_F_AVAIL)) != 0;
-}
-
-static inline uint16_t pos_off_wrap(const struct packed_pos *pos)
-{
-	return (uint16_t)(pos->at | (pos_wrap(pos) ? WRAP_IN_BASE : 0));
-}
-
-static inline void pos_advance(struct packed_pos *pos, unsigned int n, unsigned int size)
-{
-	pos->at += n;
-	if (pos->at >= size) {
-		pos->at -= size;
-		pos->bits ^= AVAIL_AND_USED;
-	}
-}
-
-static inline void pos_retreat(struct packed_pos *pos, unsigned int n, unsigned int size)
-{
-	if (pos->at < n) {
-		pos->at += size;
-		pos->bits ^= AVAIL_AND_USED;
-	}
-	pos->at -= n;
-}
-
-/* ---- life ---- */
 
 int packed_find(struct virtq *vq, const struct guest_mem *mem)
 {
@@ -113,8 +41,8 @@ int packed_init(struct virtq *vq, const struct virtq_config *config)
 	unsigned int ahead;
 	int r;
 
-	ring->avail = pos_from_base(config->base, avail_bits);
-	ring->used = pos_from_base(config->base >> USED_BASE_SHIFT, used_bits);
+	ring->avail = pos_from_base(config->base, packed_avail_bits);
+	ring->used = pos_from_base(config->base >> USED_BASE_SHIFT, packed_used_bits);
 	if (ring->avail.at >= vq->size || ring->used.at >= vq->size) {
 		return -EINVAL;
 	}
@@ -145,22 +73,23 @@ uint32_t packed_base(const struct virtq *vq)
 /* ---- chains ---- */
 
 /* The one copy of a descriptor (rule R1), host byte order; `rest` has been loaded. */
-static inline struct desc_words desc_load_after(const struct packed_desc *shared, uint32_t rest)
+static inline struct packed_words desc_load_after(const struct packed_desc *shared, uint32_t rest)
 {
-	return (struct desc_words){
+	return (struct packed_words){
 		.addr = le64toh(__atomic_load_n(&shared->addr, __ATOMIC_RELAXED)),
 		.len = shared_get32(&shared->len),
 		.rest = rest,
 	};
 }
 
-static inline struct desc_words desc_load(const struct packed_desc *shared)
+static inline struct packed_words desc_load(const struct packed_desc *shared)
 {
 	return desc_load_after(shared, shared_get32(&shared->id_and_flags));
 }
 
 /* virtio 1.2, 2.8.7: only the write flag counts in a table, and its length says where it ends. */
-static const char *walk_table(struct virtq *vq, struct virtq_gather *gather, struct desc_words head)
+static const char *walk_table(struct virtq *vq, struct virtq_gather *gather,
+			      struct packed_words head)
 {
 	const struct packed_desc *table = vq->table;
 	const char *why = NULL;
@@ -179,7 +108,7 @@ static const char *walk_table(struct virtq *vq, struct virtq_gather *gather, str
 }
 
 /* `d`, at `at` in the ring, and what follows it. The last descriptor has the id of the buffer. */
-static const char *walk_chain(struct virtq *vq, struct virtq_gather *gather, struct desc_words d,
+static const char *walk_chain(struct virtq *vq, struct virtq_gather *gather, struct packed_words d,
 			      unsigned int at, unsigned int *ret_descs, uint16_t *ret_id)
 {
 	unsigned int limit = vq->size < VIRTQ_MAX_SEGMENTS ? vq->size : VIRTQ_MAX_SEGMENTS;
@@ -214,7 +143,7 @@ static const char *walk_chain(struct virtq *vq, struct virtq_gather *gather, str
 }
 
 /* Translates one descriptor into *iov. */
-static inline bool piece(const struct virtq *vq, struct desc_words d, struct iovec *iov)
+static inline bool piece(const struct virtq *vq, struct packed_words d, struct iovec *iov)
 {
 	iov->iov_len = d.len;
 	return guest_mem_translate_known(&vq->cache, d.addr, d.len, &iov->iov_base);
@@ -230,7 +159,7 @@ static inline bool piece(const struct virtq *vq, struct desc_words d, struct iov
  * registers; `table` is known at compile time.
  */
 static inline __attribute__((always_inline)) bool
-walk_common(const struct virtq *vq, const bool table, struct desc_words *d,
+walk_common(const struct virtq *vq, const bool table, struct packed_words *d,
 	    const struct packed_desc *next, const struct packed_desc *start,
 	    const struct packed_desc *end, struct virtq_req *req)
 {
@@ -286,7 +215,7 @@ walked:
 }
 
 /* The table of an indirect descriptor, walked where it lies. */
-static inline bool walk_common_table(struct virtq *vq, struct desc_words d, struct virtq_req *req)
+static inline bool walk_common_table(struct virtq *vq, struct packed_words d, struct virtq_req *req)
 {
 	const struct packed_desc *table;
 	uint32_t n = d.len / (uint32_t)sizeof(*table);
@@ -317,7 +246,7 @@ static const char *buffer_trouble(const struct virtq *vq, uint16_t id, unsigned 
 }
 
 /* Every other chain. False: the ring is broken (*ret_why), or there is no room for the request now. */
-static __attribute__((noinline)) bool walk_any(struct virtq *vq, struct desc_words d,
+static __attribute__((noinline)) bool walk_any(struct virtq *vq, struct packed_words d,
 					       unsigned int at, unsigned int room,
 					       struct virtq_req *req, const char **ret_why)
 {
@@ -348,7 +277,7 @@ struct ring_view {
 
 static inline __attribute__((always_inline)) bool
 walk(struct virtq *vq, const struct ring_view *ring, const struct packed_desc *head,
-     struct desc_words d, unsigned int room, struct virtq_req *req, unsigned int *ret_descs)
+     struct packed_words d, unsigned int room, struct virtq_req *req, unsigned int *ret_descs)
 {
 	unsigned int descs = 1;
 	unsigned int id;
@@ -435,7 +364,7 @@ static unsigned int pop_chunk(struct virtq *vq, struct virtq_req **reqs, unsigne
 	}
 	for (i = 0; i < n; i++) {
 		struct virtq_req *req = *--top;
-		struct desc_words d;
+		struct packed_words d;
 		unsigned int descs;
 		uint32_t rest;
 
