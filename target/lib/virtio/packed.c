@@ -3,7 +3,8 @@
 #include <errno.h>
 
 #include "base/likely.h"
-#include "virtio/packed_ring.h"
+#include "base/notify.h"
+#include "virtio/packed_inflight.h"
 
 /* Requests that are fetched together, so that the cache misses of their tables overlap. */
 #define POP_CHUNK 16
@@ -35,6 +36,27 @@ int packed_find(struct virtq *vq, const struct guest_mem *mem)
 	return 0;
 }
 
+/* Goes on where a predecessor stopped. Where that was is not for the front-end to know, which has no index to read
+ * it from, but for the in-flight area. */
+static int resume(struct virtq *vq, const struct virtq_config *config)
+{
+	const char *why = NULL;
+	int r = packed_inflight_new(vq, config, &vq->packed.inflight, &why);
+
+	if (r < 0) {
+		return r;
+	}
+	if (why != NULL) {
+		virtq_break(vq, why);
+		return 0;
+	}
+	/* The predecessor may have died between its last used descriptor and the call for it. */
+	if (vq->call_fd >= 0) {
+		notify_eventfd(vq->call_fd);
+	}
+	return 0;
+}
+
 int packed_init(struct virtq *vq, const struct virtq_config *config)
 {
 	struct packed_ring *ring = &vq->packed;
@@ -60,14 +82,56 @@ int packed_init(struct virtq *vq, const struct virtq_config *config)
 		return r;
 	}
 	ring->first_commit = true;
+	if (config->inflight != NULL) {
+		r = resume(vq, config);
+		if (r < 0) {
+			return r;
+		}
+	}
 	packed_disarm(vq);
 	return 0;
 }
 
+void packed_done(struct virtq *vq)
+{
+	packed_inflight_free(vq->packed.inflight);
+}
+
 uint32_t packed_base(const struct virtq *vq)
 {
-	return pos_off_wrap(&vq->packed.avail) | (uint32_t)pos_off_wrap(&vq->packed.used)
-							 << USED_BASE_SHIFT;
+	const struct packed_ring *ring = &vq->packed;
+	uint32_t used = pos_off_wrap(&ring->used);
+
+	/* With an in-flight area: without what is marked there. */
+	return (ring->inflight == NULL ? pos_off_wrap(&ring->avail) : used) |
+	       used << USED_BASE_SHIFT;
+}
+
+void packed_abandon(struct virtq *vq)
+{
+	if (vq->packed.inflight != NULL) {
+		vq->packed.inflight->abandoned = true;
+	}
+}
+
+unsigned int packed_resubmits(const struct virtq *vq)
+{
+	return vq->packed.inflight == NULL ? 0 : packed_inflight_waiting(vq->packed.inflight);
+}
+
+void packed_forget_resubmits(const struct virtq *vq, uint8_t *flags)
+{
+	const struct packed_inflight *inflight = vq->packed.inflight;
+	unsigned int n = packed_resubmits(vq);
+
+	for (; n > 0; n--) {
+		flags[inflight->resubmit[inflight->resubmit_n - n]] = false;
+	}
+}
+
+bool packed_inflight_is_lost(const struct virtq *vq)
+{
+	return vq->packed.inflight != NULL && inflight_area_is_lost(vq->packed.inflight->area);
 }
 
 /* ---- chains ---- */
@@ -396,7 +460,7 @@ static unsigned int pop_chunk(struct virtq *vq, struct virtq_req **reqs, unsigne
 	return i;
 }
 
-unsigned int packed_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int max)
+static unsigned int pop_new(struct virtq *vq, struct virtq_req **reqs, unsigned int max)
 {
 	unsigned int n = max < vq->free_slot_n ? max : vq->free_slot_n;
 	unsigned int done = 0;
@@ -417,10 +481,108 @@ unsigned int packed_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int 
 	return done;
 }
 
-void packed_unpop(struct virtq *vq, unsigned int descs)
+/* A request that a predecessor fetched: its descriptors are no more in the ring, but in the in-flight area. */
+static const char *walk_saved(struct virtq *vq, struct virtq_gather *gather, uint16_t id,
+			      unsigned int *ret_descs)
 {
-	pos_retreat(&vq->packed.avail, descs, vq->size);
-	vq->packed.room += descs;
+	const struct packed_inflight *inflight = vq->packed.inflight;
+	const struct packed_kept kept = inflight->kept[id];
+	unsigned int descs = 1;
+	uint16_t entry;
+
+	for (entry = kept.head;; entry = inflight->next[entry]) {
+		const struct packed_words d = inflight->saved[entry];
+		const char *why;
+
+		if ((d.rest & FLAG_INDIRECT) != 0 && kept.head != kept.last) {
+			return "an indirect descriptor in a chain of others";
+		}
+		why = (d.rest & FLAG_INDIRECT) != 0 ? walk_table(vq, gather, d) :
+						      virtq_gather_add(vq, gather, d.addr, d.len,
+								       (d.rest & FLAG_WRITE) != 0);
+		if (why != NULL || entry == kept.last) {
+			*ret_descs = descs;
+			return why;
+		}
+		descs++;
+	}
+}
+
+/* The requests of a predecessor; they are few, and not in a hurry. */
+static unsigned int pop_resubmits(struct virtq *vq, struct virtq_req **reqs, unsigned int max)
+{
+	struct packed_inflight *inflight = vq->packed.inflight;
+	unsigned int n = 0;
+
+	vq->starved = vq->free_slot_n == 0;
+	while (n < max && vq->free_slot_n > 0 && packed_inflight_waiting(inflight) > 0) {
+		struct virtq_req *req = vq->free_slots[vq->free_slot_n - 1];
+		uint16_t id = inflight->resubmit[inflight->resubmit_next];
+		struct virtq_gather gather = { 0 };
+		unsigned int descs = 0;
+		const char *why = walk_saved(vq, &gather, id, &descs);
+
+		if (why != NULL) {
+			virtq_break(vq, why);
+			break;
+		}
+		if (!virtq_gather_finish(vq, &gather, req)) {
+			break;
+		}
+		vq->free_slot_n--;
+		inflight->resubmit_next++;
+		req->head = id;
+		req->descs = (uint16_t)descs;
+		req->resubmitted = true;
+		reqs[n++] = req;
+	}
+	return n;
+}
+
+/* With an in-flight area. */
+static __attribute__((noinline)) unsigned int pop_kept(struct virtq *vq, struct virtq_req **reqs,
+						       unsigned int max)
+{
+	struct packed_inflight *inflight = vq->packed.inflight;
+	unsigned int at = vq->packed.avail.at;
+	unsigned int n;
+
+	if (inflight_area_is_lost(inflight->area)) {
+		virtq_break(vq, "the in-flight area is gone: its file was cut short");
+		return 0;
+	}
+	if (packed_inflight_waiting(inflight) > 0) {
+		return pop_resubmits(vq, reqs, max);
+	}
+	n = pop_new(vq, reqs, max);
+	if (n > 0) {
+		packed_inflight_fetched(inflight, vq->packed.desc, at, vq->size, reqs, n);
+	}
+	return n;
+}
+
+unsigned int packed_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int max)
+{
+	return unlikely(vq->packed.inflight != NULL) ? pop_kept(vq, reqs, max) :
+						       pop_new(vq, reqs, max);
+}
+
+void packed_unpop(struct virtq *vq, const struct virtq_req *req)
+{
+	struct packed_inflight *inflight = vq->packed.inflight;
+
+	if (req->resubmitted) {
+		/* It stays in flight, and so busy, but holds no memory. */
+		inflight->resubmit[--inflight->resubmit_next] = req->head;
+		vq->old_busy[req->head] = false;
+		return;
+	}
+	vq->busy[req->head] = false;
+	pos_retreat(&vq->packed.avail, req->descs, vq->size);
+	vq->packed.room += req->descs;
+	if (inflight != NULL) {
+		packed_inflight_unfetched(inflight, req->head);
+	}
 }
 
 /* ---- publishing ---- */
@@ -447,7 +609,7 @@ static bool call_wanted(struct virtq *vq, const struct packed_pos *old, unsigned
 	return event - old->at < n;
 }
 
-bool packed_publish(struct virtq *vq)
+static inline __attribute__((always_inline)) bool publish(struct virtq *vq)
 {
 	struct packed_ring *ring = &vq->packed;
 	const struct packed_pos old = ring->used;
@@ -484,6 +646,30 @@ bool packed_publish(struct virtq *vq)
 	return call_wanted(vq, &old, n);
 }
 
+/* With an in-flight area. */
+static __attribute__((noinline)) bool publish_kept(struct virtq *vq)
+{
+	struct packed_inflight *inflight = vq->packed.inflight;
+	const struct packed_pos old = vq->packed.used;
+	struct packed_pos now = old;
+	unsigned int n = vq->staged_n;
+	unsigned int i;
+	bool call;
+
+	for (i = 0; i < n; i++) {
+		pos_advance(&now, vq->staged[i].descs, vq->size);
+	}
+	packed_inflight_publishing(inflight, vq->staged, n, &old, &now);
+	call = publish(vq);
+	packed_inflight_published(inflight, vq->staged, n, &now);
+	return call;
+}
+
+bool packed_publish(struct virtq *vq)
+{
+	return unlikely(vq->packed.inflight != NULL) ? publish_kept(vq) : publish(vq);
+}
+
 /* ---- notifications ---- */
 
 bool packed_arm(struct virtq *vq)
@@ -495,7 +681,7 @@ bool packed_arm(struct virtq *vq)
 	/* Full: the wish for a kick is stored before the next descriptor is loaded; the driver does it
 	 * the other way round, so either it kicks or we see its request. */
 	atomic_thread_fence(memory_order_seq_cst);
-	return !next_is_available(vq);
+	return !next_is_available(vq) && packed_resubmits(vq) == 0;
 }
 
 void packed_disarm(struct virtq *vq)
