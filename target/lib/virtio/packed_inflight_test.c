@@ -472,14 +472,19 @@ static void test_death_in_the_first_start(void **state)
 
 /*
  * All of the ring in one batch: both positions have the same index. The predecessor has died before, or after the
- * driver was shown it.
+ * driver was shown it, who may have made use of that.
  */
 static void test_a_batch_of_the_whole_ring(void **state)
 {
-	unsigned int shown;
+	enum {
+		NOT_SHOWN,
+		SHOWN,
+		OFFERED_AGAIN,
+		CASES
+	} what;
 	unsigned int i;
 
-	for (shown = 0; shown < 2; shown++) {
+	for (what = NOT_SHOWN; what < CASES; what++) {
 		struct inflight_packed_region before;
 		struct virtq_req *reqs[SIZE];
 		struct world w;
@@ -505,12 +510,20 @@ static void test_a_batch_of_the_whole_ring(void **state)
 		for (i = 0; i < SIZE; i++) {
 			world_region(&w)->desc[i].inflight = 1;
 		}
-		if (shown == 0) {
+		if (what == NOT_SHOWN) {
 			w.rd.packed[5].flags = htole16(RD_F_USED);
+		}
+		for (i = 0; what == OFFERED_AGAIN && i < SIZE; i++) {
+			uint16_t id;
+			uint32_t len;
+
+			assert_true(rd_reap(&w.rd, &id, &len));
+			(void)world_add(&w, 1, 16, false);
 		}
 		vq = world_start(&w, STALE);
 		assert_false(virtq_is_broken(vq));
-		assert_int_equal(virtq_pop(vq, reqs, SIZE), shown != 0 ? 0 : SIZE);
+		assert_int_equal(virtq_has_resubmits(vq), what == NOT_SHOWN);
+		assert_int_equal(virtq_pop(vq, reqs, SIZE), what == SHOWN ? 0 : SIZE);
 		assert_false(virtq_is_broken(vq));
 		virtq_free(vq);
 		world_close(&w);
