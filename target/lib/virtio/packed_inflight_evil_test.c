@@ -130,6 +130,22 @@ static void test_lies(void **state)
 	}
 }
 
+/* All else is in order: the ring has a descriptor more, too. */
+static void test_a_request_with_an_entry_that_is_free(void **state)
+{
+	struct inflight_packed_region *region;
+	struct world w;
+
+	open_busy(&w);
+	(void)world_add(&w, 1, 16, false);
+	region = world_region(&w);
+	region->desc[0].num = 3;
+	region->desc[0].last = 2;
+	region->desc[2].id = 1;
+	expect_broken(&w, 0);
+	world_close(&w);
+}
+
 /* What breaks no rule of the area, but one of requests: the ring breaks when it is popped. */
 static void test_lies_about_descriptors(void **state)
 {
@@ -397,6 +413,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lies),
+		cmocka_unit_test(test_a_request_with_an_entry_that_is_free),
 		cmocka_unit_test(test_lies_about_descriptors),
 		cmocka_unit_test(test_base_with_requests),
 		cmocka_unit_test(test_an_area_of_another_back_end),
