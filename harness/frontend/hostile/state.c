@@ -232,15 +232,70 @@ static void areas_that_do_not_fit(struct rig *rig, const void *arg)
 
 /* vhost-user, "Inflight I/O tracking": what lies before the entries of each queue. */
 #define SPLIT_HEADER  16
-#define PACKED_HEADER 32
+#define PACKED_HEADER sizeof(struct packed_area)
+
+/* "DescStatePacked" and "QueueRegionPacked" */
+struct packed_area_entry {
+	uint8_t inflight;
+	uint8_t padding;
+	uint16_t next;
+	uint16_t last;
+	uint16_t num;
+	uint64_t counter;
+	uint16_t id;
+	uint16_t flags;
+	uint32_t len;
+	uint64_t addr;
+};
+
+struct packed_area {
+	uint64_t features;
+	uint16_t version;
+	uint16_t desc_num;
+	uint16_t free_head;
+	uint16_t old_free_head;
+	uint16_t used_idx;
+	uint16_t old_used_idx;
+	uint8_t used_wrap_counter;
+	uint8_t old_used_wrap_counter;
+	uint8_t padding[10];
+	struct packed_area_entry entries[];
+};
 
 enum damage {
 	DAMAGE_ALL,
 	DAMAGE_SOME,	/* here and there */
 	DAMAGE_ENTRIES, /* behind a header that is good */
 	DAMAGE_ONES,	/* the same: everything is in flight, and all at the same time */
+	DAMAGE_GHOST,	/* packed: all is in order, but for a request that never was */
 	DAMAGES,
 };
+
+/* The area says that it was fetched, the ring that it was offered; only its descriptor is nonsense. */
+static void conjure(const struct rig *rig, struct packed_area *area, unsigned int *seed)
+{
+	static const uint16_t flags[] = { 0, VFE_DESC_WRITE, VFE_DESC_INDIRECT, VFE_DESC_NEXT };
+	uint16_t at = area->free_head;
+	struct packed_area_entry *entry = &area->entries[at];
+
+	if (at >= area->desc_num || area->used_idx >= rig->view.size) {
+		return; /* the target keeps something else there */
+	}
+	area->free_head = area->old_free_head = entry->next;
+	*entry = (struct packed_area_entry){
+		.inflight = 1,
+		.next = entry->next,
+		.last = at,
+		.num = 1,
+		.counter = (uint64_t)rand_r(seed),
+		.id = (uint16_t)(rand_r(seed) % (int)(rig->view.size + 1)),
+		.flags = flags[rand_r(seed) % 4],
+		.len = (uint32_t)(rand_r(seed) % 8192),
+		.addr = rig_data_gpa(rig, 0) + (uint64_t)(rand_r(seed) % 65536),
+	};
+	rig->view.packed[area->used_idx].flags = area->used_wrap_counter != 0 ? VFE_DESC_AVAIL :
+										VFE_DESC_USED;
+}
 
 static void damage_area(const struct rig *rig, enum damage damage, uint8_t *area, size_t size,
 			unsigned int *seed)
@@ -249,6 +304,10 @@ static void damage_area(const struct rig *rig, enum damage damage, uint8_t *area
 	size_t of_queue = size / (rig_queue_index(rig) + 1);
 	size_t i;
 
+	if (damage == DAMAGE_GHOST && rig->options->packed) {
+		conjure(rig, (struct packed_area *)(area + of_queue * rig_queue_index(rig)), seed);
+		return;
+	}
 	for (i = 0; i < size; i++) {
 		bool keep = damage == DAMAGE_SOME ? rand_r(seed) % 32 != 0 :
 						    damage != DAMAGE_ALL && i % of_queue < header;

@@ -95,6 +95,7 @@ SUITES: Mapping[str, Suite] = {
                 "packed",
                 "kill",
                 "reconnect",
+                "reconnect-packed",
                 "memory",
                 "resize",
                 "hotplug",

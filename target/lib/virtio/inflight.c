@@ -174,6 +174,11 @@ bool inflight_area_is_lost(const struct inflight_area *area)
 	return atomic_load_explicit(&area->lost, memory_order_relaxed);
 }
 
+uint16_t inflight_area_queue_size(const struct inflight_area *area)
+{
+	return area->shape.queue_size;
+}
+
 void *inflight_area_region(const struct inflight_area *area, unsigned int index, bool packed,
 			   uint16_t queue_size)
 {

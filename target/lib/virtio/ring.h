@@ -116,6 +116,8 @@ struct split_ring {
 	uint16_t base_minus_used;	 /* at the start; 0 unless the front-end is odd */
 };
 
+struct packed_inflight;
+
 struct packed_pos {
 	uint32_t at;
 	uint32_t bits; /* the AVAIL and USED flags of descriptors there, in place of the wrap counter */
@@ -129,6 +131,7 @@ struct packed_ring {
 	struct packed_pos used;	 /* next to write */
 	unsigned int room;	 /* descriptors from `avail` on that are not in flight */
 	bool first_commit;
+	struct packed_inflight *inflight; /* NULL: what is in flight is not kept */
 };
 
 struct spill_kind {
@@ -231,11 +234,16 @@ bool split_inflight_is_lost(const struct virtq *vq);
 
 int packed_find(struct virtq *vq, const struct guest_mem *mem);
 int packed_init(struct virtq *vq, const struct virtq_config *config);
+void packed_done(struct virtq *vq);
 unsigned int packed_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int max);
-void packed_unpop(struct virtq *vq, unsigned int descs);
+void packed_unpop(struct virtq *vq, const struct virtq_req *req);
 bool packed_publish(struct virtq *vq);
 bool packed_arm(struct virtq *vq);
 void packed_disarm(struct virtq *vq);
 uint32_t packed_base(const struct virtq *vq);
+void packed_abandon(struct virtq *vq);
+unsigned int packed_resubmits(const struct virtq *vq);
+void packed_forget_resubmits(const struct virtq *vq, uint8_t *flags);
+bool packed_inflight_is_lost(const struct virtq *vq);
 
 #endif

@@ -165,7 +165,9 @@ void virtq_free(struct virtq *vq)
 	if (!vq) {
 		return;
 	}
-	if (!vq->is_packed) {
+	if (vq->is_packed) {
+		packed_done(vq);
+	} else {
 		split_done(vq);
 	}
 	for (k = 0; k < VIRTQ_SPILL_KINDS; k++) {
@@ -325,8 +327,7 @@ unsigned int virtq_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int m
 void virtq_unpop(struct virtq *vq, struct virtq_req *req)
 {
 	if (vq->is_packed) {
-		vq->busy[req->head] = false;
-		packed_unpop(vq, req->descs);
+		packed_unpop(vq, req);
 	} else {
 		split_unpop(vq, req);
 	}
@@ -341,7 +342,8 @@ bool virtq_req_is_resubmitted(const struct virtq_req *req)
 
 bool virtq_has_resubmits(const struct virtq *vq)
 {
-	return !vq->is_packed && !virtq_is_broken(vq) && split_resubmits(vq) > 0;
+	return !virtq_is_broken(vq) &&
+	       (vq->is_packed ? packed_resubmits(vq) : split_resubmits(vq)) > 0;
 }
 
 void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written)
@@ -390,7 +392,9 @@ unsigned int virtq_commit(struct virtq *vq)
 void virtq_abandon(struct virtq *vq)
 {
 	staged_clear(vq);
-	if (!vq->is_packed) {
+	if (vq->is_packed) {
+		packed_abandon(vq);
+	} else {
 		split_abandon(vq);
 	}
 }
@@ -481,7 +485,8 @@ const char *virtq_broken_reason(const struct virtq *vq)
 
 bool virtq_memory_is_lost(const struct virtq *vq)
 {
-	return guest_mem_is_lost(vq->mem) || (!vq->is_packed && split_inflight_is_lost(vq));
+	return guest_mem_is_lost(vq->mem) ||
+	       (vq->is_packed ? packed_inflight_is_lost(vq) : split_inflight_is_lost(vq));
 }
 
 unsigned int virtq_inflight(const struct virtq *vq)

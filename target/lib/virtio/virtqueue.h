@@ -85,7 +85,8 @@ struct virtq_config {
 	uint64_t max_req_bytes; /* byte budget of one request (rule R2), 0: no bound but 2^32 */
 	int numa_node;
 	/* Where the queue keeps what is in flight, and which region is its own; NULL: nowhere. The queue takes
-	 * its own reference. `base` then does not count the requests that are in flight there. */
+	 * its own reference. `base` then does not count the requests that are in flight there; of a packed ring it
+	 * means nothing if the area has a past: then that says where to go on. */
 	struct inflight_area *inflight;
 	unsigned int index;
 };
