@@ -102,6 +102,7 @@ static void say_addr(struct guest *g, struct ring *ring, bool log)
 	};
 
 	if (!log) {
+		ring->addr++;
 		/* Nothing is expected from here on, also of what is out. */
 		ring->logs = false;
 		for (i = 0; i < SLOTS; i++) {
@@ -112,7 +113,7 @@ static void say_addr(struct guest *g, struct ring *ring, bool log)
 		 (struct peer_message){
 			 .request = VU_SET_VRING_ADDR,
 			 .ring = ring->index,
-			 .value = log,
+			 .value = log ? ++ring->addr : 0,
 		 },
 		 &addr, sizeof(addr), NULL, 0);
 }
@@ -351,7 +352,7 @@ static void say_features(struct guest *g)
 				  (g->log.said ? VU_F_LOG_ALL : 0);
 
 	g->features_said = true;
-	say_with(g, (struct peer_message){ .request = VU_SET_FEATURES, .value = g->log.said },
+	say_with(g, (struct peer_message){ .request = VU_SET_FEATURES, .value = g->log.said ? g->log.epoch : 0 },
 		 &features, sizeof(features), NULL, 0);
 }
 
@@ -667,7 +668,7 @@ void guest_message_done(struct guest *g, const struct peer_message *m, bool ok,
 	switch (m->request) {
 	case VU_SET_FEATURES:
 		features_set(g);
-		log_confirmed(&g->log, m->value != 0);
+		log_confirmed(&g->log, (uint32_t)m->value);
 		break;
 	case VU_SET_LOG_BASE:
 		log_sent(&g->log);
@@ -692,7 +693,7 @@ void guest_message_done(struct guest *g, const struct peer_message *m, bool ok,
 		break;
 	case VU_SET_VRING_ADDR:
 		ring->has_addr = true;
-		ring->logs = m->value != 0;
+		ring->logs = m->value == ring->addr;
 		break;
 	case VU_SET_VRING_KICK:
 		ring->has_kick = true;
