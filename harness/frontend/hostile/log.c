@@ -7,12 +7,12 @@
 
 #include "case.h"
 
-#define F_LOG_ALL	(1ull << 26)
-#define PF_LOG_SHMFD	(1ull << 1)
-#define VRING_F_LOG	1
-#define LOG_PAGE	4096
-#define LOG_BYTE_PAGES	8
-#define SWITCHES	100
+#define F_LOG_ALL      (1ull << 26)
+#define PF_LOG_SHMFD   (1ull << 1)
+#define VRING_F_LOG    1
+#define LOG_PAGE       4096
+#define LOG_BYTE_PAGES 8
+#define SWITCHES       100
 
 /* The library does not take it by itself. */
 static bool take_log(struct rig *rig)
@@ -27,7 +27,8 @@ static bool take_log(struct rig *rig)
 	}
 	offered = reply.payload.u64;
 	vfe_raw_close_fds(&reply);
-	if ((offered & PF_LOG_SHMFD) == 0 || (vfe_features_offered(rig->session) & F_LOG_ALL) == 0) {
+	if ((offered & PF_LOG_SHMFD) == 0 ||
+	    (vfe_features_offered(rig->session) & F_LOG_ALL) == 0) {
 		rig_skip(rig, "the target does not offer the dirty log (LOG_SHMFD, LOG_ALL)");
 		return false;
 	}
@@ -214,15 +215,16 @@ static void forget_log(struct good_log *log)
 
 static bool is_dirty(const struct good_log *log, uint64_t gpa)
 {
-	return (log->map[gpa / LOG_PAGE / LOG_BYTE_PAGES] >> gpa / LOG_PAGE % LOG_BYTE_PAGES & 1) != 0;
+	return (log->map[gpa / LOG_PAGE / LOG_BYTE_PAGES] >> gpa / LOG_PAGE % LOG_BYTE_PAGES & 1) !=
+	       0;
 }
 
 /* "the bit offset of the last byte of the ring must fall within the size supplied" */
 static void ring_outside_of_log(struct rig *rig, const void *arg)
 {
 	static const uint64_t places[] = {
-		RIG_END,     RIG_END - 4, LOG_WHOLE *LOG_BYTE_PAGES *LOG_PAGE - 2,
-		UINT64_MAX,  UINT64_MAX - 7, 1ull << 63,
+		RIG_END,    RIG_END - 4,    LOG_WHOLE * LOG_BYTE_PAGES * LOG_PAGE - 2,
+		UINT64_MAX, UINT64_MAX - 7, 1ull << 63,
 		1ull << 40,
 	};
 	struct good_log log = { .fd = -1 };
@@ -237,7 +239,8 @@ static void ring_outside_of_log(struct rig *rig, const void *arg)
 		}
 		begin_logging(rig, places[i]);
 		rig_kick(rig);
-		if (!rig->failed && rig->options->strict && rig_await(rig, 1, RIG_SILENCE_MS) != OUTCOME_BROKEN) {
+		if (!rig->failed && rig->options->strict &&
+		    rig_await(rig, 1, RIG_SILENCE_MS) != OUTCOME_BROKEN) {
 			rig_fail(rig, "a ring is logged at %#llx", (unsigned long long)places[i]);
 		}
 		check_log(rig, &whole, log.map);

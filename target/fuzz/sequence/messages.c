@@ -14,10 +14,10 @@
 #include "guest.h"
 
 static const uint64_t protocol_features =
-	1ull << VU_PROTOCOL_F_MQ | 1ull << VU_PROTOCOL_F_LOG_SHMFD | 1ull << VU_PROTOCOL_F_REPLY_ACK |
-	1ull << VU_PROTOCOL_F_BACKEND_REQ | 1ull << VU_PROTOCOL_F_CONFIG |
-	1ull << VU_PROTOCOL_F_RESET_DEVICE | 1ull << VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS |
-	1ull << VU_PROTOCOL_F_STATUS;
+	1ull << VU_PROTOCOL_F_MQ | 1ull << VU_PROTOCOL_F_LOG_SHMFD |
+	1ull << VU_PROTOCOL_F_REPLY_ACK | 1ull << VU_PROTOCOL_F_BACKEND_REQ |
+	1ull << VU_PROTOCOL_F_CONFIG | 1ull << VU_PROTOCOL_F_RESET_DEVICE |
+	1ull << VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS | 1ull << VU_PROTOCOL_F_STATUS;
 
 /* ---- sending ---- */
 
@@ -352,7 +352,9 @@ static void say_features(struct guest *g)
 				  (g->log.said ? VU_F_LOG_ALL : 0);
 
 	g->features_said = true;
-	say_with(g, (struct peer_message){ .request = VU_SET_FEATURES, .value = g->log.said ? g->log.epoch : 0 },
+	say_with(g,
+		 (struct peer_message){ .request = VU_SET_FEATURES,
+					.value = g->log.said ? g->log.epoch : 0 },
 		 &features, sizeof(features), NULL, 0);
 }
 

@@ -62,7 +62,7 @@ struct request {
 	unsigned int failures, refusals; /* of the disk, when it was made */
 	unsigned int changes;		 /* of the guest's disk, likewise */
 	bool sure;			 /* the device certainly had its disk then */
-	uint32_t log_epoch; /* in which it was made, 0: nothing was logged */
+	uint32_t log_epoch;		 /* in which it was made, 0: nothing was logged */
 	bool ring_logged;
 	uint64_t tag;
 	enum effect effect;

@@ -69,9 +69,9 @@ struct core_queue {
 	atomic_bool poke_out;
 	int result;
 	int call_fd;
-	struct guest_mem *mem; /* the one to change to; borrowed until the answer */
+	struct guest_mem *mem;	    /* the one to change to; borrowed until the answer */
 	const struct ring_log *log; /* the same */
-	bool changing_mem;     /* requests with the old one are still out */
+	bool changing_mem;	    /* requests with the old one are still out */
 	bool draining;
 	bool updating;
 	atomic_bool abandon; /* written by the control thread */

@@ -206,9 +206,15 @@ static void test_no_log_for_running_rings(void **state)
 static void test_logs_that_are_refused(void **state)
 {
 	static const struct vu_log bad[] = {
-		{ 0, 0 },	       { 1, 0 },		    { LOG_NEEDED - 1, 0 },
-		{ LOG_NEEDED, 1 },     { FILE_SIZE + 1, 0 },	    { LOG_NEEDED, FILE_SIZE },
-		{ UINT64_MAX, 0 },     { UINT64_MAX - 4095, 4096 }, { LOG_NEEDED, UINT64_MAX - 4095 },
+		{ 0, 0 },
+		{ 1, 0 },
+		{ LOG_NEEDED - 1, 0 },
+		{ LOG_NEEDED, 1 },
+		{ FILE_SIZE + 1, 0 },
+		{ LOG_NEEDED, FILE_SIZE },
+		{ UINT64_MAX, 0 },
+		{ UINT64_MAX - 4095, 4096 },
+		{ LOG_NEEDED, UINT64_MAX - 4095 },
 		{ UINT64_C(1) << 40, 0 },
 	};
 	struct fixture *f = *state;

@@ -4,12 +4,12 @@
 
 #include "vhost_user/session_private.h"
 
-#define OFFERED_PROTOCOL_FEATURES                                                    \
-	(1ull << VU_PROTOCOL_F_MQ | 1ull << VU_PROTOCOL_F_LOG_SHMFD |                \
-	 1ull << VU_PROTOCOL_F_REPLY_ACK | 1ull << VU_PROTOCOL_F_BACKEND_REQ |       \
-	 1ull << VU_PROTOCOL_F_CONFIG |                                              \
-	 1ull << VU_PROTOCOL_F_INFLIGHT_SHMFD | 1ull << VU_PROTOCOL_F_RESET_DEVICE | \
-	 1ull << VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS | 1ull << VU_PROTOCOL_F_STATUS)
+#define OFFERED_PROTOCOL_FEATURES                                                         \
+	(1ull << VU_PROTOCOL_F_MQ | 1ull << VU_PROTOCOL_F_LOG_SHMFD |                     \
+	 1ull << VU_PROTOCOL_F_REPLY_ACK | 1ull << VU_PROTOCOL_F_BACKEND_REQ |            \
+	 1ull << VU_PROTOCOL_F_CONFIG | 1ull << VU_PROTOCOL_F_INFLIGHT_SHMFD |            \
+	 1ull << VU_PROTOCOL_F_RESET_DEVICE | 1ull << VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS | \
+	 1ull << VU_PROTOCOL_F_STATUS)
 
 uint64_t vu_protocol_features(void)
 {

@@ -25,7 +25,8 @@ struct shared_area {
  * -EINVAL: nothing is needed, or the file does not hold all of it, or the offset is not one of a page;
  * -ENOSPC: the process has too many mappings; or mmap(2)'s errno.
  */
-int shared_area_map(struct shared_area *area, int fd, uint64_t offset, uint64_t size, uint64_t need);
+int shared_area_map(struct shared_area *area, int fd, uint64_t offset, uint64_t size,
+		    uint64_t need);
 void shared_area_unmap(struct shared_area *area);
 
 static inline bool shared_area_is_lost(const struct shared_area *area)

@@ -38,8 +38,7 @@ static bool guest_address(const struct virtq *vq, const uint8_t *host, uint64_t 
 {
 	return guest_mem_address(vq->mem, host, ret_gpa, ret_left) ||
 	       /* Fetched before the memory was changed. */
-	       (vq->old_mem != NULL &&
-		guest_mem_address(vq->old_mem, host, ret_gpa, ret_left));
+	       (vq->old_mem != NULL && guest_mem_address(vq->old_mem, host, ret_gpa, ret_left));
 }
 
 void virtq_log_memory(struct virtq *vq, const void *host, uint64_t len)

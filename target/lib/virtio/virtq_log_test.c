@@ -45,8 +45,8 @@ static void forget_log(struct log_fixture *f)
 static void open_logging(struct log_fixture *f, uint64_t features, uint16_t size, uint16_t start)
 {
 	memset(f, 0, sizeof(*f));
-	fixture_open(&f->base, &(struct rd_options){
-				       .size = size, .features = features, .start = start });
+	fixture_open(&f->base,
+		     &(struct rd_options){ .size = size, .features = features, .start = start });
 	f->data = rd_alloc(&f->base.rd, 64 * PAGE, PAGE);
 	new_log(f);
 	f->log.used = true;
@@ -115,7 +115,8 @@ static void test_buffers_and_ring(void **state)
 		assert_true(dirty(&f, f.data + 2 * PAGE));
 		assert_true(dirty(&f, f.data + 3 * PAGE));
 		assert_true(dirty(&f, f.data + 4 * PAGE));
-		assert_int_equal(dirty_pages(&f), 3); /* not what it has read from, and no ring yet */
+		assert_int_equal(dirty_pages(&f),
+				 3); /* not what it has read from, and no ring yet */
 		assert_int_equal(virtq_commit(f.base.vq), 1);
 		assert_true(dirty(&f, ring_gpa(&f)));
 		assert_int_equal(dirty_pages(&f), 4);
@@ -193,7 +194,8 @@ static void test_regions(void **state)
 static void test_used_ring_wraps(void **state)
 {
 	const uint16_t size = 2048;
-	const uint64_t used = UINT64_C(100) << 20; /* there is no memory: what was agreed is what counts */
+	const uint64_t used = UINT64_C(100)
+			      << 20; /* there is no memory: what was agreed is what counts */
 	struct virtq_req *reqs[3];
 	struct log_fixture f;
 	unsigned int i;
@@ -411,7 +413,8 @@ static void test_outside_of_the_log(void **state)
 static void test_ring_outside_of_the_log(void **state)
 {
 	static const uint64_t places[] = {
-		LOG_BYTES * 8 * PAGE, LOG_BYTES * 8 * PAGE - 3, UINT64_MAX, UINT64_MAX - 3, 1ull << 63,
+		LOG_BYTES * 8 * PAGE, LOG_BYTES * 8 * PAGE - 3, UINT64_MAX, UINT64_MAX - 3,
+		1ull << 63,
 	};
 	struct log_fixture f;
 	size_t i;
