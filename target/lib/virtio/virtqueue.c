@@ -346,11 +346,8 @@ bool virtq_has_resubmits(const struct virtq *vq)
 	return !vq->is_packed && !virtq_is_broken(vq) && split_resubmits(vq) > 0;
 }
 
-void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written)
+static inline void push(struct virtq *vq, struct virtq_req *req, uint32_t written)
 {
-	if (virtq_logs(vq)) {
-		virtq_log_request(vq, req);
-	}
 	/* Heads stay busy until they are published, so there are never more than vq->size of them. */
 	vq->staged[vq->staged_n++] = (struct virtq_staged){
 		.head = req->head,
@@ -358,6 +355,23 @@ void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written)
 		.written = written,
 	};
 	req_release(vq, req);
+}
+
+/* Apart: a call in virtq_push() would cost those that log nothing a frame on the stack. */
+static __attribute__((noinline)) void push_logged(struct virtq *vq, struct virtq_req *req,
+						  uint32_t written)
+{
+	virtq_log_request(vq, req);
+	push(vq, req, written);
+}
+
+void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written)
+{
+	if (virtq_logs(vq)) {
+		push_logged(vq, req, written);
+		return;
+	}
+	push(vq, req, written);
 }
 
 static void staged_clear(struct virtq *vq)
