@@ -62,6 +62,11 @@ uint8_t *ring_in(const struct ring *ring, const struct request *request)
 	return ring->ram->mem + slot_at(ring, request) + SLOT_IN;
 }
 
+uint64_t ring_in_offset(const struct ring *ring, const struct request *request)
+{
+	return slot_at(ring, request) + SLOT_IN;
+}
+
 uint64_t ring_table_at(const struct ring *ring, const struct request *request)
 {
 	return slot_at(ring, request) + SLOT_TABLE;
