@@ -33,6 +33,7 @@ struct device {
 	atomic_uint wanted;
 	atomic_uint known;
 	atomic_bool held; /* an update waits */
+	atomic_uint told; /* updates */
 };
 
 struct taker {
@@ -100,6 +101,7 @@ static bool update(struct device_queue *queue)
 		return false;
 	}
 	atomic_store(&d->known, atomic_load(&d->wanted));
+	atomic_fetch_add(&d->told, 1);
 	return true;
 }
 
@@ -313,6 +315,41 @@ static void wait_until_reaped(unsigned int n)
 	assert_int_equal(got, n);
 }
 
+static void keep_one(void)
+{
+	atomic_store(&device.keeps, true);
+	offer();
+	wait_for_value(&device.taken, 1);
+}
+
+static atomic_uint nudged;
+
+static void note_nudge(struct msg *msg)
+{
+	atomic_fetch_add(&nudged, 1);
+}
+
+/* No kick and no completion tells a reactor that sleeps. */
+static void keep_no_more(void)
+{
+	struct msg msg = { .fn = note_nudge };
+
+	atomic_store(&device.keeps, false);
+	atomic_store(&nudged, 0);
+	for (unsigned int i = 0; i < 2; i++) {
+		reactor_post(core_reactor(sides[i]), &msg);
+		wait_for_value(&nudged, i + 1);
+	}
+}
+
+/* Until then the queue is still leaving. */
+static void let_go(void)
+{
+	assert_int_equal(queue.state, CORE_QUEUE_LEAVING);
+	assert_int_equal(answers, 0);
+	keep_no_more();
+}
+
 /* ---- requests ---- */
 
 /* A driver that never pauses; each request comes back once. */
@@ -352,7 +389,7 @@ static void moves_under_requests(const struct rd_options *options)
 	}
 	wait_until_reaped(offered - reaped);
 	assert_int_equal(atomic_load(&device.taken), offered);
-	assert_int_equal(atomic_load(&device.starts), 201);
+	assert_int_equal(atomic_load(&device.starts), 202);
 	end();
 }
 
@@ -386,9 +423,7 @@ static void what_came_meanwhile_is_found(void **state)
 static void a_queue_leaves_with_its_last_request(void **state)
 {
 	begin(NULL);
-	atomic_store(&device.keeps, true);
-	offer();
-	wait_for_value(&device.taken, 1);
+	keep_one();
 	core_leave_queue(&queue);
 	/* Nothing is fetched any more. */
 	offer();
@@ -397,7 +432,7 @@ static void a_queue_leaves_with_its_last_request(void **state)
 	}
 	assert_int_equal(moves, 0);
 	assert_int_equal(atomic_load(&device.taken), 1);
-	atomic_store(&device.keeps, false);
+	let_go();
 	wait_for_move();
 	assert_int_equal(reap_all(), 1);
 	enter(sides[1]);
@@ -406,21 +441,6 @@ static void a_queue_leaves_with_its_last_request(void **state)
 }
 
 /* ---- what else its owner asks for ---- */
-
-static void keep_one(void)
-{
-	atomic_store(&device.keeps, true);
-	offer();
-	wait_for_value(&device.taken, 1);
-}
-
-/* Until then the queue is still leaving. */
-static void let_go(void)
-{
-	assert_int_equal(queue.state, CORE_QUEUE_LEAVING);
-	assert_int_equal(answers, 0);
-	atomic_store(&device.keeps, false);
-}
 
 static void stop_while_it_leaves(void **state)
 {
@@ -553,7 +573,7 @@ static void no_move_before_an_answer(void **state)
 	keep_one();
 	core_set_mem(&queue, ring.guest_mem);
 	assert_false(core_queue_may_leave(&queue));
-	atomic_store(&device.keeps, false);
+	keep_no_more();
 	wait_for_answer();
 	leave();
 	enter(sides[1]);
@@ -592,6 +612,7 @@ static void updates_wait_for_the_other_side(void **state)
 	wait_for_update();
 	assert_int_equal(atomic_load(&device.known), 1);
 	assert_int_equal(updates, 1);
+	assert_int_equal(atomic_load(&device.told), 1);
 	end();
 }
 
@@ -610,6 +631,7 @@ static void an_update_is_cut_short(void **state)
 	enter(sides[1]);
 	wait_for_update();
 	assert_int_equal(atomic_load(&device.known), 2);
+	assert_int_equal(atomic_load(&device.told), 1);
 	/* A queue that stops in between has nothing to be told any more. */
 	leave();
 	core_update_queue(&queue);

@@ -38,10 +38,9 @@ uint64_t placement_work(const struct virtq_stats *stats)
 	return stats->requests + (stats->read_bytes + stats->written_bytes) / BYTES_PER_WORK;
 }
 
-unsigned int placement_weight(uint64_t work, uint64_t busiest, uint64_t ms)
+unsigned int placement_weight(uint64_t work, uint64_t busiest)
 {
-	/* Less than one request in a millisecond is nothing to arrange things by. */
-	if (busiest == 0 || busiest < ms) {
+	if (busiest < PLACEMENT_WORK_MIN) {
 		return 0;
 	}
 	return (unsigned int)((long double)work * (PLACEMENT_WEIGHT_MAX - 1) /
@@ -72,7 +71,8 @@ static uint64_t measure(struct controller *controller)
 		}
 		virtq_read_stats(queue->run.vq, &stats);
 		work = placement_work(&stats);
-		queue->work = work - queue->work_seen;
+		/* Requests that were given back to the ring do not count any more. */
+		queue->work = work > queue->work_seen ? work - queue->work_seen : 0;
 		queue->work_seen = work;
 		busiest = queue->work > busiest ? queue->work : busiest;
 	}
@@ -81,14 +81,12 @@ static uint64_t measure(struct controller *controller)
 
 static void look(struct target *target)
 {
-	uint64_t ticks_per_ms = env_ticks_hz() / 1000;
 	uint64_t now = env_ticks();
-	uint64_t ms = (now - target->looked_at) / (ticks_per_ms > 0 ? ticks_per_ms : 1);
 	struct controller *controller;
 	uint64_t busiest = 0;
 	unsigned int i;
 
-	if (ms < LOOK_MS) {
+	if (now - target->looked_at < LOOK_MS * env_ticks_hz() / 1000) {
 		return;
 	}
 	target->looked_at = now;
@@ -101,7 +99,7 @@ static void look(struct target *target)
 		for (i = 0; i < controller->queue_n; i++) {
 			struct controller_queue *queue = &controller->queues[i];
 
-			queue->weight = placement_weight(queue->work, busiest, ms);
+			queue->weight = placement_weight(queue->work, busiest);
 		}
 	}
 }

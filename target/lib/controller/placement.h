@@ -27,6 +27,7 @@ struct core;
 struct target;
 
 #define PLACEMENT_WEIGHT_MAX 8
+#define PLACEMENT_WORK_MIN   1000
 
 struct place {
 	struct core *core;
@@ -40,8 +41,8 @@ struct place *placement_pick(struct place *places, unsigned int n, const struct 
 			     int numa_node, const struct core *stay);
 /* What a queue has done, in one number: requests, and the bytes that were moved for them. */
 uint64_t placement_work(const struct virtq_stats *stats);
-/* `busiest`: the most that any queue has done in that time. */
-unsigned int placement_weight(uint64_t work, uint64_t busiest, uint64_t ms);
+/* `busiest`: the most that any queue has done in the same time; too little is nothing to arrange things by. */
+unsigned int placement_weight(uint64_t work, uint64_t busiest);
 
 /* Where a queue that starts shall be. queue->numa_node is set. */
 struct core *placement_of_new(struct controller_queue *queue);

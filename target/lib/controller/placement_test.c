@@ -99,16 +99,15 @@ static void who_is_as_well_off_stays(void **state)
 
 static void weights_are_relative(void **state)
 {
-	assert_int_equal(placement_weight(0, 0, 100), 0);
-	assert_int_equal(placement_weight(50000, 50000, 100), PLACEMENT_WEIGHT_MAX - 1);
-	assert_int_equal(placement_weight(25000, 50000, 100), 3);
-	assert_int_equal(placement_weight(10, 50000, 100), 0);
-	/* Nobody does anything worth mentioning. */
-	assert_int_equal(placement_weight(99, 99, 100), 0);
+	assert_int_equal(placement_weight(0, 0), 0);
+	assert_int_equal(placement_weight(50000, 50000), PLACEMENT_WEIGHT_MAX - 1);
+	assert_int_equal(placement_weight(25000, 50000), 3);
+	assert_int_equal(placement_weight(10, 50000), 0);
+	/* Nobody has done anything worth mentioning. */
+	assert_int_equal(placement_weight(PLACEMENT_WORK_MIN - 1, PLACEMENT_WORK_MIN - 1), 0);
 	/* Years. */
-	assert_int_equal(placement_weight(UINT64_MAX / 2, UINT64_MAX, UINT64_C(1) << 40), 3);
-	assert_int_equal(placement_weight(UINT64_MAX, UINT64_MAX, UINT64_C(1) << 40),
-			 PLACEMENT_WEIGHT_MAX - 1);
+	assert_int_equal(placement_weight(UINT64_MAX / 2, UINT64_MAX), 3);
+	assert_int_equal(placement_weight(UINT64_MAX, UINT64_MAX), PLACEMENT_WEIGHT_MAX - 1);
 }
 
 static void bytes_are_work_too(void **state)
