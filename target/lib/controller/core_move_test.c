@@ -228,6 +228,9 @@ static void begin_with(struct inflight_area *area, bool keeps)
 	struct virtq_config config = rd_config(&ring, sizeof(struct virtq_req));
 
 	config.inflight = area;
+	if (area != NULL) {
+		config.base = 0; /* what is in flight there does not count */
+	}
 	device = (struct device){ .device.ops = &ops, .keeps = keeps };
 	queue = (struct core_queue){
 		.device = &device.device,
