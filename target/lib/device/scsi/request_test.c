@@ -388,7 +388,7 @@ static void moving_a_queue_answers_when_it_is_time(void **state)
 	rig_assert(rig, &taken, OK, GOOD, 0, 0);
 	rig_assert(rig, &waits, OK, GOOD, 0, 0);
 	assert_int_equal(virtq_inflight(rig->q[RIG_A].vq), 0);
-	assert_disk(&rig->disk[0], 512, 512, 0x5a);
+	assert_disk(&rig->disk[0], 512, 512, 0x3c);
 	rig_free(rig);
 }
 
