@@ -26,7 +26,10 @@ struct controller *controller_find(struct target *target, const char *name)
 /* -1: it does not run. Of a queue on the move: where it was, or goes. */
 static int core_of(const struct controller_queue *queue)
 {
-	return queue->run.vq != NULL ? (int)reactor_core(core_reactor(queue->run.core)) : -1;
+	if (queue->run.vq == NULL || queue->run.state == CORE_QUEUE_IDLE) {
+		return -1;
+	}
+	return (int)reactor_core(core_reactor(queue->run.core));
 }
 
 void controller_get_info(const struct controller *controller, struct controller_info *ret_info)
