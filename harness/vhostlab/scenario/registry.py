@@ -84,7 +84,7 @@ SUITES: Mapping[str, Suite] = {
         Suite(
             "vmtest",
             "everything: disks, data, file systems, idleness, packed rings, a killed front-end and "
-            "target, live migration, changing memory and disks, the smoke matrix",
+            "target, live migration, changing memory, disks and cores, the smoke matrix",
             (
                 "boot",
                 "readonly",
@@ -100,6 +100,7 @@ SUITES: Mapping[str, Suite] = {
                 "memory",
                 "resize",
                 "hotplug",
+                "cores",
                 "guide",
             ),
             "smoke",

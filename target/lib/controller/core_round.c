@@ -94,7 +94,7 @@ static void finish_stop(struct core_queue *queue)
  * its next owner may have none. What is quiescent is taken in the order of the ring: it is found again. */
 static bool has_to_resubmit(const struct core_queue *queue)
 {
-	return virtq_has_resubmits(queue->vq) && !queue->dq->quiescent &&
+	return virtq_has_resubmits(queue->vq) && !queue->dq->moves && !queue->dq->quiescent &&
 	       !core_queue_is_abandoned(queue);
 }
 

@@ -70,6 +70,7 @@ struct rpc_method {
 /* NULL-terminated tables, one per file of methods. */
 extern const struct rpc_method rpc_app_methods[];
 extern const struct rpc_method rpc_bdev_methods[];
+extern const struct rpc_method rpc_cores_methods[];
 extern const struct rpc_method rpc_show_methods[];
 extern const struct rpc_method rpc_vhost_methods[];
 

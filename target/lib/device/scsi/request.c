@@ -506,6 +506,17 @@ int scsi_request_queue_start(struct scsi_device *dev, struct virtq *vq, unsigned
 	return 0;
 }
 
+static void retry_all(struct scsi_device *dev)
+{
+	unsigned int i;
+
+	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
+		if (dev->lus[i] != NULL) {
+			retry(dev, dev->lus[i]);
+		}
+	}
+}
+
 unsigned int scsi_request_queue_poll(struct scsi_device *dev, struct device_queue *dq)
 {
 	struct scsi_request_queue *queue = request_queue_of(dq);
@@ -514,11 +525,7 @@ unsigned int scsi_request_queue_poll(struct scsi_device *dev, struct device_queu
 	unsigned int n;
 
 	if (dev->waiting_n > 0) {
-		for (i = 0; i < SCSI_MAX_TARGETS; i++) {
-			if (dev->lus[i] != NULL) {
-				retry(dev, dev->lus[i]);
-			}
-		}
+		retry_all(dev);
 	}
 	if (dev->waiting_n >= SCSI_MAX_WAITING) {
 		return 0;
@@ -539,6 +546,10 @@ void scsi_request_queue_drain(struct scsi_device *dev, struct device_queue *dq)
 	struct scsi_request_queue *queue = request_queue_of(dq);
 	unsigned int i;
 
+	if (dq->moves) {
+		retry_all(dev);
+		return;
+	}
 	if (queue->draining) {
 		return; /* nothing of it has begun to wait since */
 	}
