@@ -83,6 +83,7 @@ struct bdev_info {
 
 struct bdev;
 struct bdev_channel;
+struct parcel;
 
 struct bdev_ops {
 	const char *driver; /* "malloc" */
@@ -111,6 +112,8 @@ struct bdev_ops {
 	/* An fd that is readable when poll has something to complete; -1 when poll never waits for
 	 * anything but its next call. NULL: -1. The reactor drains it (eventfd). */
 	int (*event_fd)(struct bdev_channel *channel);
+	/* Control thread: packs what a process needs that goes on with it (see bdev_save()). */
+	void (*save)(const struct bdev *bdev, struct parcel *parcel);
 };
 
 /* Owner: control thread. Drivers embed it as first member. Read-only for reactors while open. */
@@ -196,6 +199,18 @@ int bdev_resize(struct bdev *bdev, uint64_t size, const char **ret_why);
 int bdev_rescan(struct bdev *bdev, const char **ret_why);
 /* Every reactor that has a channel to it has been through its loop since the size was changed. */
 void bdev_trim(struct bdev *bdev);
+
+/*
+ * ---- a planned hand-over ----
+ * Another process opens the same bdevs, with all that is in them, while this one still uses them: files and
+ * memory travel as descriptors. It must not write before this one has stopped.
+ */
+void bdev_save_all(struct parcel *parcel);
+/* Makes and registers them. */
+int bdev_restore_all(struct parcel *parcel, const char **ret_why);
+/* What a guest may know of one. */
+void bdev_save_info(const struct bdev *bdev, struct parcel *parcel);
+void bdev_restore_info(struct bdev *bdev, struct parcel *parcel); /* the fields up to `info` */
 
 /* What takes the place of a bdev that a device has lost: the same to look at, but all requests end with
  * -ENODEV. Not registered, never closed. */
