@@ -33,6 +33,7 @@ struct region_head {
 struct inflight_area {
 	atomic_uint refs;
 	struct inflight_shape shape;
+	int fd; /* our own, for whoever takes the area over */
 	uint8_t *map;
 	size_t map_len;
 	int fault_slot;
@@ -112,10 +113,14 @@ int inflight_area_map(const struct inflight_shape *shape, int fd, struct infligh
 	if (area == NULL) {
 		return -ENOMEM;
 	}
+	area->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	/* No more than is needed, however long the front-end says it is. */
-	map = mmap(NULL, map_len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)shape->offset);
+	map = area->fd < 0 ? MAP_FAILED :
+			     mmap(NULL, map_len, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+				  (off_t)shape->offset);
 	if (map == MAP_FAILED) {
 		r = -errno;
+		fd_close(&area->fd);
 		free(area);
 		return r;
 	}
@@ -123,6 +128,7 @@ int inflight_area_map(const struct inflight_shape *shape, int fd, struct infligh
 	if (area->fault_slot < 0) {
 		r = area->fault_slot;
 		munmap(map, map_len);
+		fd_close(&area->fd);
 		free(area);
 		return r;
 	}
@@ -150,7 +156,14 @@ void inflight_area_unref(struct inflight_area *area)
 	}
 	mem_fault_unwatch(area->fault_slot);
 	munmap(area->map, area->map_len);
+	fd_close(&area->fd);
 	free(area);
+}
+
+int inflight_area_get(const struct inflight_area *area, struct inflight_shape *ret_shape)
+{
+	*ret_shape = area->shape;
+	return area->fd;
 }
 
 static struct region_head *region_at(const struct inflight_area *area, unsigned int index)
