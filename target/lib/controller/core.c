@@ -82,14 +82,32 @@ void core_look_at_mem(struct core_queue *queue)
 	}
 }
 
+static void attached_on_loop(struct msg *msg)
+{
+	struct core *core = container_of(msg, struct core, attached);
+
+	core->released(core->released_arg);
+}
+
 static void attach_on_core(struct msg *msg)
 {
 	struct core *core = container_of(msg, struct core, attach);
 
 	reactor_add_poller(core->reactor, &core->poller);
+	if (core->released != NULL) {
+		loop_post(core->loop, &core->attached);
+	}
 }
 
-int core_new(struct reactor *reactor, struct loop *loop, struct core **ret_core)
+void core_release(struct core *core, void (*released)(void *arg), void *arg)
+{
+	core->released = released;
+	core->released_arg = arg;
+	core->attached.fn = attached_on_loop;
+	reactor_post(core->reactor, &core->attach);
+}
+
+int core_new_held(struct reactor *reactor, struct loop *loop, struct core **ret_core)
 {
 	struct core *core = calloc(1, sizeof(*core));
 
@@ -103,9 +121,18 @@ int core_new(struct reactor *reactor, struct loop *loop, struct core **ret_core)
 	core->turn_ticks = TURN_US * env_ticks_hz() / 1000000;
 	LIST_INIT(&core->devices);
 	LIST_INIT(&core->channels.list);
-	reactor_post(reactor, &core->attach);
 	*ret_core = core;
 	return 0;
+}
+
+int core_new(struct reactor *reactor, struct loop *loop, struct core **ret_core)
+{
+	int r = core_new_held(reactor, loop, ret_core);
+
+	if (r == 0) {
+		core_release(*ret_core, NULL, NULL);
+	}
+	return r;
 }
 
 void core_free(struct core *core)

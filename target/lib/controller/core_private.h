@@ -24,6 +24,9 @@ struct core {
 	struct reactor *reactor;
 	struct loop *loop;
 	struct msg attach;
+	struct msg attached; /* the answer, if somebody waits for it */
+	void (*released)(void *arg);
+	void *released_arg;
 	struct bdev_channels channels;
 	uint64_t turn_ticks;
 	LIST_HEAD(, core_device) devices;

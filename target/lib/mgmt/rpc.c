@@ -13,6 +13,7 @@
 static const struct rpc_method *const tables[] = {
 	rpc_app_methods,
 	rpc_bdev_methods,
+	rpc_handover_methods,
 	rpc_show_methods,
 	rpc_vhost_methods,
 };
