@@ -84,7 +84,7 @@ SUITES: Mapping[str, Suite] = {
         Suite(
             "vmtest",
             "everything: disks, data, file systems, idleness, packed rings, a killed front-end and "
-            "target, changing memory and disks, the smoke matrix",
+            "target, hand-overs, changing memory and disks, the smoke matrix",
             (
                 "boot",
                 "readonly",
@@ -95,6 +95,7 @@ SUITES: Mapping[str, Suite] = {
                 "packed",
                 "kill",
                 "reconnect",
+                "handover",
                 "memory",
                 "resize",
                 "hotplug",
