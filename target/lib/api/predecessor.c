@@ -74,6 +74,21 @@ static void note_end(struct vht_target *t, int status)
 	}
 }
 
+static void as_before(void *arg, int result)
+{
+	struct vht_target *t = arg;
+
+	enter(t, PREDECESSOR_IDLE);
+	t->handover.state = HANDOVER_FAILED;
+	if (t->mgmt != NULL) {
+		mgmt_pause(t->mgmt, false);
+	}
+	if (t->stop_wanted) {
+		t->stop_wanted = false;
+		api_begin_shutdown(t);
+	}
+}
+
 /* It is dead, or will not run one more instruction: everything is ours again. wait: 0, or WNOHANG. */
 static void go_on(struct vht_target *t, int wait)
 {
@@ -88,19 +103,15 @@ static void go_on(struct vht_target *t, int wait)
 	while (waitpid(p->pid, &status, wait) < 0 && errno == EINTR) {
 	}
 	note_end(t, status);
-	enter(t, PREDECESSOR_IDLE);
-	t->handover.state = HANDOVER_FAILED;
+	loop_timer_cancel(p->timer);
 	log_warning("the hand-over has failed, this process goes on: %s", t->handover.reason);
 	if (p->failed_at == PREDECESSOR_COMMITTED) {
-		target_end_sessions(t->target, "the process that had taken over is dead");
+		target_end_sessions(t->target, "the process that had taken over is dead", as_before,
+				    t);
 	} else if (p->failed_at >= PREDECESSOR_SUSPENDING) {
-		target_resume(t->target);
-	}
-	if (t->mgmt != NULL) {
-		mgmt_pause(t->mgmt, false);
-	}
-	if (t->stop_wanted) {
-		api_begin_shutdown(t);
+		target_resume(t->target, as_before, t);
+	} else {
+		as_before(t, 0);
 	}
 }
 
@@ -312,8 +323,12 @@ static int spawn(struct vht_target *t, const char *binary, int fd, const char **
 	environment = make_environment(variable);
 	r = environment == NULL ? ENOMEM : posix_spawn_file_actions_init(&actions);
 	if (r == 0) {
-		/* All others close when it begins; what it needs of them comes as messages. */
+		/* What it needs of the others comes as messages. EAL's do not close by themselves, and would keep
+		 * our hugepages. */
 		r = posix_spawn_file_actions_adddup2(&actions, fd, SUCCESSOR_FD);
+		if (r == 0) {
+			r = posix_spawn_file_actions_addclosefrom_np(&actions, SUCCESSOR_FD + 1);
+		}
 		if (r == 0) {
 			r = posix_spawn(&t->predecessor.pid, binary, &actions, NULL, t->opts.argv,
 					environment);

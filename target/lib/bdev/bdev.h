@@ -141,6 +141,7 @@ struct bdev_channel {
 	int (*submit)(struct bdev_channel *channel, struct bdev_io *io); /* of bdev->ops */
 	/* private (of whoever shares the channel on its reactor): */
 	unsigned int users;
+	bool held; /* by bdev_channels_hold() */
 	LIST_ENTRY(bdev_channel) link;
 };
 
@@ -231,6 +232,9 @@ struct bdev_channels {
 int bdev_channels_get(struct bdev_channels *channels, struct bdev *bdev,
 		      struct bdev_channel **ret_channel);
 void bdev_channels_put(struct bdev_channels *channels, struct bdev_channel *channel);
+/* Those that are open now stay open without a user, until it is called again with false. Their bdevs have to
+ * stay, too. */
+void bdev_channels_hold(struct bdev_channels *channels, bool hold);
 /* commit, then poll, every channel. Returns the number of completions, or 1 if there were none but
  * some channel goes on in the next call: 0 means that there is nothing to do before an event. */
 unsigned int bdev_channels_poll(struct bdev_channels *channels);

@@ -107,6 +107,44 @@ void core_release(struct core *core, void (*released)(void *arg), void *arg)
 	reactor_post(core->reactor, &core->attach);
 }
 
+static void held_on_loop(struct msg *msg)
+{
+	struct core *core = container_of(msg, struct core, held);
+	void (*done)(void *arg) = core->held_done;
+
+	core->held_done = NULL;
+	if (done != NULL) {
+		done(core->held_arg);
+	}
+}
+
+static void hold_on_core(struct msg *msg)
+{
+	struct core *core = container_of(msg, struct core, hold);
+	bool hold;
+
+	/* Release: as in poke_on_core(). */
+	atomic_store_explicit(&core->hold_out, false, memory_order_release);
+	hold = atomic_load(&core->hold_wanted);
+	bdev_channels_hold(&core->channels, hold);
+	/* To let go is waited for; to hold need not be. */
+	if (!hold) {
+		loop_post(core->loop, &core->held);
+	}
+}
+
+void core_hold_channels(struct core *core, bool hold, void (*done)(void *arg), void *arg)
+{
+	core->held_done = done;
+	core->held_arg = arg;
+	core->held.fn = held_on_loop;
+	atomic_store(&core->hold_wanted, hold);
+	if (!atomic_exchange_explicit(&core->hold_out, true, memory_order_acquire)) {
+		core->hold.fn = hold_on_core;
+		reactor_post(core->reactor, &core->hold);
+	}
+}
+
 int core_new_held(struct reactor *reactor, struct loop *loop, struct core **ret_core)
 {
 	struct core *core = calloc(1, sizeof(*core));

@@ -168,6 +168,27 @@ int target_restore_config(struct target *target, struct parcel *parcel, const ch
 
 /* ---- the one that hands over ---- */
 
+/* Not while a device is about to let go of a bdev: that would be closed under its channel. */
+static void hold_channels(struct target *target)
+{
+	const struct controller *controller;
+	unsigned int i;
+
+	TAILQ_FOREACH (controller, &target->controllers, link) {
+		if (controller->unsettled || controller->deleting) {
+			return;
+		}
+	}
+	for (i = 0; i < target->placement_n; i++) {
+		core_hold_channels(target->placements[i].core, true, NULL, NULL);
+	}
+}
+
+static void core_is_done(void *arg)
+{
+	one_is_done(arg, 0);
+}
+
 void target_suspend(struct target *target, void (*done)(void *arg, int result), void *arg)
 {
 	struct controller *controller;
@@ -175,6 +196,7 @@ void target_suspend(struct target *target, void (*done)(void *arg, int result), 
 
 	begin_waiting(target, done, arg);
 	target->suspended = true;
+	hold_channels(target);
 	TAILQ_FOREACH (controller, &target->controllers, link) {
 		listener_pause(&controller->listener, true);
 		if (controller->session != NULL) {
@@ -248,7 +270,6 @@ void target_save_sessions(const struct target *target, struct parcel *parcel)
 {
 	const struct controller *controller;
 
-	parcel_put_u8(parcel, target->trim_due);
 	parcel_put_u32(parcel, count_controllers(target));
 	TAILQ_FOREACH (controller, &target->controllers, link) {
 		if (!travels(controller)) {
@@ -266,10 +287,11 @@ void target_save_sessions(const struct target *target, struct parcel *parcel)
 	}
 }
 
-void target_resume(struct target *target)
+void target_resume(struct target *target, void (*done)(void *arg, int result), void *arg)
 {
 	struct controller *controller;
 	struct controller *next;
+	unsigned int i;
 
 	stop_waiting(target);
 	target->suspended = false;
@@ -282,9 +304,17 @@ void target_resume(struct target *target)
 			vu_session_resume(controller->session);
 		}
 	}
+	/* Behind the starts, on each reactor that has some. */
+	begin_waiting(target, done, arg);
+	target->handover.pending += target->placement_n;
+	for (i = 0; i < target->placement_n; i++) {
+		core_hold_channels(target->placements[i].core, false, core_is_done, target);
+	}
+	one_is_done(target, 0);
 }
 
-void target_end_sessions(struct target *target, const char *reason)
+void target_end_sessions(struct target *target, const char *reason,
+			 void (*done)(void *arg, int result), void *arg)
 {
 	struct controller *controller;
 	struct controller *next;
@@ -293,7 +323,7 @@ void target_end_sessions(struct target *target, const char *reason)
 		next = TAILQ_NEXT(controller, link);
 		controller_close_session(controller, reason);
 	}
-	target_resume(target);
+	target_resume(target, done, arg);
 }
 
 /* ---- the one that takes over ---- */
@@ -328,7 +358,6 @@ static int restore_all(struct target *target, struct parcel *parcel, const char 
 	struct controller *controller;
 	int r = 0;
 
-	target->trim_due = parcel_get_bool(parcel);
 	if (parcel_get_u32(parcel) != count_controllers(target)) {
 		*ret_why = why("there are other controllers than were announced");
 		return -EPROTO;
@@ -375,11 +404,6 @@ int target_restore_sessions(struct target *target, struct parcel *parcel,
 	return 0;
 }
 
-static void core_released(void *arg)
-{
-	one_is_done(arg, 0);
-}
-
 void target_release(struct target *target, void (*done)(void *arg, int result), void *arg)
 {
 	struct controller *controller;
@@ -388,10 +412,11 @@ void target_release(struct target *target, void (*done)(void *arg, int result), 
 	begin_waiting(target, done, arg);
 	target->handover.pending += target->placement_n;
 	for (i = 0; i < target->placement_n; i++) {
-		core_release(target->placements[i].core, core_released, target);
+		core_release(target->placements[i].core, core_is_done, target);
 	}
 	target->suspended = false;
 	target->listening = true;
+	target->trim_due = true; /* the other process may have done so since it told us of its bdevs */
 	TAILQ_FOREACH (controller, &target->controllers, link) {
 		listener_release(&controller->listener);
 		if (controller->session != NULL) {

@@ -30,10 +30,12 @@ void target_save_config(struct target *target, struct parcel *parcel);
 void target_suspend(struct target *target, void (*done)(void *arg, int result), void *arg);
 /* Of a target that is suspended. */
 void target_save_sessions(const struct target *target, struct parcel *parcel);
-/* As if nothing had happened; also before it was suspended, and then done() is not called. */
-void target_resume(struct target *target);
+/* As if nothing had happened; also before it was suspended: that is not answered then. done(): the configuration
+ * may be changed again. */
+void target_resume(struct target *target, void (*done)(void *arg, int result), void *arg);
 /* The other process had the rings, and is dead: as after the death of a target, front-ends connect anew. */
-void target_end_sessions(struct target *target, const char *reason);
+void target_end_sessions(struct target *target, const char *reason,
+			 void (*done)(void *arg, int result), void *arg);
 
 /* ---- the one that takes over: a new target with `held` ---- */
 

@@ -343,12 +343,15 @@ void mgmt_free(struct mgmt *mgmt)
 void mgmt_pause(struct mgmt *mgmt, bool paused)
 {
 	struct client *client;
-	struct client *next;
+	unsigned int n;
 
 	mgmt->paused = paused;
 	listener_pause(&mgmt->listener, paused);
-	for (client = TAILQ_FIRST(&mgmt->clients); client != NULL; client = next) {
-		next = TAILQ_NEXT(client, link);
+	/* Each goes to the end of the list once, and perhaps away. */
+	for (n = mgmt->client_n; n > 0; n--) {
+		client = TAILQ_FIRST(&mgmt->clients);
+		TAILQ_REMOVE(&mgmt->clients, client, link);
+		TAILQ_INSERT_TAIL(&mgmt->clients, client, link);
 		loop_watch_set_events(client->watch, wanted_events(client));
 		if (!paused && client->in.len > 0) {
 			client_ready(client, 0); /* requests that were read already */
