@@ -371,7 +371,7 @@ static void step_answer(struct vu_session *session)
 /* Whatever the message at hand had in the works is dropped. */
 static void begin_closing(struct vu_session *session)
 {
-	session->tell_resumed = session->step == VU_STEP_RESUMING;
+	session->tell_resumed = session->tell_resumed || session->step == VU_STEP_RESUMING;
 	session->step = VU_STEP_CLOSING;
 	end_watch(session);
 	if (vu_session_peer_gone(session)) {
