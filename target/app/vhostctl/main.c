@@ -24,8 +24,8 @@
 #define MIB		   (INT64_C(1) << 20)
 #define DEFAULT_BLOCK_SIZE 512
 /* The daemon itself gives up long before. */
-#define HANDOVER_LIMIT_S   180
-#define HANDOVER_POLL_MS   20
+#define HANDOVER_LIMIT_S 180
+#define HANDOVER_POLL_MS 20
 
 #define EXIT_REFUSED 1
 #define EXIT_USAGE   2
@@ -275,7 +275,8 @@ static enum client_result wait_for_handover(const char *socket_path, json_t **re
 		}
 		state = json_string_value(json_object_get(*ret_status, "state"));
 		if (state != NULL && strcmp(state, "failed") == 0) {
-			fprintf(stderr, "vhostctl: the hand-over has failed, the daemon goes on: %s\n",
+			fprintf(stderr,
+				"vhostctl: the hand-over has failed, the daemon goes on: %s\n",
 				json_string_value(json_object_get(*ret_status, "reason")));
 			json_decref(*ret_status);
 			return CLIENT_REFUSED;
@@ -317,8 +318,7 @@ static int run(const char *socket_path, bool as_json, char **words)
 		json_decref(params);
 		return EXIT_USAGE;
 	}
-	switch (call(socket_path, command != NULL ? command->method : words[0], params,
-		     &result)) {
+	switch (call(socket_path, command != NULL ? command->method : words[0], params, &result)) {
 	case CLIENT_REFUSED:
 		return EXIT_REFUSED;
 	case CLIENT_FAILED:

@@ -141,7 +141,8 @@ static int take_config(struct vht_target *t, struct parcel *parcel, const char *
 		r = target_restore_config(t->target, parcel, ret_why);
 	}
 	if (r == 0 && !parcel_is_used_up(parcel)) {
-		*ret_why = why("the configuration that the old process sends is longer than it says");
+		*ret_why =
+			why("the configuration that the old process sends is longer than it says");
 		r = -EPROTO;
 	}
 	return r;
@@ -194,7 +195,7 @@ static void release(struct vht_target *t, uint64_t since)
 
 static int take_over(struct vht_target *t, uint64_t *ret_since, const char **ret_why)
 {
-	static int (*const steps[])(struct vht_target *t, struct parcel *parcel,
+	static int (*const steps[])(struct vht_target * t, struct parcel * parcel,
 				    const char **ret_why) = { start, take_config };
 	static const enum handover_parcel answers[] = { HANDOVER_READY, HANDOVER_PREPARED };
 	struct parcel parcel;

@@ -46,7 +46,7 @@ struct target {
 		void (*done)(void *arg, int result);
 		void *arg;
 	} handover;
-	bool trim_due;	       /* a bdev has become smaller, its storage not yet */
+	bool trim_due; /* a bdev has become smaller, its storage not yet */
 	void (*shutdown_done)(void *arg);
 	void *shutdown_arg;
 	unsigned int placement_n;

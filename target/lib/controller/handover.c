@@ -204,10 +204,12 @@ void target_suspend(struct target *target, void (*done)(void *arg, int result), 
 			target->handover.pending++;
 		}
 	}
-	for (controller = TAILQ_FIRST(&target->controllers); controller != NULL; controller = next) {
+	for (controller = TAILQ_FIRST(&target->controllers); controller != NULL;
+	     controller = next) {
 		next = TAILQ_NEXT(controller, link);
 		if (controller->session != NULL) {
-			vu_session_suspend(controller->session); /* perhaps its end, and that of both */
+			vu_session_suspend(
+				controller->session); /* perhaps its end, and that of both */
 		}
 	}
 	one_is_done(target, 0);
@@ -295,7 +297,8 @@ void target_resume(struct target *target, void (*done)(void *arg, int result), v
 
 	stop_waiting(target);
 	target->suspended = false;
-	for (controller = TAILQ_FIRST(&target->controllers); controller != NULL; controller = next) {
+	for (controller = TAILQ_FIRST(&target->controllers); controller != NULL;
+	     controller = next) {
 		next = TAILQ_NEXT(controller, link);
 		if (!controller->deleting) {
 			listener_pause(&controller->listener, false);
@@ -319,7 +322,8 @@ void target_end_sessions(struct target *target, const char *reason,
 	struct controller *controller;
 	struct controller *next;
 
-	for (controller = TAILQ_FIRST(&target->controllers); controller != NULL; controller = next) {
+	for (controller = TAILQ_FIRST(&target->controllers); controller != NULL;
+	     controller = next) {
 		next = TAILQ_NEXT(controller, link);
 		controller_close_session(controller, reason);
 	}
@@ -344,11 +348,11 @@ static int restore_session(struct controller *controller, struct parcel *parcel,
 				       &controller_owner_ops, controller, &controller->session);
 	}
 	if (r < 0) {
-		*ret_why = why("controller %s: its session cannot be taken over: %s",
-			       controller->name,
-			       r == -ENOTSUP ?
-				       "the front-end uses features that this version does not have" :
-				       strerror(-r));
+		*ret_why =
+			why("controller %s: its session cannot be taken over: %s", controller->name,
+			    r == -ENOTSUP ?
+				    "the front-end uses features that this version does not have" :
+				    strerror(-r));
 	}
 	return r;
 }
@@ -416,7 +420,8 @@ void target_release(struct target *target, void (*done)(void *arg, int result), 
 	}
 	target->suspended = false;
 	target->listening = true;
-	target->trim_due = true; /* the other process may have done so since it told us of its bdevs */
+	target->trim_due =
+		true; /* the other process may have done so since it told us of its bdevs */
 	TAILQ_FOREACH (controller, &target->controllers, link) {
 		listener_release(&controller->listener);
 		if (controller->session != NULL) {

@@ -246,8 +246,8 @@ void listener_close(struct listener *listener)
 	loop_timer_free(listener->retry);
 	listener->retry = NULL;
 	if (listener->path != NULL) {
-		if (!listener->shared && lstat(listener->path, &st) == 0 && st.st_dev == listener->dev &&
-		    st.st_ino == listener->ino) {
+		if (!listener->shared && lstat(listener->path, &st) == 0 &&
+		    st.st_dev == listener->dev && st.st_ino == listener->ino) {
 			unlink(listener->path);
 		}
 		free(listener->path);

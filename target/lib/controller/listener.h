@@ -20,7 +20,7 @@ struct listener {
 	struct loop_watch *watch;
 	struct loop_timer *retry;
 	bool shared; /* with another process, which may go on with it: its file stays */
-	dev_t dev; /* identity of our socket file: somebody else's is not unlinked */
+	dev_t dev;   /* identity of our socket file: somebody else's is not unlinked */
 	ino_t ino;
 	void (*ready)(void *arg);
 	void *arg;

@@ -13,11 +13,11 @@ enum handover_state {
 };
 
 struct handover_status {
-	enum handover_state state;   /* of the last one */
-	uint64_t count;		     /* how many have succeeded */
-	uint64_t pause_ns;	     /* of the last that has */
-	uint64_t longest_pause_ns;   /* of all that have */
-	char reason[256];	     /* why the last one failed */
+	enum handover_state state; /* of the last one */
+	uint64_t count;		   /* how many have succeeded */
+	uint64_t pause_ns;	   /* of the last that has */
+	uint64_t longest_pause_ns; /* of all that have */
+	char reason[256];	   /* why the last one failed */
 };
 
 #endif

@@ -46,9 +46,10 @@ static int get_status(struct rpc_call *call, json_t **ret_result)
 	}
 	server->handover_status(server->arg, &status);
 	reason = status.state == HANDOVER_FAILED ? rpc_text(status.reason) : json_null();
-	*ret_result = json_pack("{s:s, s:I, s:I, s:f, s:f, s:o}", "state", state_names[status.state],
-				"pid", (json_int_t)getpid(), "count", (json_int_t)status.count,
-				"pause_ms", (double)status.pause_ns / NS_PER_MS, "longest_pause_ms",
+	*ret_result = json_pack("{s:s, s:I, s:I, s:f, s:f, s:o}", "state",
+				state_names[status.state], "pid", (json_int_t)getpid(), "count",
+				(json_int_t)status.count, "pause_ms",
+				(double)status.pause_ns / NS_PER_MS, "longest_pause_ms",
 				(double)status.longest_pause_ns / NS_PER_MS, "reason", reason);
 	return 0;
 }

@@ -369,7 +369,8 @@ void mgmt_save(const struct mgmt *mgmt, struct parcel *parcel)
 		parcel_put_fd(parcel, client->fd);
 		parcel_put_u8(parcel, client->last);
 		parcel_put_block(parcel, client->in.data, client->in.len);
-		parcel_put_block(parcel, pending(client) > 0 ? client->out.data + client->out_pos : NULL,
+		parcel_put_block(parcel,
+				 pending(client) > 0 ? client->out.data + client->out_pos : NULL,
 				 pending(client));
 	}
 }

@@ -235,9 +235,10 @@ static void leaves_while_suspended(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(suspended_and_resumed),   TEST(resumed_too_early), TEST(suspended_at_work),
-		TEST(goes_on_elsewhere),       TEST(fails_elsewhere),
-		TEST(rings_that_cannot_start), TEST(leaves_while_suspended),
+		TEST(suspended_and_resumed),  TEST(resumed_too_early),
+		TEST(suspended_at_work),      TEST(goes_on_elsewhere),
+		TEST(fails_elsewhere),	      TEST(rings_that_cannot_start),
+		TEST(leaves_while_suspended),
 	};
 
 	return cmocka_run_group_tests_name("vhost_user.handover", tests, NULL, NULL);

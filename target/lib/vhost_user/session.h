@@ -126,7 +126,8 @@ void vu_session_save(const struct vu_session *session, struct parcel *parcel);
  * of them. Negative errno: there is none, and the connection is as it was.
  */
 int vu_session_restore(struct loop *loop, struct parcel *parcel, unsigned int queues,
-		       const struct vu_owner_ops *ops, void *owner, struct vu_session **ret_session);
+		       const struct vu_owner_ops *ops, void *owner,
+		       struct vu_session **ret_session);
 /* After `resumed`: the other process will not come back. */
 void vu_session_release(struct vu_session *session);
 

@@ -107,7 +107,7 @@ struct vu_session {
 	bool suspend_wanted;
 	bool tell_suspended; /* the owner is to hear of it, when advance() has come to rest */
 	bool tell_resumed;
-	bool held; /* the rings may run, but no message is read yet */
+	bool held;	    /* the rings may run, but no message is read yet */
 	const char *doomed; /* why it is to end when it is held no more, NULL: it need not */
 	int resume_result;
 };

@@ -24,7 +24,7 @@ struct lineage {
 struct mapping {
 	atomic_uint refs;
 	int fault_slot;
-	int fd; /* our own, for whoever takes the memory over */
+	int fd;	   /* our own, for whoever takes the memory over */
 	void *map; /* starts on a page of the file, not always where the region does */
 	size_t len;
 };

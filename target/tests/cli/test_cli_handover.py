@@ -43,6 +43,18 @@ def pid_in(path: Path) -> int:
     return int(path.read_text())
 
 
+def program_of(pid: int) -> Path:
+    return Path(f"/proc/{pid}/exe").readlink()
+
+
+def is_gone(pid: int) -> bool:
+    """Has a successor ended, whoever was to hear of it?"""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return not Path(f"/proc/{pid}").exists()
+
+
 def test_vhostctl(tmp_path: Path) -> None:
     """The answer comes when the successor serves; the process number file is the successor's."""
     pid_file = tmp_path / "pid"
@@ -71,7 +83,9 @@ def test_failure(tmp_path: Path) -> None:
     with Daemon(tmp_path, config=CONFIG) as daemon:
         said = ctl(tmp_path, "handover", "/bin/false", status=1)
         assert "the daemon goes on: the new process ended with status 1" in said
-        assert "cannot start /etc/passwd: Perm" in ctl(tmp_path, "handover", "/etc/passwd", status=1)
+        assert "cannot start /etc/passwd: Perm" in ctl(
+            tmp_path, "handover", "/etc/passwd", status=1
+        )
         status = ctl_json(tmp_path, "handover-status")
         assert (status["state"], status["pid"]) == ("failed", daemon.process.pid)
         assert "the last attempt failed" in ctl(tmp_path, "handover-status")
@@ -98,8 +112,9 @@ def test_signal_to_one_that_ends(tmp_path: Path) -> None:
         until("a hand-over", lambda: "handing over to process" in daemon.text())
         daemon.end()
     until("no sockets", lambda: sockets(tmp_path) == [])
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    match = re.search(r"handing over to process (\d+)", daemon.text())
+    assert match
+    until("no successor", lambda: is_gone(int(match[1])))
 
 
 class Copied(Daemon):
@@ -116,10 +131,10 @@ def test_a_new_program(tmp_path: Path) -> None:
     with Copied(tmp_path) as daemon:
         shutil.copy(vhost(), tmp_path / "new")
         (tmp_path / "new").rename(tmp_path / "vhost")
-        assert os.readlink(f"/proc/{daemon.process.pid}/exe").endswith(" (deleted)")
+        assert str(program_of(daemon.process.pid)).endswith(" (deleted)")
         ctl(tmp_path, "handover")
         daemon.wait()
     successor = int(ctl_json(tmp_path, "handover-status")["pid"])
-    assert os.readlink(f"/proc/{successor}/exe") == str(tmp_path / "vhost")
+    assert program_of(successor) == tmp_path / "vhost"
     assert Path(f"/proc/{successor}/cmdline").read_bytes().split(b"\0")[0].endswith(b"/vhost")
     end(successor)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""A successor of the daemon that fails where it is told to: $FAIL_AT, a step of STEPS, and $FAIL_HOW.
+"""A successor of the daemon that fails as it is told to: $FAIL_AT, a step of STEPS, and $FAIL_HOW.
 
 It speaks the parcels of target/lib/api/handover.h and looks at nothing that is in them.
 """

@@ -112,7 +112,7 @@ class Generations(Daemon):
 
     def kinds_of_fds(self) -> Counter[str]:
         links = Path(f"/proc/{self.pid}/fd").iterdir()
-        return Counter(re.sub(r"\d+", "N", os.readlink(link)) for link in links)
+        return Counter(re.sub(r"\d+", "N", str(link.readlink())) for link in links)
 
 
 @pytest.fixture
@@ -163,6 +163,11 @@ class Writer(threading.Thread):
         except BaseException as error:
             self.error = error
 
+    def goes_on(self) -> None:
+        """Requests are served, from now on too."""
+        before = self.turns
+        until("requests", lambda: self.turns > before + 2)
+
     def end(self) -> None:
         self._enough.set()
         self.join()
@@ -186,10 +191,9 @@ def test_requests_go_on(daemon: Generations, ready: FrontEnd, ring: SplitRing) -
     writer.start()
     try:
         for turn in range(5):
-            before = writer.turns
             status = daemon.hand_over(by_signal=turn % 2 == 1)
             assert 0 < status["pause_ms"] < 5000
-            until("requests after the hand-over", lambda: writer.turns > before + 2)
+            writer.goes_on()
     finally:
         writer.end()
     # What nobody has touched is there still, and nobody had to connect again.
@@ -398,12 +402,10 @@ def test_failures(daemon: Generations, ready: FrontEnd, ring: SplitRing, how: st
     writer.start()
     try:
         for step in STEPS[:-2]:
-            before = writer.turns
             assert fails(daemon, step, how) == reasons[how]
-            until("requests after it", lambda: writer.turns > before + 2)
+            writer.goes_on()
         daemon.hand_over()
-        before = writer.turns
-        until("requests after that", lambda: writer.turns > before + 2)
+        writer.goes_on()
     finally:
         writer.end()
     assert ready.alive()
