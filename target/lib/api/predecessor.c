@@ -26,7 +26,7 @@
 /* Milliseconds. EAL may take long on a machine with many hugepages. Guests wait from SUSPENDING on. */
 static const unsigned int limits[] = {
 	[PREDECESSOR_STARTING] = 60000,	 [PREDECESSOR_PREPARING] = 30000,
-	[PREDECESSOR_SUSPENDING] = 2000, [PREDECESSOR_RESTORING] = 5000,
+	[PREDECESSOR_SUSPENDING] = 5000, [PREDECESSOR_RESTORING] = 5000,
 	[PREDECESSOR_COMMITTED] = 5000,	 [PREDECESSOR_ENDING] = 1000,
 };
 
