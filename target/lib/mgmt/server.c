@@ -220,6 +220,13 @@ static void client_ready(void *arg, uint32_t events)
 	struct mgmt *mgmt = client->mgmt;
 	int r = 0;
 
+	if (mgmt->paused) {
+		/* Seen in the round in which it was paused: nothing may be read any more. Or it hangs up, which
+		 * would be reported again and again. */
+		loop_unwatch(client->watch);
+		client->watch = NULL;
+		return;
+	}
 	TAILQ_REMOVE(&mgmt->clients, client, link);
 	TAILQ_INSERT_TAIL(&mgmt->clients, client, link);
 	if ((events & EPOLLOUT) != 0) {
@@ -273,8 +280,13 @@ static struct client *client_new(struct mgmt *mgmt, int fd)
 static void client_waits(void *arg)
 {
 	struct mgmt *mgmt = arg;
-	int fd = mgmt->paused ? -EAGAIN : listener_accept(&mgmt->listener);
+	int fd;
 
+	if (mgmt->paused) {
+		listener_pause(&mgmt->listener, true);
+		return;
+	}
+	fd = listener_accept(&mgmt->listener);
 	if (fd >= 0) {
 		(void)client_new(mgmt, fd);
 	}
@@ -340,6 +352,14 @@ void mgmt_free(struct mgmt *mgmt)
 
 /* ---- a planned hand-over ---- */
 
+static int watch(struct client *client)
+{
+	return client->watch != NULL ?
+		       loop_watch_set_events(client->watch, wanted_events(client)) :
+		       loop_watch(client->mgmt->loop, client->fd, wanted_events(client),
+				  client_ready, client, &client->watch);
+}
+
 void mgmt_pause(struct mgmt *mgmt, bool paused)
 {
 	struct client *client;
@@ -352,8 +372,9 @@ void mgmt_pause(struct mgmt *mgmt, bool paused)
 		client = TAILQ_FIRST(&mgmt->clients);
 		TAILQ_REMOVE(&mgmt->clients, client, link);
 		TAILQ_INSERT_TAIL(&mgmt->clients, client, link);
-		loop_watch_set_events(client->watch, wanted_events(client));
-		if (!paused && client->in.len > 0) {
+		if (watch(client) < 0) {
+			client_free(client);
+		} else if (!paused && client->in.len > 0) {
 			client_ready(client, 0); /* requests that were read already */
 		}
 	}

@@ -17,6 +17,7 @@ import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -370,6 +371,32 @@ def test_management_goes_along(daemon: Generations) -> None:
         assert connection.call("handover_get_status", {})["pid"] == daemon.pid
         other.send(b'get_status"}')
         assert other.receive()["result"]["pid"] == daemon.pid
+
+
+def test_every_request_is_answered(daemon: Generations) -> None:
+    """Whichever process a client meets, and at whatever moment."""
+    enough = threading.Event()
+    answers: Counter[str] = Counter()
+
+    def ask() -> None:
+        while not enough.is_set():
+            answers[daemon.status()["state"]] += 1
+
+    def stay_and_ask() -> None:
+        with open_connection(daemon) as connection:
+            while not enough.is_set():
+                answers[connection.call("handover_get_status", {})["state"]] += 1
+
+    with ThreadPoolExecutor() as pool:
+        clients = [pool.submit(work) for work in (ask, ask, stay_and_ask, stay_and_ask)]
+        try:
+            for _ in range(5):
+                daemon.hand_over()
+        finally:
+            enough.set()
+        for client in clients:
+            client.result()
+    assert set(answers) <= {"never", "running", "done"}
 
 
 def test_a_front_end_that_leaves(daemon: Generations, memory: GuestMemory) -> None:
