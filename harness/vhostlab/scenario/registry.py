@@ -84,7 +84,7 @@ SUITES: Mapping[str, Suite] = {
         Suite(
             "vmtest",
             "everything: disks, data, file systems, idleness, packed rings, a killed front-end and "
-            "target, live migration, changing memory, disks and cores, the smoke matrix",
+            "target, hand-overs, live migration, changing memory, disks and cores, the smoke matrix",
             (
                 "boot",
                 "readonly",
@@ -97,6 +97,7 @@ SUITES: Mapping[str, Suite] = {
                 "reconnect",
                 "reconnect-packed",
                 "migration",
+                "handover",
                 "memory",
                 "resize",
                 "hotplug",

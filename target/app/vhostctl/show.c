@@ -214,6 +214,26 @@ void show_lines(const json_t *result)
 	}
 }
 
+void show_handover(const json_t *result)
+{
+	const json_t *pause = json_object_get(result, "pause_ms");
+	const json_t *longest = json_object_get(result, "longest_pause_ms");
+	const char *reason = json_string_value(json_object_get(result, "reason"));
+
+	printf("process %lld, hand-overs: %lld", number(result, "pid"), number(result, "count"));
+	if (number(result, "count") > 0) {
+		printf(", pause of the last %.3f ms, longest %.3f ms", json_real_value(pause),
+		       json_real_value(longest));
+	}
+	if (strcmp(text(result, "state"), "running") == 0) {
+		printf("; another one is under way");
+	}
+	if (reason != NULL) {
+		printf("; the last attempt failed: %s", reason);
+	}
+	printf("\n");
+}
+
 void show_version(const json_t *result)
 {
 	printf("%s (%s)\n", text(result, "version"), text(result, "environment"));

@@ -33,7 +33,15 @@ struct target {
 	bool listening;
 	bool shutting_down;
 	bool closing_sessions; /* the list of controllers is being walked */
-	bool trim_due;	       /* a bdev has become smaller, its storage not yet */
+	bool suspended;	       /* no connection is accepted */
+	/* Who waits for sessions to be suspended, to be resumed or for cores to be released, one at a time. */
+	struct {
+		unsigned int pending;
+		int result; /* the first error */
+		void (*done)(void *arg, int result);
+		void *arg;
+	} handover;
+	bool trim_due; /* a bdev has become smaller, its storage not yet */
 	void (*shutdown_done)(void *arg);
 	void *shutdown_arg;
 	unsigned int place_n;
@@ -71,6 +79,7 @@ struct controller {
 	struct virtio_device *device;
 	bool is_scsi;
 	bool unsettled;
+	bool handover_pending; /* its session has yet to be suspended or resumed */
 	struct listener listener;
 	struct vu_session *session;
 	bool deleting;	       /* when the session is over */
@@ -87,7 +96,17 @@ struct controller {
 int controller_find_staying(struct target *target, const char *name,
 			    struct controller **ret_controller, const char **ret_why);
 
+/* One on a device that is there; takes the device over, also on failure. */
+int controller_create(struct target *target, const struct controller_options *opts,
+		      struct virtio_device *device, bool is_scsi, const char **ret_why);
+
+/* handover.c */
+void controller_suspended(void *owner);
+void controller_resumed(void *owner, int result);
+void target_suspend_goes_on(struct target *target, struct controller *controller);
+
 /* session.c */
+extern const struct vu_owner_ops controller_owner_ops;
 void controller_connection_waits(void *arg);
 void controller_close_session(struct controller *controller, const char *reason);
 

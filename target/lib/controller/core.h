@@ -37,6 +37,16 @@ struct core_device;
 
 /* reactor's thread need not know: everything is posted to it. loop: where answers are sent. */
 int core_new(struct reactor *reactor, struct loop *loop, struct core **ret_core);
+/* The same, but queues that start are not served before core_release(). */
+int core_new_held(struct reactor *reactor, struct loop *loop, struct core **ret_core);
+/* Control thread: released() is called when the reactor has begun to serve them. */
+void core_release(struct core *core, void (*released)(void *arg), void *arg);
+/*
+ * Channels of bdevs stay open when the last queue that uses them has stopped. To close one takes tens of
+ * milliseconds, and queues that are about to be stopped and started have guests that wait. Control thread.
+ * done(): they are let go of; not called for hold.
+ */
+void core_hold_channels(struct core *core, bool hold, void (*done)(void *arg), void *arg);
 void core_free(struct core *core); /* after the reactors have stopped; NULL is fine */
 struct reactor *core_reactor(const struct core *core);
 

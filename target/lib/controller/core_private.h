@@ -24,6 +24,15 @@ struct core {
 	struct reactor *reactor;
 	struct loop *loop;
 	struct msg attach;
+	struct msg attached; /* the answer, if somebody waits for it */
+	struct msg hold;
+	atomic_bool hold_out;
+	atomic_bool hold_wanted;
+	struct msg held; /* the answer, if somebody waits for it */
+	void (*held_done)(void *arg);
+	void *held_arg;
+	void (*released)(void *arg);
+	void *released_arg;
 	struct bdev_channels channels;
 	uint64_t turn_ticks;
 	LIST_HEAD(, core_device) devices;

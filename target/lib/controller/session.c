@@ -287,11 +287,11 @@ static void owner_closed(void *owner, const char *reason, bool fault)
 	vu_session_free(controller->session);
 	controller->session = NULL;
 	controller->features = 0;
-	listener_pause(&controller->listener, false);
+	listener_pause(&controller->listener, controller->target->suspended);
 	target_session_ended(controller);
 }
 
-static const struct vu_owner_ops owner_ops = {
+const struct vu_owner_ops controller_owner_ops = {
 	.features = owner_features,
 	.negotiated = owner_negotiated,
 	.reset = owner_reset,
@@ -305,6 +305,8 @@ static const struct vu_owner_ops owner_ops = {
 	.close_fds = owner_close_fds,
 	.abandoned = owner_abandoned,
 	.closed = owner_closed,
+	.suspended = controller_suspended,
+	.resumed = controller_resumed,
 };
 
 void controller_connection_waits(void *arg)
@@ -315,7 +317,8 @@ void controller_connection_waits(void *arg)
 	int r;
 
 	/* The old front-end is gone, but its requests are not finished: the new one waits in the backlog. */
-	if (controller->session != NULL && vu_session_peer_gone(controller->session)) {
+	if (controller->target->suspended ||
+	    (controller->session != NULL && vu_session_peer_gone(controller->session))) {
 		listener_pause(&controller->listener, true);
 		return;
 	}
@@ -339,7 +342,7 @@ void controller_connection_waits(void *arg)
 	r = vu_socket_new(fd, &transport);
 	if (r == 0) {
 		r = vu_session_new(controller->target->loop, transport, controller->queue_n,
-				   &owner_ops, controller, &controller->session);
+				   &controller_owner_ops, controller, &controller->session);
 	}
 	if (r < 0) {
 		log_limited(&controller->limiter, LOG_LEVEL_WARNING,

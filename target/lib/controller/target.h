@@ -27,6 +27,7 @@ struct target_options {
 	struct loop *loop;
 	const char *socket_dir;	 /* NULL or "": the current directory, names are used as they are */
 	struct env_cpuset cores; /* the ReactorMask; reactors are running */
+	bool held;		 /* nothing is served before target_release(): handover.h */
 };
 
 int target_new(const struct target_options *opts, struct target **ret_target);

@@ -265,6 +265,26 @@ static void closed(void *arg, const char *why, bool fault)
 	owner->session = NULL;
 }
 
+static void suspended(void *arg)
+{
+	struct scripted_owner *owner = arg;
+	unsigned int i;
+
+	remember(owner, "suspended");
+	MUST(!owner->pending);
+	for (i = 0; i < owner->max_queues; i++) {
+		MUST(!owner->running[i]);
+	}
+}
+
+static void resumed(void *arg, int result)
+{
+	struct scripted_owner *owner = arg;
+
+	remember(owner, "resumed");
+	owner->resume_result = result;
+}
+
 const struct vu_owner_ops scripted_owner_ops = {
 	.features = features,
 	.negotiated = negotiated,
@@ -279,4 +299,6 @@ const struct vu_owner_ops scripted_owner_ops = {
 	.close_fds = close_fds,
 	.abandoned = abandoned,
 	.closed = closed,
+	.suspended = suspended,
+	.resumed = resumed,
 };

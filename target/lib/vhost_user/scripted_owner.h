@@ -39,6 +39,7 @@ struct scripted_owner {
 	struct guest_mem *pending_mem; /* NULL: that is not what is pending */
 	unsigned int resets;
 	bool abandoned; /* the front-end has left */
+	int resume_result;
 	int last_call_fd;
 	unsigned int closed_fds; /* given to us to be closed */
 	unsigned int

@@ -42,7 +42,8 @@ bool vu_any_ring_running(const struct vu_session *session)
 
 static bool may_read(const struct vu_session *session)
 {
-	return session->step == VU_STEP_IDLE && session->operation == VU_OPERATION_NONE;
+	return session->step == VU_STEP_IDLE && session->operation == VU_OPERATION_NONE &&
+	       !session->held;
 }
 
 /* Messages wait while one is being worked on; the end of the connection is noticed all the same. */
@@ -130,7 +131,12 @@ static bool close_rest(struct vu_session *session)
 /* A ring that is not in guest memory may be what has to be expected; the request was carried out then. */
 static void ring_failed(struct vu_session *session, int result, const char *why)
 {
-	if (!session->spec->rings_may_wait) {
+	if (session->step == VU_STEP_RESUMING) {
+		/* Of a ring that is not where the front-end says it is, we have heard before. */
+		if (session->resume_result == 0 && result != -EFAULT && result != -EINVAL) {
+			session->resume_result = result;
+		}
+	} else if (!session->spec->rings_may_wait) {
 		session->result = vu_refuse(session, result, why);
 	}
 }
@@ -143,6 +149,7 @@ static void operation_done(struct vu_session *session, int result, uint32_t base
 	case VU_OPERATION_START:
 		slot->running = result == 0;
 		slot->refused = result < 0;
+		slot->broken = false;
 		if (result < 0) {
 			slot->ring.mem = NULL;
 			ring_failed(session, result, "a ring cannot be started");
@@ -150,7 +157,9 @@ static void operation_done(struct vu_session *session, int result, uint32_t base
 		break;
 	case VU_OPERATION_STOP:
 		slot->running = false;
-		slot->broken = false;
+		/* One that is broken stays so for whoever goes on with it: nothing else has changed. */
+		slot->refused = session->step == VU_STEP_SUSPENDING ? slot->broken : slot->refused;
+		slot->broken = session->step == VU_STEP_SUSPENDING && slot->broken;
 		slot->ring.base = base;
 		slot->has_base = true;
 		slot->ring.mem = NULL;
@@ -257,7 +266,8 @@ static enum vu_operation still_to_do(const struct vu_session *session, const str
 	return logs_something_else(session, slot) ? VU_OPERATION_SET_LOG : VU_OPERATION_NONE;
 }
 
-static void step_settle(struct vu_session *session)
+/* False: the owner has to answer first, or the session closes. */
+static bool settle(struct vu_session *session)
 {
 	unsigned int i;
 
@@ -269,10 +279,49 @@ static void step_settle(struct vu_session *session)
 			if (operation == VU_OPERATION_SET_CALL || !front_end_left(session)) {
 				ask_owner(session, operation, slot);
 			}
-			return;
+			return false;
 		}
 	}
-	session->step = VU_STEP_ANSWER;
+	return true;
+}
+
+static void step_settle(struct vu_session *session)
+{
+	if (settle(session)) {
+		session->step = VU_STEP_ANSWER;
+	}
+}
+
+/* False: the owner has to answer first. */
+static bool stop_all(struct vu_session *session)
+{
+	unsigned int i;
+
+	for (i = 0; i < session->slot_n; i++) {
+		if (session->slots[i].running) {
+			ask_owner(session, VU_OPERATION_STOP, &session->slots[i]);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void step_suspending(struct vu_session *session)
+{
+	if (!session->suspend_wanted) {
+		session->step = VU_STEP_RESUMING;
+	} else if (stop_all(session)) {
+		session->step = VU_STEP_SUSPENDED;
+		session->tell_suspended = true;
+	}
+}
+
+static void step_resuming(struct vu_session *session)
+{
+	if (settle(session)) {
+		session->step = VU_STEP_IDLE;
+		session->tell_resumed = true;
+	}
 }
 
 /* vhost-user, "VHOST_USER_PROTOCOL_F_REPLY_ACK" */
@@ -347,6 +396,7 @@ static void step_answer(struct vu_session *session)
 /* Whatever the message at hand had in the works is dropped. */
 static void begin_closing(struct vu_session *session)
 {
+	session->tell_resumed = session->tell_resumed || session->step == VU_STEP_RESUMING;
 	session->step = VU_STEP_CLOSING;
 	end_watch(session);
 	if (vu_session_peer_gone(session)) {
@@ -394,17 +444,28 @@ static void release(struct vu_session *session)
 /* The socket is closed last: a front-end that sees the end may hand its memory to somebody else. */
 static void step_closing(struct vu_session *session)
 {
-	unsigned int i;
-
-	for (i = 0; i < session->slot_n; i++) {
-		if (session->slots[i].running) {
-			ask_owner(session, VU_OPERATION_STOP, &session->slots[i]);
-			return;
-		}
+	if (!stop_all(session)) {
+		return;
 	}
 	release(session);
 	if (!close_rest(session)) {
 		session->step = VU_STEP_CLOSED;
+	}
+}
+
+/* What the owner is told when all else is done, since it may do anything then. */
+static void tell_owner(struct vu_session *session)
+{
+	bool suspended = session->tell_suspended;
+	bool resumed = session->tell_resumed;
+
+	session->tell_suspended = false;
+	session->tell_resumed = false;
+	if (suspended && session->ops->suspended != NULL) {
+		session->ops->suspended(session->owner);
+	}
+	if (resumed && session->ops->resumed != NULL) {
+		session->ops->resumed(session->owner, session->resume_result);
 	}
 }
 
@@ -415,7 +476,7 @@ static void step_closing(struct vu_session *session)
  * An owner that answers at once comes back here by vu_session_complete(); it finds `advancing` and leaves
  * the rest to the call that is on the stack already.
  */
-static bool advance(struct vu_session *session)
+bool vu_session_advance(struct vu_session *session)
 {
 	if (session->advancing) {
 		return true;
@@ -425,7 +486,10 @@ static bool advance(struct vu_session *session)
 		if (session->close_wanted && session->step != VU_STEP_CLOSING) {
 			begin_closing(session);
 		}
-		if (session->step == VU_STEP_IDLE) {
+		if (session->step == VU_STEP_IDLE && session->suspend_wanted) {
+			session->step = VU_STEP_SUSPENDING;
+		}
+		if (session->step == VU_STEP_IDLE || session->step == VU_STEP_SUSPENDED) {
 			break;
 		}
 		switch (session->step) {
@@ -441,10 +505,17 @@ static bool advance(struct vu_session *session)
 		case VU_STEP_ANSWER:
 			step_answer(session);
 			break;
+		case VU_STEP_SUSPENDING:
+			step_suspending(session);
+			break;
+		case VU_STEP_RESUMING:
+			step_resuming(session);
+			break;
 		case VU_STEP_CLOSING:
 			step_closing(session);
 			break;
 		case VU_STEP_IDLE:
+		case VU_STEP_SUSPENDED:
 		case VU_STEP_CLOSED:
 			break;
 		}
@@ -455,6 +526,7 @@ static bool advance(struct vu_session *session)
 		return false;
 	}
 	update_watch(session);
+	tell_owner(session);
 	return true;
 }
 
@@ -512,7 +584,7 @@ bool vu_session_process(struct vu_session *session)
 		} else {
 			cannot_read(session, r);
 		}
-		if (!advance(session)) {
+		if (!vu_session_advance(session)) {
 			return false;
 		}
 	}
@@ -536,8 +608,9 @@ static void socket_ready(void *arg, uint32_t events)
 
 /* ---- life ---- */
 
-int vu_session_new(struct loop *loop, struct vu_transport *transport, unsigned int queues,
-		   const struct vu_owner_ops *ops, void *owner, struct vu_session **ret_session)
+int vu_session_make(struct loop *loop, struct vu_transport *transport, unsigned int queues,
+		    const struct vu_owner_ops *ops, void *owner, bool held,
+		    struct vu_session **ret_session)
 {
 	struct vu_session *session = calloc(1, sizeof(*session));
 	int fd = transport->ops->fd(transport);
@@ -555,7 +628,8 @@ int vu_session_new(struct loop *loop, struct vu_transport *transport, unsigned i
 	session->backend_fd = -1;
 	session->log_event_fd = session->old_log_event_fd = -1;
 	transport->rest = &session->rest;
-	session->listening = true;
+	session->held = held;
+	session->listening = !held;
 	session->slots = calloc(queues, sizeof(session->slots[0]));
 	if (session->slots == NULL || queues > VU_RINGS_MAX) {
 		r = session->slots == NULL ? -ENOMEM : -EINVAL;
@@ -570,8 +644,8 @@ int vu_session_new(struct loop *loop, struct vu_transport *transport, unsigned i
 		slot->next_call_fd = -1;
 	}
 	if (r == 0 && fd >= 0) {
-		r = loop_watch(loop, fd, EPOLLIN | EPOLLRDHUP, socket_ready, session,
-			       &session->watch);
+		r = loop_watch(loop, fd, held ? EPOLLRDHUP : EPOLLIN | EPOLLRDHUP, socket_ready,
+			       session, &session->watch);
 	}
 	if (r < 0) {
 		vu_session_free(session);
@@ -581,13 +655,19 @@ int vu_session_new(struct loop *loop, struct vu_transport *transport, unsigned i
 	return 0;
 }
 
+int vu_session_new(struct loop *loop, struct vu_transport *transport, unsigned int queues,
+		   const struct vu_owner_ops *ops, void *owner, struct vu_session **ret_session)
+{
+	return vu_session_make(loop, transport, queues, ops, owner, false, ret_session);
+}
+
 void vu_session_close(struct vu_session *session, const char *why)
 {
 	if (session->step == VU_STEP_CLOSED) {
 		return;
 	}
 	want_close(session, why);
-	advance(session);
+	vu_session_advance(session);
 }
 
 void vu_session_free(struct vu_session *session)
@@ -604,7 +684,7 @@ void vu_session_free(struct vu_session *session)
 void vu_session_complete(struct vu_session *session, int result, uint32_t base)
 {
 	operation_done(session, result, base);
-	advance(session);
+	vu_session_advance(session);
 }
 
 bool vu_session_peer_gone(const struct vu_session *session)

@@ -31,6 +31,7 @@
 #include "virtio/inflight.h"
 
 struct fd_bag;
+struct parcel;
 struct vu_session;
 
 struct vu_ring {
@@ -74,6 +75,11 @@ struct vu_owner_ops {
 	 * The owner frees the session from here or later. Called once, possibly from within
 	 * vu_session_close() or vu_session_complete(). */
 	void (*closed)(void *owner, const char *why, bool fault);
+	/* Answers to vu_session_suspend() and to vu_session_resume(), unless the session is over before: all
+	 * rings have been stopped; or those that can run do, or the connection is about to end. result: an error of
+	 * ours kept a ring from starting. NULL: nobody waits. */
+	void (*suspended)(void *owner);
+	void (*resumed)(void *owner, int result);
 };
 
 /* For a device with `queues` rings, of all kinds together. Takes the transport over, also on failure. */
@@ -107,6 +113,28 @@ void vu_session_ring_broken(struct vu_session *session, unsigned int index);
 /* Tells the front-end that the config space changed (BACKEND_CONFIG_CHANGE_MSG), if it gave us a
  * channel; never blocks. -ENOTCONN: no channel; -EAGAIN: the channel is full. */
 int vu_session_config_changed(struct vu_session *session);
+
+/*
+ * ---- a planned hand-over ----
+ * The session is suspended here, saved, restored in another process, where its rings start, and released, so
+ * that it reads messages. Or it is resumed here, as if nothing had happened.
+ */
+
+/* Finishes the message at hand, then stops all rings. Messages wait in the socket. */
+void vu_session_suspend(struct vu_session *session);
+/* The mirror; also before it was suspended. */
+void vu_session_resume(struct vu_session *session);
+/* Packs one that is suspended. */
+void vu_session_save(const struct vu_session *session, struct parcel *parcel);
+/*
+ * A suspended and held session out of a parcel. The owner has the features of its driver already, and is not told
+ * of them. Negative errno: there is none, and the connection is as it was.
+ */
+int vu_session_restore(struct loop *loop, struct parcel *parcel, unsigned int queues,
+		       const struct vu_owner_ops *ops, void *owner,
+		       struct vu_session **ret_session);
+/* After `resumed`: the other process will not come back. */
+void vu_session_release(struct vu_session *session);
 
 /* Features of the protocol that this back-end knows, for --print-capabilities and docs. */
 uint64_t vu_protocol_features(void);

@@ -46,6 +46,9 @@ enum vu_step {
 	VU_STEP_APPLY,
 	VU_STEP_SETTLE,
 	VU_STEP_ANSWER,
+	VU_STEP_SUSPENDING, /* rings are being stopped, no message is at hand */
+	VU_STEP_SUSPENDED,
+	VU_STEP_RESUMING,
 	VU_STEP_CLOSING,
 	VU_STEP_CLOSED,
 };
@@ -109,6 +112,14 @@ struct vu_session {
 	bool close_wanted;
 	bool close_for_fault;
 	char close_why[128];
+
+	/* a planned hand-over: handover.c */
+	bool suspend_wanted;
+	bool tell_suspended; /* the owner is to hear of it, when advance() has come to rest */
+	bool tell_resumed;
+	bool held;	    /* the rings may run, but no message is read yet */
+	const char *doomed; /* why it is to end when it is held no more, NULL: it need not */
+	int resume_result;
 };
 
 /* The outcome of a message that is refused: returns error, remembers why (static text). */
@@ -128,6 +139,14 @@ struct ring_log vu_slot_log(const struct vu_session *session, const struct vu_sl
 
 /* All rings have the new one. */
 void vu_logs_settled(struct vu_session *session);
+/* ---- session.c, for handover.c ---- */
+
+/* As vu_session_new(); its watch only listens for the end of the connection. */
+int vu_session_make(struct loop *loop, struct vu_transport *transport, unsigned int queues,
+		    const struct vu_owner_ops *ops, void *owner, bool held,
+		    struct vu_session **ret_session);
+/* Goes on until the owner has something to answer or nothing is left to do. False: it is over. */
+bool vu_session_advance(struct vu_session *session);
 
 /* Where the ring goes on. */
 uint32_t vu_slot_base(const struct vu_session *session, const struct vu_slot *slot);

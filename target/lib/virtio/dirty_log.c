@@ -12,6 +12,7 @@
 
 struct dirty_log {
 	atomic_uint refs;
+	uint64_t offset; /* in the file */
 	uint64_t bytes;
 	struct shared_area area;
 };
@@ -34,6 +35,7 @@ int dirty_log_map(uint64_t offset, uint64_t size, int fd, struct dirty_log **ret
 		return r;
 	}
 	atomic_init(&log->refs, 1);
+	log->offset = offset;
 	log->bytes = size;
 	*ret_log = log;
 	return 0;
@@ -55,6 +57,13 @@ void dirty_log_unref(struct dirty_log *log)
 	}
 	shared_area_unmap(&log->area);
 	free(log);
+}
+
+int dirty_log_get(const struct dirty_log *log, uint64_t *ret_offset, uint64_t *ret_size)
+{
+	*ret_offset = log->offset;
+	*ret_size = log->bytes;
+	return log->area.fd;
 }
 
 bool dirty_log_covers(const struct dirty_log *log, uint64_t gpa, uint64_t len)

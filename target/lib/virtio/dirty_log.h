@@ -35,6 +35,9 @@ int dirty_log_map(uint64_t offset, uint64_t size, int fd, struct dirty_log **ret
 struct dirty_log *dirty_log_ref(struct dirty_log *log); /* NULL is fine */
 void dirty_log_unref(struct dirty_log *log);		/* NULL is fine */
 
+/* As it was mapped; returns the log's own descriptor, which stays the log's. */
+int dirty_log_get(const struct dirty_log *log, uint64_t *ret_offset, uint64_t *ret_size);
+
 /* Does the log have all pages of [gpa, gpa + len)? */
 bool dirty_log_covers(const struct dirty_log *log, uint64_t gpa, uint64_t len);
 /* Sets their bits. False: it does not have them all, and nothing has happened. */

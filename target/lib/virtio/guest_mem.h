@@ -34,7 +34,7 @@ struct guest_mem_region {
 	uint64_t size; /* bytes */
 	uint64_t uva;  /* the front-end's own address of it: ring addresses are given in these */
 	uint64_t fd_offset; /* where the region starts in fd */
-	int fd;		    /* borrowed: the mapping outlives it */
+	int fd;		    /* borrowed: a mapping has its own */
 };
 
 struct guest_mem;
@@ -52,6 +52,10 @@ int guest_mem_with(const struct guest_mem *mem, const struct guest_mem_region *r
 /* mem without its region of this gpa, size and uva; NULL if that was the last. -ENOENT: no such region. */
 int guest_mem_without(const struct guest_mem *mem, const struct guest_mem_region *region,
 		      struct guest_mem **ret_mem);
+/* The regions of mem, ascending gpa; the descriptor stays its own. */
+unsigned int guest_mem_region_n(const struct guest_mem *mem);
+void guest_mem_get_region(const struct guest_mem *mem, unsigned int index,
+			  struct guest_mem_region *ret_region);
 struct guest_mem *guest_mem_ref(struct guest_mem *mem);
 void guest_mem_unref(struct guest_mem *mem); /* NULL is fine */
 DEFINE_CLEANUP(struct guest_mem *, guest_mem_unref)

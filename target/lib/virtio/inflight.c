@@ -111,6 +111,12 @@ void inflight_area_unref(struct inflight_area *area)
 	free(area);
 }
 
+int inflight_area_get(const struct inflight_area *area, struct inflight_shape *ret_shape)
+{
+	*ret_shape = area->shape;
+	return area->area.fd;
+}
+
 static struct region_head *region_at(const struct inflight_area *area, unsigned int index)
 {
 	size_t stride = region_bytes(area->shape.packed, area->shape.queue_size);

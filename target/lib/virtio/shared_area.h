@@ -14,6 +14,7 @@
 
 /* Stays where it is while it is mapped. */
 struct shared_area {
+	int fd; /* our own, for whoever takes the area over */
 	uint8_t *map;
 	size_t map_len;
 	int fault_slot;
@@ -21,9 +22,10 @@ struct shared_area {
 };
 
 /*
- * Maps the first `need` bytes of [offset, offset + size) of the file, whose descriptor stays the caller's.
+ * Maps the first `need` bytes of [offset, offset + size) of the file, whose descriptor stays the caller's: the
+ * area has its own.
  * -EINVAL: nothing is needed, or the file does not hold all of it, or the offset is not one of a page;
- * -ENOSPC: the process has too many mappings; or mmap(2)'s errno.
+ * -ENOSPC: the process has too many mappings; or the errno of mmap(2) or fcntl(2).
  */
 int shared_area_map(struct shared_area *area, int fd, uint64_t offset, uint64_t size,
 		    uint64_t need);
