@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "controller/core.h"
 #include "controller/listener.h"
+#include "controller/qos.h"
 #include "controller/target.h"
 #include "vhost_user/session.h"
 
@@ -70,6 +71,8 @@ struct controller {
 	bool deleting;		     /* when the session is over */
 	struct placement *placement; /* while any ring of the session runs */
 	struct msg fds_closed;	     /* the answer to close_fds */
+	struct qos qos;
+	struct controller_qos qos_settings; /* what was asked for */
 	uint64_t features;
 	uint64_t sessions;
 	unsigned int queue_n;

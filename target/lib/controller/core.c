@@ -184,6 +184,7 @@ static void stop_on_core(struct msg *msg)
 	struct core_queue *queue = container_of(msg, struct core_queue, request);
 
 	queue->draining = true;
+	core_qos_release(queue);
 }
 
 void core_stop_queue(struct core_queue *queue, bool abandon)
@@ -217,13 +218,18 @@ static void poke(struct core_queue *queue)
 	}
 }
 
+void core_poke_queue(struct core_queue *queue)
+{
+	if (queue->state == CORE_QUEUE_RUNNING) {
+		poke(queue);
+	}
+}
+
 void core_abandon_queue(struct core_queue *queue)
 {
 	atomic_store_explicit(&queue->abandon, true, memory_order_relaxed);
 	/* A change of memory under way ends with it. A stop is looked at in each round anyway. */
-	if (queue->state == CORE_QUEUE_RUNNING) {
-		poke(queue);
-	}
+	core_poke_queue(queue);
 }
 
 static void set_call_on_core(struct msg *msg)

@@ -7,6 +7,7 @@
 
 #include "bdev/bdev.h"
 #include "controller/core.h"
+#include "controller/qos.h"
 
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
@@ -16,6 +17,11 @@ struct core_device {
 	LIST_HEAD(, core_queue) queues; /* never empty */
 	unsigned int queue_n;
 	struct core_queue *first; /* begins the next turn */
+	/* core_qos.c: of the controller, NULL: none; and what of it was put into force here. */
+	struct qos *qos;
+	bool limited;
+	struct virtq_meter meter;
+	uint64_t gap;
 	LIST_ENTRY(core_device) link;
 };
 
@@ -29,6 +35,7 @@ struct core {
 	LIST_HEAD(, core_device) devices;
 	unsigned int device_n;
 	struct core_device *first; /* begins the next round; NULL: there is none */
+	unsigned int coalescing_n; /* devices that hold calls back */
 };
 
 /* ---- core.c ---- */
@@ -48,6 +55,25 @@ int core_watch_channels(struct core *core);
 extern const struct poller_ops core_poller_ops;
 
 int core_add_queue(struct core *core, struct core_queue *queue);
+
+/* ---- core_qos.c ---- */
+
+/* Has the device any limits or coalescing, now or a moment ago? Then its turn begins and ends with these two. */
+static inline bool core_qos_is_on(const struct core_device *on)
+{
+	return on->qos != NULL && (qos_is_on(on->qos) || on->limited || on->gap > 0);
+}
+
+void core_qos_begin_turn(struct core_device *on);
+void core_qos_end_turn(struct core *core, struct core_device *on, unsigned int popped);
+/* A queue joins those of its device; it is about to leave them. */
+void core_qos_apply(struct core_queue *queue);
+void core_qos_release(struct core_queue *queue);
+/* Makes the calls whose time has come. */
+void core_qos_make_calls(struct core *core);
+/* Before a sleep: has the reactor woken up when there is something to do. False: nothing of this device may be
+ * popped until then. */
+bool core_qos_arm(struct core *core, struct core_device *on);
 
 static inline bool core_queue_is_abandoned(const struct core_queue *queue)
 {

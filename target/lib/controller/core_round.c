@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/fd.h"
+#include "base/likely.h"
 #include "controller/core_private.h"
 #include "env/env.h"
 
@@ -38,6 +39,7 @@ int core_add_queue(struct core *core, struct core_queue *queue)
 			return -ENOMEM;
 		}
 		on->device = queue->device;
+		on->qos = queue->qos;
 		on->first = queue;
 		LIST_INSERT_HEAD(&core->devices, on, link);
 		core->device_n++;
@@ -48,6 +50,7 @@ int core_add_queue(struct core *core, struct core_queue *queue)
 	queue->on = on;
 	LIST_INSERT_HEAD(&on->queues, queue, link);
 	on->queue_n++;
+	core_qos_apply(queue);
 	return 0;
 }
 
@@ -67,6 +70,7 @@ static void remove_queue(struct core *core, struct core_queue *queue)
 		core->first = device_after(core, on);
 	}
 	LIST_REMOVE(on, link);
+	core->coalescing_n -= on->gap > 0;
 	if (--core->device_n == 0) {
 		core->first = NULL;
 	}
@@ -79,6 +83,8 @@ static void finish_stop(struct core_queue *queue)
 {
 	if (core_queue_is_abandoned(queue)) {
 		virtq_abandon(queue->vq);
+	} else {
+		virtq_set_call_gap(queue->vq, 0);
 	}
 	core_unwatch_kick(queue);
 	remove_queue(queue->core, queue);
@@ -124,9 +130,15 @@ static unsigned int take_turn(struct core *core, struct core_device *on)
 	struct core_queue *queue = on->first;
 	uint64_t start = on->queue_n > 1 ? env_ticks() : 0;
 	unsigned int work = 0;
+	bool has_qos = core_qos_is_on(on);
 	unsigned int n;
 
-	on->first = queue_after(queue);
+	if (unlikely(has_qos)) {
+		core_qos_begin_turn(on);
+	}
+	if (likely(!on->limited)) {
+		on->first = queue_after(queue);
+	}
 	for (n = on->queue_n; n > 0; n--) {
 		unsigned int popped = 0;
 
@@ -145,11 +157,17 @@ static unsigned int take_turn(struct core *core, struct core_device *on)
 			work += popped;
 		}
 		queue = queue_after(queue);
+		if (unlikely(on->limited) && popped > 0) {
+			on->first = queue;
+		}
 		/* Only a queue that had something to do has taken time. */
 		if (popped > 0 && n > 1 && env_ticks() - start >= core->turn_ticks) {
 			on->first = queue;
 			break;
 		}
+	}
+	if (unlikely(has_qos)) {
+		core_qos_end_turn(core, on, work);
 	}
 	return work;
 }
@@ -209,7 +227,11 @@ static unsigned int core_poll(struct poller *poller)
 		core->first = device_after(core, on);
 	}
 	work += bdev_channels_poll(&core->channels);
-	return work + publish_all(core);
+	work += publish_all(core);
+	if (unlikely(core->coalescing_n > 0)) {
+		core_qos_make_calls(core);
+	}
+	return work;
 }
 
 /* ---- sleep ---- */
@@ -223,7 +245,12 @@ static bool core_arm(struct poller *poller)
 
 	/* The channels' eventfds need no look: one that was signalled before the sleep ends it at once. */
 	LIST_FOREACH (on, &core->devices, link) {
+		bool held = core_qos_is_on(on) && !core_qos_arm(core, on);
+
 		LIST_FOREACH (queue, &on->queues, link) {
+			if (held && !queue->dq->no_io && !queue->draining) {
+				continue; /* no kick could help it */
+			}
 			/* One that was quiescent when it was started is not listened to yet. */
 			if (is_served(queue) &&
 			    (core_watch_kick(queue) < 0 || !virtq_arm(queue->vq))) {

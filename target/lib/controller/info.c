@@ -37,6 +37,7 @@ void controller_get_info(const struct controller *controller, struct controller_
 		.core = placement != NULL ? (int)reactor_core(core_reactor(placement->core)) : -1,
 		.features = controller->features,
 		.sessions = controller->sessions,
+		.qos = controller->qos_settings,
 	};
 	if (!controller->is_scsi) {
 		const struct bdev *bdev = blk_bdev(controller->device);

@@ -33,6 +33,8 @@ struct device_queue {
 	 * neither polled nor armed, so its buffers stay available to a successor. May change at any
 	 * time on the queue's reactor. */
 	bool quiescent;
+	/* Its requests are no I/O (control, events): nobody limits or delays them. Constant. */
+	bool no_io;
 };
 
 struct virtio_device_ops {

@@ -181,6 +181,11 @@ struct virtq {
 	 * were busy at that time and have been all along. */
 	struct guest_mem *old_mem;
 	uint8_t *old_busy;
+	/* virtq_qos.c */
+	struct virtq_meter *meter; /* NULL: any number may be popped */
+	uint64_t call_gap;	   /* ticks between two calls, 0: any */
+	uint64_t call_at;	   /* not before that; of no meaning without a gap */
+	bool call_due;		   /* a call is held back */
 
 	int kick_fd;
 	int call_fd;
@@ -198,6 +203,13 @@ const char *virtq_load_table(struct virtq *vq, uint64_t addr, uint32_t len);
 /* Moves it into a free slot. False: no spill block is free now; vq->starved is set. */
 bool virtq_gather_finish(struct virtq *vq, const struct virtq_gather *gather,
 			 struct virtq_req *req);
+
+/* ---- virtq_qos.c, for virtqueue.c ---- */
+
+/* As virtq_pop_format(), no more than vq->meter allows. */
+unsigned int virtq_pop_metered(struct virtq *vq, struct virtq_req **reqs, unsigned int max);
+/* Calls the driver, which wants it and has an eventfd, no sooner than the gap allows. */
+void virtq_call_later(struct virtq *vq);
 
 /* The VIRTQ_INLINE_IOV iovecs of a slot. */
 static inline struct iovec *virtq_slot_iov(const struct virtq *vq, struct virtq_req *req)
@@ -237,5 +249,11 @@ bool packed_publish(struct virtq *vq);
 bool packed_arm(struct virtq *vq);
 void packed_disarm(struct virtq *vq);
 uint32_t packed_base(const struct virtq *vq);
+
+static inline unsigned int virtq_pop_format(struct virtq *vq, struct virtq_req **reqs,
+					    unsigned int max)
+{
+	return vq->is_packed ? packed_pop(vq, reqs, max) : split_pop(vq, reqs, max);
+}
 
 #endif
