@@ -234,6 +234,7 @@ int bdev_channels_get(struct bdev_channels *channels, struct bdev *bdev,
 	}
 	channel->bdev = bdev;
 	channel->submit = bdev->ops->submit;
+	channel->hurried = channels->hurried;
 	channel->users = 1;
 	LIST_INSERT_HEAD(&channels->list, channel, link);
 	channels->opened++;
@@ -246,6 +247,16 @@ void bdev_channels_put(struct bdev_channels *channels, struct bdev_channel *chan
 	if (--channel->users == 0) {
 		LIST_REMOVE(channel, link);
 		channel->bdev->ops->channel_close(channel);
+	}
+}
+
+void bdev_channels_hurry(struct bdev_channels *channels, bool hurried)
+{
+	struct bdev_channel *channel;
+
+	channels->hurried = hurried;
+	LIST_FOREACH (channel, &channels->list, link) {
+		channel->hurried = hurried;
 	}
 }
 

@@ -5,11 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "env/env.h"
-
-/* The time that one device's queues may pop and submit in a round, before others have their turn. */
-#define TURN_US 200
-
 static void post_update(struct core_queue *queue);
 
 static void answer_on_loop(struct msg *msg)
@@ -100,7 +95,6 @@ int core_new(struct reactor *reactor, struct loop *loop, struct core **ret_core)
 	core->loop = loop;
 	core->poller.ops = &core_poller_ops;
 	core->attach.fn = attach_on_core;
-	core->turn_ticks = TURN_US * env_ticks_hz() / 1000000;
 	LIST_INIT(&core->devices);
 	LIST_INIT(&core->channels.list);
 	reactor_post(reactor, &core->attach);

@@ -8,6 +8,13 @@
 #include "controller/core_private.h"
 #include "env/env.h"
 
+/*
+ * The time that one device's queues may pop and submit in a round, before others have their turn: if there are
+ * others, not much more than one of them takes; if not, it is a matter of messages only.
+ */
+#define TURN_US	       200
+#define SHARED_TURN_US 20
+
 /* ---- the lists of devices and their queues, each walked in a circle ---- */
 
 static struct core_queue *queue_after(struct core_queue *queue)
@@ -22,6 +29,15 @@ static struct core_device *device_after(struct core *core, struct core_device *o
 	struct core_device *next = LIST_NEXT(on, link);
 
 	return next != NULL ? next : LIST_FIRST(&core->devices);
+}
+
+/* Another device, or one less. */
+static void set_pace(struct core *core)
+{
+	bool shared = core->device_n > 1;
+
+	core->turn_ticks = (shared ? SHARED_TURN_US : TURN_US) * env_ticks_hz() / 1000000;
+	bdev_channels_hurry(&core->channels, shared);
 }
 
 int core_add_queue(struct core *core, struct core_queue *queue)
@@ -46,6 +62,7 @@ int core_add_queue(struct core *core, struct core_queue *queue)
 		if (core->first == NULL) {
 			core->first = on;
 		}
+		set_pace(core);
 	}
 	queue->on = on;
 	LIST_INSERT_HEAD(&on->queues, queue, link);
@@ -74,6 +91,7 @@ static void remove_queue(struct core *core, struct core_queue *queue)
 	if (--core->device_n == 0) {
 		core->first = NULL;
 	}
+	set_pace(core);
 	free(on);
 }
 

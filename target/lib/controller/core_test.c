@@ -15,12 +15,13 @@
 #include <cmocka.h>
 #include <ring_driver.h>
 
+#include "bdev/bdev.h"
 #include "controller/core.h"
 #include "virtio/inflight.h"
 
 #define DEADLINE_SECONDS 20
 #define QUEUES		 8
-/* Longer than the turn of a device. */
+/* Longer than the turn of a device, alone or not. */
 #define LONG_POLL_US 1000
 
 /* ---- a device ---- */
@@ -31,6 +32,8 @@ struct fake_device {
 	bool counts_down;	     /* each poll is one of them */
 	unsigned int poll_us;	     /* how long each poll takes */
 	unsigned int *tokens; /* a poll takes all there are, as if they were room in a bdev */
+	struct bdev_channels *channels;
+	bool hurried; /* at the last poll */
 	bool started[QUEUES];
 	unsigned int polls[QUEUES];
 	unsigned int got[QUEUES];
@@ -70,6 +73,7 @@ static int fake_start(struct virtio_device *device, unsigned int index, struct v
 		      struct bdev_channels *channels, struct device_queue **ret_queue)
 {
 	((struct fake_device *)device)->started[index] = true;
+	((struct fake_device *)device)->channels = channels;
 	return plain_start(device, index, vq, channels, ret_queue);
 }
 
@@ -83,6 +87,7 @@ static unsigned int fake_poll(struct device_queue *queue)
 		return 0;
 	}
 	fake->polls[queue->index]++;
+	fake->hurried = fake->channels->hurried;
 	if (fake->tokens != NULL) {
 		fake->got[queue->index] += *fake->tokens;
 		/* There is room again when each has been asked, as after a poll of the bdev. */
@@ -360,6 +365,31 @@ static void the_first_device_is_another_in_each_round(void **state)
 		stop(&queues[i]);
 		assert_in_range(fakes[i].got[0], 50, 150);
 	}
+}
+
+/* Whoever has the core for himself may take his time. */
+static void rounds_are_short_for_two(void **state)
+{
+	atomic_uint left = 0;
+	struct fake_device fakes[2] = { fake_new(&left), fake_new(&left) };
+	struct core_queue queues[3];
+
+	start(&queues[0], &fakes[0], 0);
+	start(&queues[1], &fakes[0], 1);
+	for (unsigned int i = 0; i < 3; i++) {
+		if (i == 1) {
+			start(&queues[2], &fakes[1], 0);
+		} else if (i == 2) {
+			stop(&queues[2]);
+		}
+		atomic_store(&left, 10);
+		wait_for_end(&left);
+		stop(&queues[0]);
+		assert_int_equal(fakes[0].hurried, i == 1);
+		start(&queues[0], &fakes[0], 0);
+	}
+	stop(&queues[0]);
+	stop(&queues[1]);
 }
 
 /* Of two queues of one device. It is stopped as any other. */
@@ -720,6 +750,7 @@ int main(void)
 		cmocka_unit_test(many_queues_have_one_turn),
 		cmocka_unit_test(the_first_is_another_in_each_round),
 		cmocka_unit_test(the_first_device_is_another_in_each_round),
+		cmocka_unit_test(rounds_are_short_for_two),
 		cmocka_unit_test(an_abandoned_queue_is_left_alone),
 		cmocka_unit_test(queues_are_told_of_changes),
 		cmocka_unit_test(a_change_during_an_update),
