@@ -45,6 +45,9 @@ struct vht_options {
 	bool no_huge;		    /* leave hugepages alone */
 	bool quiet;		    /* no notices from DPDK */
 	bool strict;		    /* the configuration file must be without any oddity */
+	/* The whole process gives up what a target does not need: capabilities at start, system calls
+	 * (by a seccomp filter) in run, for good. For programs that do nothing else. */
+	bool confine;
 };
 
 int vht_target_new(const struct vht_options *opts, struct vht_target **ret_target,

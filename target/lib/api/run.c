@@ -8,6 +8,7 @@
 
 #include "api/api.h"
 #include "base/cleanup.h"
+#include "base/confine.h"
 #include "base/log.h"
 #include "base/why.h"
 
@@ -106,6 +107,16 @@ static void say_ready(const struct vht_target *t)
 					 "without hugepages (none are free; they are not needed)");
 }
 
+/* All that needs more rights has been done. A kernel without seccomp is no reason not to serve. */
+static void confine(const struct vht_target *t)
+{
+	const char *reason;
+
+	if (t->opts.confine && confine_system_calls(&reason) < 0) {
+		log_warning("%s", reason);
+	}
+}
+
 int vht_target_run(struct vht_target *target, const char **ret_why)
 {
 	CLEANUP(freep) char *no_management = NULL;
@@ -126,6 +137,7 @@ int vht_target_run(struct vht_target *target, const char **ret_why)
 	if (r < 0) {
 		return r;
 	}
+	confine(t);
 	if (no_management != NULL) {
 		log_warning("no management socket: %s (-r PATH gives it another place)",
 			    no_management);

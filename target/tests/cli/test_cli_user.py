@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from .program import listens, until, vhost
+from .program import listens, rights, until, vhost
 
 NOBODY = 65534
 DISKS = """\
@@ -80,6 +80,7 @@ def test_it_works(here: Path) -> None:
         assert (here / "b").stat().st_uid == NOBODY
         assert (here / "b").stat().st_mode & 0o777 == 0o660
         assert (here / "vhost-rpc.sock").stat().st_mode & 0o777 == 0o600
+        assert all(t["CapPrm"] == 0 and t["Seccomp"] == 2 for t in rights(process.pid))
     finally:
         process.terminate()
         _, text = process.communicate(timeout=30)
