@@ -378,7 +378,7 @@ def flooding(how: Set, socket: Path) -> Iterator[None]:
 
 
 def neighbour(how: Set, name: str) -> Figure:
-    """The 99th percentile of a disk's latency while another disk on its core is flooded, by that of before."""
+    """The 99th percentile of a disk's latency while another one on its core is flooded, and not."""
     with served(how, TWO_DISKS, ["quiet", "flood"]) as (directory, _):
         for disk in ("quiet", "flood"):
             bench(how, "--prefill", "--seconds", 0.1, directory / disk)

@@ -63,8 +63,9 @@ int confine_capabilities(void)
 
 /* ---- what happens to a call that is not allowed ---- */
 
-#define NUMBERS_MAX 1024
+#define NUMBERS_MAX    1024
 #define NAME_MAX_BYTES 32
+#define LINE_BYTES     128
 
 /* Known before there is a filter: looking names up takes more than a signal handler may do. */
 static char names[NUMBERS_MAX][NAME_MAX_BYTES];
@@ -159,12 +160,25 @@ static int number_of(const char *name)
 	return seccomp_syscall_resolve_name(name);
 }
 
-static int allow(scmp_filter_ctx filter, const char *name)
+/* The names of one line. */
+static int allow_all(scmp_filter_ctx filter, const char *line)
 {
-	int number = number_of(name);
+	char words[LINE_BYTES];
+	char *state;
+	int r = 0;
 
-	/* Another architecture, or a libseccomp of before, does not have it. */
-	return number == __NR_SCMP_ERROR ? 0 : seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0);
+	strncpy(words, line, sizeof(words) - 1);
+	words[sizeof(words) - 1] = '\0';
+	for (char *name = strtok_r(words, " ", &state); r == 0 && name != NULL;
+	     name = strtok_r(NULL, " ", &state)) {
+		int number = number_of(name);
+
+		/* Another architecture, or a libseccomp of before, does not have it. */
+		if (number != __NR_SCMP_ERROR) {
+			r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0);
+		}
+	}
+	return r;
 }
 
 static int allow_if(scmp_filter_ctx filter, const struct confine_argument *rule)
@@ -191,8 +205,8 @@ static int fill(scmp_filter_ctx filter)
 {
 	int r = 0;
 
-	for (const char *const *name = confine_calls; r == 0 && *name != NULL; name++) {
-		r = allow(filter, *name);
+	for (const char *const *line = confine_calls; r == 0 && *line != NULL; line++) {
+		r = allow_all(filter, *line);
 	}
 	for (const struct confine_argument *rule = confine_arguments; r == 0 && rule->name != NULL;
 	     rule++) {

@@ -5,7 +5,8 @@
 
 #include <stdint.h>
 
-/* With any arguments; up to NULL. A name that this machine does not know is passed over. */
+/* With any arguments: names with a blank between them; up to NULL. One that this machine does not know is passed
+ * over. */
 extern const char *const confine_calls[];
 
 #define CONFINE_OWN_PID UINT64_MAX

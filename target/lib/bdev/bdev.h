@@ -136,7 +136,7 @@ static inline uint64_t bdev_size(const struct bdev *bdev)
 struct bdev_channel {
 	struct bdev *bdev;
 	int (*submit)(struct bdev_channel *channel, struct bdev_io *io); /* of bdev->ops */
-	bool hurried; /* of bdev_channels */
+	bool hurried;							 /* of bdev_channels */
 	/* private (of whoever shares the channel on its reactor): */
 	unsigned int users;
 	LIST_ENTRY(bdev_channel) link;

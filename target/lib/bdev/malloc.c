@@ -28,11 +28,11 @@
  * than what they hold.
  */
 #define ROUND_BYTES	 (UINT64_C(1) << 20)
-/* While other guests wait for the end of the round: about as long as a short request of theirs takes. */
-#define HURRIED_BYTES	 (UINT64_C(32) << 10)
 #define REQUEST_BYTES	 512
 #define IOVEC_BYTES	 64
 #define RELEASE_DISCOUNT 16
+/* The same while others wait for the end of the round: about as long as a short request of theirs takes. */
+#define HURRIED_BYTES (UINT64_C(32) << 10)
 /*
  * What a channel takes at a time; more waits in the rings. A queue that is to stop, perhaps because its
  * guest has gone or the daemon ends, has to wait for all of this; and a queue that shares the disk with

@@ -255,7 +255,8 @@ static void set_qos(struct apply *a, const struct config_section *section, const
 					config_get_number(section, "CoalescingDelayUs", 0),
 					config_get_number(section, "CoalescingIopsThreshold", 0),
 					&reason);
-	(void)controller_set_limits(a->target, name, config_get_number(section, "LimitIosPerSec", 0),
+	(void)controller_set_limits(a->target, name,
+				    config_get_number(section, "LimitIosPerSec", 0),
 				    config_get_number(section, "LimitMbytesPerSec", 0), &reason);
 }
 

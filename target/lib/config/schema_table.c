@@ -125,10 +125,10 @@ static const struct schema_key bdev_error_keys[] = { UNAVAILABLE("BdevError"), L
 static const struct schema_key pmem_keys[] = { UNAVAILABLE("Blk"), LAST };
 
 /* Of every kind of controller. */
-#define QOS_KEYS                                                               \
-	NUMBER("CoalescingDelayUs", 0, CONTROLLER_MAX_DELAY_US),               \
-		NUMBER("CoalescingIopsThreshold", 0, UINT32_MAX),              \
-		NUMBER("LimitIosPerSec", 0, UINT32_MAX),                       \
+#define QOS_KEYS                                                  \
+	NUMBER("CoalescingDelayUs", 0, CONTROLLER_MAX_DELAY_US),  \
+		NUMBER("CoalescingIopsThreshold", 0, UINT32_MAX), \
+		NUMBER("LimitIosPerSec", 0, UINT32_MAX),          \
 		NUMBER("LimitMbytesPerSec", 0, UINT32_MAX)
 
 static const struct schema_key vhost_scsi_keys[] = {
@@ -147,6 +147,7 @@ static const struct schema_key vhost_blk_keys[] = {
 	BOOL("ReadOnly"),
 	MASK("Cpumask"),
 	TEXT("Serial"),
+	/* as above */
 	NUMBER("Queues", 1, BLK_QUEUES_MAX),
 	QOS_KEYS,
 	LAST,

@@ -372,12 +372,9 @@ static void an_end_of_coalescing_makes_the_call(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(a_limit_is_kept_and_shared),
-		TEST(a_limit_is_lifted),
-		TEST(a_stop_does_not_wait_for_a_limit),
-		TEST(control_queues_are_not_limited),
-		TEST(a_call_that_is_held_back_comes),
-		TEST(a_stop_makes_the_call),
+		TEST(a_limit_is_kept_and_shared),	   TEST(a_limit_is_lifted),
+		TEST(a_stop_does_not_wait_for_a_limit),	   TEST(control_queues_are_not_limited),
+		TEST(a_call_that_is_held_back_comes),	   TEST(a_stop_makes_the_call),
 		TEST(an_end_of_coalescing_makes_the_call),
 	};
 

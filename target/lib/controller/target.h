@@ -112,9 +112,9 @@ struct controller_info {
 	const char *socket_path;
 	struct env_cpuset cpumask;
 	bool connected;
-	int core;			/* of the running session, -1: none */
-	uint64_t features;		/* negotiated */
-	uint64_t sessions;		/* accepted since the start */
+	int core;	   /* of the running session, -1: none */
+	uint64_t features; /* negotiated */
+	uint64_t sessions; /* accepted since the start */
 	struct controller_qos qos;
 	bool read_only;			/* blk */
 	const char *bdev;		/* blk; NULL: it was taken away */

@@ -390,8 +390,8 @@ static void quality_of_service(void **state)
 	expect("vhost_controller_set_qos_limit", "{\"name\":\"v\",\"rw_mbytes_per_sec\":100}",
 	       "true");
 	expect_qos(50, 60000, 5000, 100);
-	expect_refusal("vhost_controller_set_coalescing", "[\"v\", 1000001, 1]",
-		       RPC_INVALID_PARAMS, "1000000 us at most");
+	expect_refusal("vhost_controller_set_coalescing", "[\"v\", 1000001, 1]", RPC_INVALID_PARAMS,
+		       "1000000 us at most");
 	expect_refusal("vhost_controller_set_coalescing", "[\"v\", 1, 4294967296]",
 		       RPC_INVALID_PARAMS, "too high");
 	expect_refusal("vhost_controller_set_coalescing", "[\"v\", -1, 1]", RPC_INVALID_PARAMS,

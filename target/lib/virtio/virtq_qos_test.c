@@ -240,12 +240,9 @@ static void nothing_is_left_behind(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(requests_are_metered),
-		cmocka_unit_test(payload_is_metered),
-		cmocka_unit_test(a_meter_is_shared),
-		cmocka_unit_test(calls_are_held_back),
-		cmocka_unit_test(a_driver_that_polls),
-		cmocka_unit_test(nothing_is_left_behind),
+		cmocka_unit_test(requests_are_metered), cmocka_unit_test(payload_is_metered),
+		cmocka_unit_test(a_meter_is_shared),	cmocka_unit_test(calls_are_held_back),
+		cmocka_unit_test(a_driver_that_polls),	cmocka_unit_test(nothing_is_left_behind),
 	};
 
 	return cmocka_run_group_tests_name("virtio.virtq_qos", tests, NULL, NULL);

@@ -35,7 +35,7 @@ def test_no_seccomp(tmp_path: Path) -> None:
 
 
 def test_all_that_management_does(tmp_path: Path) -> None:
-    """Files, ramdisks, sockets, threads of files come and go; the log says of no call that it failed."""
+    """Disks with their threads and sockets come and go; the log names no call that was refused."""
     with Daemon(tmp_path, config=CONFIG):
         (tmp_path / "file").write_bytes(bytes(1 << 20))
         assert ctl(tmp_path, "create-aio", "A", "file") == "A\n"

@@ -28,7 +28,9 @@ DELAY_US = 30_000
 def no_quality_of_service(daemon: Daemon) -> Iterator[None]:
     """The daemon is shared."""
     yield
-    call(daemon, "vhost_controller_set_coalescing", ctrlr="blk.0", delay_base_us=0, iops_threshold=0)
+    call(
+        daemon, "vhost_controller_set_coalescing", ctrlr="blk.0", delay_base_us=0, iops_threshold=0
+    )
     call(
         daemon,
         "vhost_controller_set_qos_limit",
@@ -44,7 +46,7 @@ def cpu_seconds(daemon: Daemon) -> float:
 
 
 def test_requests_per_second(daemon: Daemon, ready: FrontEnd, memory: GuestMemory) -> None:
-    """Two queues together do not get more, each gets its share, and the reactor sleeps meanwhile."""
+    """Two queues together do not get more, each gets its share, and the reactor sleeps."""
     rings = [SplitRing(memory, index, size=RING) for index in range(2)]
     ready.start(rings)
     floods = [Flood(ring, read_table(memory, 4096)) for ring in rings]
