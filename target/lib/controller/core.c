@@ -97,6 +97,7 @@ int core_new(struct reactor *reactor, struct loop *loop, struct core **ret_core)
 	core->attach.fn = attach_on_core;
 	LIST_INIT(&core->devices);
 	LIST_INIT(&core->channels.list);
+	core_set_pace(core, false);
 	reactor_post(reactor, &core->attach);
 	*ret_core = core;
 	return 0;

@@ -17,6 +17,7 @@ struct core_device {
 	LIST_HEAD(, core_queue) queues; /* never empty */
 	unsigned int queue_n;
 	struct core_queue *first; /* begins the next turn */
+	uint64_t busy_until;	  /* round; it counts as busy before */
 	/* core_qos.c: of the controller, NULL: none; and what of it was put into force here. */
 	struct qos *qos;
 	bool limited;
@@ -32,6 +33,7 @@ struct core {
 	struct msg attach;
 	struct bdev_channels channels;
 	uint64_t turn_ticks;
+	uint64_t round;
 	LIST_HEAD(, core_device) devices;
 	unsigned int device_n;
 	struct core_device *first; /* begins the next round; NULL: there is none */
@@ -54,6 +56,8 @@ int core_watch_channels(struct core *core);
 
 extern const struct poller_ops core_poller_ops;
 
+/* hurried: several devices are busy, so rounds have to be short. */
+void core_set_pace(struct core *core, bool hurried);
 int core_add_queue(struct core *core, struct core_queue *queue);
 
 /* ---- core_qos.c ---- */

@@ -9,11 +9,13 @@
 #include "env/env.h"
 
 /*
- * The time that one device's queues may pop and submit in a round, before others have their turn: if there are
- * others, not much more than one of them takes; if not, it is a matter of messages only.
+ * The time that one device's queues may pop and submit in a round, before others have their turn: if others are
+ * busy, too, not much more than one of them takes; if not, it is a matter of their first request only.
  */
 #define TURN_US	       200
 #define SHARED_TURN_US 20
+/* How long a device counts as busy after a request: from some 10 ms to a second, as rounds are short or long. */
+#define BUSY_ROUNDS 65536
 
 /* ---- the lists of devices and their queues, each walked in a circle ---- */
 
@@ -29,15 +31,6 @@ static struct core_device *device_after(struct core *core, struct core_device *o
 	struct core_device *next = LIST_NEXT(on, link);
 
 	return next != NULL ? next : LIST_FIRST(&core->devices);
-}
-
-/* Another device, or one less. */
-static void set_pace(struct core *core)
-{
-	bool shared = core->device_n > 1;
-
-	core->turn_ticks = (shared ? SHARED_TURN_US : TURN_US) * env_ticks_hz() / 1000000;
-	bdev_channels_hurry(&core->channels, shared);
 }
 
 int core_add_queue(struct core *core, struct core_queue *queue)
@@ -62,7 +55,6 @@ int core_add_queue(struct core *core, struct core_queue *queue)
 		if (core->first == NULL) {
 			core->first = on;
 		}
-		set_pace(core);
 	}
 	queue->on = on;
 	LIST_INSERT_HEAD(&on->queues, queue, link);
@@ -91,7 +83,6 @@ static void remove_queue(struct core *core, struct core_queue *queue)
 	if (--core->device_n == 0) {
 		core->first = NULL;
 	}
-	set_pace(core);
 	free(on);
 }
 
@@ -230,16 +221,33 @@ static unsigned int publish_all(struct core *core)
 	return work;
 }
 
+void core_set_pace(struct core *core, bool hurried)
+{
+	core->turn_ticks = (hurried ? SHARED_TURN_US : TURN_US) * env_ticks_hz() / 1000000;
+	bdev_channels_hurry(&core->channels, hurried);
+}
+
 static unsigned int core_poll(struct poller *poller)
 {
 	struct core *core = container_of(poller, struct core, poller);
 	struct core_device *on = core->first;
+	unsigned int busy = 0;
 	unsigned int work = 0;
 	unsigned int n;
 
+	core->round++;
 	for (n = core->device_n; n > 0; n--) {
-		work += take_turn(core, on);
+		unsigned int done = take_turn(core, on);
+
+		if (done > 0) {
+			on->busy_until = core->round + BUSY_ROUNDS;
+		}
+		busy += on->busy_until > core->round;
+		work += done;
 		on = device_after(core, on);
+	}
+	if (unlikely((busy > 1) != core->channels.hurried)) {
+		core_set_pace(core, busy > 1);
 	}
 	if (on != NULL) {
 		core->first = device_after(core, on);

@@ -367,29 +367,29 @@ static void the_first_device_is_another_in_each_round(void **state)
 	}
 }
 
-/* Whoever has the core for himself may take his time. */
+/* Whoever is alone, or among idle ones, may take his time. */
 static void rounds_are_short_for_two(void **state)
 {
 	atomic_uint left = 0;
-	struct fake_device fakes[2] = { fake_new(&left), fake_new(&left) };
-	struct core_queue queues[3];
+	atomic_uint none = 0;
+	struct fake_device busy = fake_new(&left);
+	struct fake_device other = fake_new(&left);
+	struct fake_device idle = fake_new(&none);
+	struct fake_device *const others[] = { NULL, &idle, &other, &idle };
+	struct core_queue queues[2];
 
-	start(&queues[0], &fakes[0], 0);
-	start(&queues[1], &fakes[0], 1);
-	for (unsigned int i = 0; i < 3; i++) {
-		if (i == 1) {
-			start(&queues[2], &fakes[1], 0);
-		} else if (i == 2) {
-			stop(&queues[2]);
+	for (unsigned int i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		start(&queues[0], &busy, 0);
+		if (others[i] != NULL) {
+			start(&queues[1], others[i], 0);
 		}
 		atomic_store(&left, 10);
 		wait_for_end(&left);
-		stop(&queues[0]);
-		assert_int_equal(fakes[0].hurried, i == 1);
-		start(&queues[0], &fakes[0], 0);
+		for (unsigned int k = 0; k < 1 + (others[i] != NULL); k++) {
+			stop(&queues[k]);
+		}
+		assert_int_equal(busy.hurried, others[i] == &other);
 	}
-	stop(&queues[0]);
-	stop(&queues[1]);
 }
 
 /* Of two queues of one device. It is stopped as any other. */
