@@ -87,8 +87,6 @@ static void try_forbidden(void)
 		MUST(fails(chroot("/")));
 	}
 	MUST(fails(socket(AF_INET, SOCK_STREAM, 0)));
-	MUST(fails(kill(getppid(), 0)));
-	MUST(fails(prctl(PR_SET_DUMPABLE, 1)));
 	MUST(fails(syscall(SYS_init_module, NULL, 0, "")));
 }
 
@@ -101,10 +99,9 @@ static void what_is_not_needed_fails_and_is_told(void **state)
 	line = strstr(said, "vhost: error: system call mount (number ");
 	assert_non_null(line);
 	assert_non_null(strstr(line, ") is not permitted to this process and has failed\n"));
-	assert_null(strstr(line + 1, "call mount ")); /* once */
+	assert_null(strstr(strchr(line, '\n'), "call mount ")); /* once */
 	assert_non_null(strstr(said, "call chroot "));
 	assert_non_null(strstr(said, "call socket "));
-	assert_non_null(strstr(said, "call kill "));
 	assert_non_null(strstr(said, "call init_module "));
 }
 
@@ -116,6 +113,8 @@ static void try_to_run_others(void)
 	MUST(confine());
 	MUST(fails(execv("/bin/true", arguments)));
 	MUST(fails(fork()));
+	MUST(fails(kill(getppid(), 0)));
+	MUST(fails(prctl(PR_SET_DUMPABLE, 1)));
 	MUST(mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
 	     MAP_FAILED);
 }
@@ -127,6 +126,8 @@ static void no_other_program_runs(void **state)
 	run_confined(try_to_run_others, said, sizeof(said));
 	assert_non_null(strstr(said, "call execve "));
 	assert_non_null(strstr(said, "call clone "));
+	assert_non_null(strstr(said, "call kill "));
+	assert_non_null(strstr(said, "call prctl "));
 	assert_non_null(strstr(said, "call mmap "));
 }
 #endif
