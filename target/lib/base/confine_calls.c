@@ -50,8 +50,8 @@ const char *const confine_calls[] = {
 	"getegid geteuid getgid getppid getrlimit getuid",
 #if SANITIZED
 	/* the search for leaks at the end stops all threads from another process; reports call a program */
-	"arch_prctl clone execve fork kill mmap mprotect personality pipe prctl ptrace tgkill tkill",
-	"vfork wait4",
+	"arch_prctl clone execve fork getdents kill mmap mprotect personality pipe prctl",
+	"process_vm_readv ptrace tgkill tkill vfork wait4",
 #endif
 	NULL,
 };
