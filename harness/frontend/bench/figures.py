@@ -356,7 +356,7 @@ TWO_DISKS = """\
   CoalescingDelayUs 2000
 """
 """The client of the flood shares a processor with the one that is measured: it is called rarely."""
-FLOOD = ("--depth", 128, "--bs", "1M", "--rw", "randrw", "--completion", "event")
+FLOOD = ("--depth", 128, "--bs", "1M", "--completion", "event")
 
 
 @contextmanager
@@ -386,7 +386,8 @@ def neighbour(how: Set, name: str) -> Figure:
         def p99() -> float:
             report = bench(
                 how,
-                *("--depth", 1, "--seconds", 4 * how.block_s, "--warmup", 0.3),
+                *("--depth", 1, "--completion", "event"),
+                *("--seconds", 4 * how.block_s, "--warmup", 0.3),
                 directory / "quiet",
             )
             return float(report["result"]["latency_ns"]["percentiles"]["99"])
