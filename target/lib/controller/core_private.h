@@ -18,8 +18,9 @@ struct core_device {
 	unsigned int queue_n;
 	struct core_queue *first; /* begins the next turn */
 	uint64_t busy_until;	  /* round; it counts as busy before */
-	/* core_qos.c: of the controller, NULL: none; and what of it was put into force here. */
+	/* core_qos.c: of the controller, and what of it was put into force here: a limit, a gap, any. */
 	struct qos *qos;
+	bool has_qos;
 	bool limited;
 	struct virtq_meter meter;
 	uint64_t gap;
@@ -63,9 +64,11 @@ int core_add_queue(struct core *core, struct core_queue *queue);
 /* ---- core_qos.c ---- */
 
 /* Has the device any limits or coalescing, now or a moment ago? Then its turn begins and ends with these two. */
+extern struct qos core_no_qos;
+
 static inline bool core_qos_is_on(const struct core_device *on)
 {
-	return on->qos != NULL && (qos_is_on(on->qos) || on->limited || on->gap > 0);
+	return qos_is_on(on->qos) | on->has_qos;
 }
 
 void core_qos_begin_turn(struct core_device *on);

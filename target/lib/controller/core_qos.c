@@ -7,6 +7,9 @@
 #include "controller/core_private.h"
 #include "env/env.h"
 
+/* Of queues that belong to no controller (tests). Never on. */
+struct qos core_no_qos;
+
 /* A queue that drains finishes what it has to; one that carries no I/O (control, events) is never limited. */
 static bool is_limited(const struct core_queue *queue)
 {
@@ -28,6 +31,7 @@ static void apply_to_all(struct core_device *on)
 {
 	struct core_queue *queue;
 
+	on->has_qos = on->limited || on->gap > 0;
 	LIST_FOREACH (queue, &on->queues, link) {
 		core_qos_apply(queue);
 	}

@@ -48,7 +48,7 @@ int core_add_queue(struct core *core, struct core_queue *queue)
 			return -ENOMEM;
 		}
 		on->device = queue->device;
-		on->qos = queue->qos;
+		on->qos = queue->qos != NULL ? queue->qos : &core_no_qos;
 		on->first = queue;
 		LIST_INSERT_HEAD(&core->devices, on, link);
 		core->device_n++;
@@ -145,7 +145,7 @@ static unsigned int take_turn(struct core *core, struct core_device *on)
 	if (unlikely(has_qos)) {
 		core_qos_begin_turn(on);
 	}
-	if (likely(!on->limited)) {
+	if (likely(!has_qos || !on->limited)) {
 		on->first = queue_after(queue);
 	}
 	for (n = on->queue_n; n > 0; n--) {
@@ -166,7 +166,7 @@ static unsigned int take_turn(struct core *core, struct core_device *on)
 			work += popped;
 		}
 		queue = queue_after(queue);
-		if (unlikely(on->limited) && popped > 0) {
+		if (unlikely(has_qos) && on->limited && popped > 0) {
 			on->first = queue;
 		}
 		/* Only a queue that had something to do has taken time. */
