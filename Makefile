@@ -100,7 +100,7 @@ instructions-baseline: build ## count the instructions per request and keep them
 torture: build venv ## kill the daemon 200 times under each kind of load, and under a guest (KILLS=200)
 	@FRONTEND_BIN=$(CURDIR)/$(BUILD)/release/harness/frontend TORTURE_KILLS=$(KILLS) \
 		$(BIN)/python -m pytest -q -s --junit-xml=$(REPORTS)/torture.xml harness/frontend/tests/interop/test_torture.py
-	@VHOSTLAB_KILLS=$(KILLS) $(BIN)/vhostlab vmtest --scenario reconnect --results $(REPORTS)/torture
+	@VHOSTLAB_KILLS=$(KILLS) $(BIN)/vhostlab vmtest --scenario reconnect --scenario reconnect-packed --results $(REPORTS)/torture
 
 check-vm: build venv ## one small guest: boot, look at the disks, a little I/O
 	@$(BIN)/vhostlab vmtest --suite quick --results $(REPORTS)/vm-quick

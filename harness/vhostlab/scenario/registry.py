@@ -84,7 +84,7 @@ SUITES: Mapping[str, Suite] = {
         Suite(
             "vmtest",
             "everything: disks, data, file systems, idleness, packed rings, a killed front-end and "
-            "target, changing memory and disks, the smoke matrix",
+            "target, live migration, changing memory and disks, the smoke matrix",
             (
                 "boot",
                 "readonly",
@@ -95,6 +95,8 @@ SUITES: Mapping[str, Suite] = {
                 "packed",
                 "kill",
                 "reconnect",
+                "reconnect-packed",
+                "migration",
                 "memory",
                 "resize",
                 "hotplug",

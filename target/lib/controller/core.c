@@ -262,6 +262,22 @@ void core_set_mem(struct core_queue *queue, struct guest_mem *mem)
 	reactor_post(queue->core->reactor, &queue->request);
 }
 
+static void set_log_on_core(struct msg *msg)
+{
+	struct core_queue *queue = container_of(msg, struct core_queue, request);
+
+	/* Between two rounds: nothing is staged, unless it stays unpublished. */
+	virtq_set_log(queue->vq, queue->log);
+	core_answer(queue, 0);
+}
+
+void core_set_log(struct core_queue *queue, const struct ring_log *log)
+{
+	queue->log = log;
+	queue->request.fn = set_log_on_core;
+	reactor_post(queue->core->reactor, &queue->request);
+}
+
 /* ---- updates ---- */
 
 static void updated_on_loop(struct msg *msg)

@@ -50,7 +50,7 @@ struct core_queue {
 	unsigned int index;
 	struct virtq *vq;
 	struct qos *qos; /* of the controller; NULL: it has none */
-	/* Control thread: the answer to start, stop, set_call or set_mem. result: 0 or a negative errno. */
+	/* Control thread: the answer to start, stop, set_call, set_mem or set_log. result: 0 or a negative errno. */
 	void (*done)(struct core_queue *queue, int result);
 	/* Control thread: the ring was found broken. Once per start. */
 	void (*broken)(struct core_queue *queue);
@@ -71,8 +71,9 @@ struct core_queue {
 	atomic_bool poke_out;
 	int result;
 	int call_fd;
-	struct guest_mem *mem; /* the one to change to; borrowed until the answer */
-	bool changing_mem;     /* requests with the old one are still out */
+	struct guest_mem *mem;	    /* the one to change to; borrowed until the answer */
+	const struct ring_log *log; /* the same */
+	bool changing_mem;	    /* requests with the old one are still out */
 	bool draining;
 	bool updating;
 	atomic_bool abandon; /* written by the control thread */
@@ -96,6 +97,8 @@ void core_set_call(struct core_queue *queue, int call_fd);
 void core_set_mem(struct core_queue *queue, struct guest_mem *mem);
 /* Its reactor looks at the queue once more, even if it sleeps: something that it reads has changed. */
 void core_poke_queue(struct core_queue *queue);
+/* What the queue writes from now on is logged there, or not at all. */
+void core_set_log(struct core_queue *queue, const struct ring_log *log);
 /* A queue that is being stopped is not told any more; until it has stopped, it does not know. */
 void core_update_queue(struct core_queue *queue);
 /* It has been told of all updates, or has stopped. */

@@ -119,6 +119,7 @@ static void owner_ring_start(void *owner, const struct vu_ring *ring)
 		.req_size = controller->device->ops->req_size(controller->device, ring->index),
 		.max_req_bytes = MAX_REQUEST_BYTES,
 		.inflight = ring->inflight,
+		.log = ring->log,
 		.index = ring->index,
 		.numa_node =
 			env_core_numa_node(reactor_core(core_reactor(controller->placement->core))),
@@ -217,6 +218,24 @@ static void owner_ring_set_mem(void *owner, unsigned int index, struct guest_mem
 	core_set_mem(&queue->run, mem);
 }
 
+/* ---- what a ring logs ---- */
+
+static void log_set(struct core_queue *run, int result)
+{
+	struct controller_queue *queue = (struct controller_queue *)run;
+
+	vu_session_complete(queue->controller->session, result, 0);
+}
+
+static void owner_ring_set_log(void *owner, unsigned int index, const struct ring_log *log)
+{
+	struct controller *controller = owner;
+	struct controller_queue *queue = &controller->queues[index];
+
+	queue->run.done = log_set;
+	core_set_log(&queue->run, log);
+}
+
 /* ---- descriptors that are closed elsewhere ---- */
 
 static void fds_closed(struct msg *msg)
@@ -270,6 +289,7 @@ static const struct vu_owner_ops owner_ops = {
 	.ring_stop = owner_ring_stop,
 	.ring_set_call = owner_ring_set_call,
 	.ring_set_mem = owner_ring_set_mem,
+	.ring_set_log = owner_ring_set_log,
 	.close_fds = owner_close_fds,
 	.abandoned = owner_abandoned,
 	.closed = owner_closed,

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "reactor/patience.h"
 
 #define CACHE_LINE	64
 #define DEFAULT_IDLE_US 50
@@ -27,8 +28,8 @@ struct reactor {
 	struct poller
 		*next; /* where the walk over the pollers goes on; see reactor_remove_poller() */
 	enum reactor_mode mode;
-	uint64_t idle_ticks; /* length of the idle window */
-	uint64_t wake_at;    /* end of the sleep; UINT64_MAX: only an event ends it */
+	struct patience patience;
+	uint64_t wake_at; /* end of the sleep; UINT64_MAX: only an event ends it */
 	bool stop;
 	int epoll_fd;
 	unsigned int core;
@@ -105,22 +106,36 @@ static struct timespec time_until(uint64_t ticks)
 	};
 }
 
-static void wait_for_event(struct reactor *r)
+/* False: there was none until it was time. */
+static bool wait_for_event(struct reactor *r)
 {
 	struct epoll_event events[EVENTS_PER_SLEEP];
 	struct timespec timeout;
+	int n;
 
 	if (r->wake_at == UINT64_MAX) {
-		(void)epoll_wait(r->epoll_fd, events, EVENTS_PER_SLEEP, -1);
-		return;
+		return epoll_wait(r->epoll_fd, events, EVENTS_PER_SLEEP, -1) > 0;
 	}
 	timeout = time_until(r->wake_at);
-	if (epoll_pwait2(r->epoll_fd, events, EVENTS_PER_SLEEP, &timeout, NULL) < 0 &&
-	    errno == ENOSYS) {
+	n = epoll_pwait2(r->epoll_fd, events, EVENTS_PER_SLEEP, &timeout, NULL);
+	if (n < 0 && errno == ENOSYS) {
 		/* Linux before 5.11 counts in milliseconds. */
-		(void)epoll_wait(r->epoll_fd, events, EVENTS_PER_SLEEP,
-				 (int)(timeout.tv_sec * 1000 + timeout.tv_nsec / 1000000 + 1));
+		n = epoll_wait(r->epoll_fd, events, EVENTS_PER_SLEEP,
+			       (int)(timeout.tv_sec * 1000 + timeout.tv_nsec / 1000000 + 1));
 	}
+	return n > 0;
+}
+
+static bool is_under_way(const struct reactor *r)
+{
+	struct poller *poller;
+
+	LIST_FOREACH (poller, &r->pollers, link) {
+		if (poller->ops->is_under_way(poller)) {
+			return true;
+		}
+	}
+	return false;
 }
 
 /*
@@ -132,12 +147,24 @@ static void sleep_until_woken(struct reactor *r)
 {
 	if (arm_pollers(r)) {
 		if (msgq_prepare_sleep(&r->msgs)) {
+			bool under_way = is_under_way(r);
+			uint64_t begin = env_ticks();
+
 			count(&r->sleeps);
-			wait_for_event(r);
+			if (wait_for_event(r) && under_way) {
+				patience_learn(&r->patience, env_ticks() - begin);
+			}
 		}
 		msgq_awake(&r->msgs);
 	}
 	disarm_pollers(r);
+}
+
+/* The pollers are asked only when it matters. */
+static bool may_sleep(const struct reactor *r, uint64_t idle_for)
+{
+	return patience_is_over(&r->patience, idle_for, false) &&
+	       patience_is_over(&r->patience, idle_for, is_under_way(r));
 }
 
 static void run_until_stopped(struct reactor *r)
@@ -160,7 +187,7 @@ static void run_until_stopped(struct reactor *r)
 			if (idle_since == 0) {
 				idle_since = now;
 			}
-			if (now - idle_since < r->idle_ticks) {
+			if (!may_sleep(r, now - idle_since)) {
 				env_pause();
 				continue;
 			}
@@ -213,7 +240,8 @@ static int reactor_new(unsigned int core, const struct reactor_options *opts,
 	LIST_INIT(&r->pollers);
 	r->core = core;
 	r->mode = opts->mode;
-	r->idle_ticks = idle_us * env_ticks_hz() / 1000000;
+	r->patience.idle = idle_us * env_ticks_hz() / 1000000;
+	r->patience.under_way = r->patience.idle;
 	r->stop_msg.fn = stop_reactor;
 	r->epoll_fd = -1;
 	rc = msgq_init(&r->msgs);
