@@ -302,6 +302,7 @@ int main(int argc, char **argv)
 	allow_many_descriptors();
 	options.target.no_rpc = options.blk_file != NULL;
 	options.target.argv = arguments;
+	options.target.confine = !options.no_seccomp;
 	if (vht_target_new(&options.target, &target, &reason) < 0) {
 		log_error("%s", reason);
 		return EXIT_FAILURE;

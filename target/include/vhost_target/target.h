@@ -48,6 +48,9 @@ struct vht_options {
 	/* The command line that starts this program, up to a NULL, not copied: a planned hand-over starts another
 	 * process with it. NULL: no hand-over. */
 	char *const *argv;
+	/* The whole process gives up what a target does not need: capabilities at start, system calls
+	 * (by a seccomp filter) in run, for good. For programs that do nothing else. */
+	bool confine;
 };
 
 int vht_target_new(const struct vht_options *opts, struct vht_target **ret_target,

@@ -8,6 +8,7 @@
 
 #include "api/api.h"
 #include "base/cleanup.h"
+#include "base/confine.h"
 #include "base/log.h"
 #include "base/why.h"
 
@@ -126,6 +127,16 @@ static void say_ready(const struct vht_target *t)
 					 "without hugepages (none are free; they are not needed)");
 }
 
+/* All that needs more rights has been done. A kernel without seccomp is no reason not to serve. */
+static void confine(const struct vht_target *t)
+{
+	const char *reason;
+
+	if (t->opts.confine && confine_system_calls(&reason) < 0) {
+		log_warning("%s", reason);
+	}
+}
+
 /* Sockets are opened, or were taken over. */
 static int begin_serving(struct vht_target *t, const char **ret_why)
 {
@@ -147,6 +158,7 @@ static int begin_serving(struct vht_target *t, const char **ret_why)
 	if (r < 0) {
 		return r;
 	}
+	confine(t);
 	if (no_management != NULL) {
 		log_warning("no management socket: %s (-r PATH gives it another place)",
 			    no_management);

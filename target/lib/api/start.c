@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "base/confine.h"
 #include "base/why.h"
 #include "env/env.h"
 #include "reactor/reactor.h"
@@ -108,6 +109,11 @@ int vht_target_start(struct vht_target *target, const char **ret_why)
 	if (t->target != NULL) {
 		*ret_why = why("the target was started already");
 		return -EALREADY;
+	}
+	r = t->opts.confine ? confine_capabilities() : 0;
+	if (r < 0) {
+		*ret_why = why("cannot give up capabilities: %s", strerror(-r));
+		return r;
 	}
 	r = choose_cores(t, &t->cores, ret_why);
 	if (r == 0) {

@@ -139,6 +139,7 @@ static inline uint64_t bdev_size(const struct bdev *bdev)
 struct bdev_channel {
 	struct bdev *bdev;
 	int (*submit)(struct bdev_channel *channel, struct bdev_io *io); /* of bdev->ops */
+	bool hurried;							 /* of bdev_channels */
 	/* private (of whoever shares the channel on its reactor): */
 	unsigned int users;
 	bool held; /* by bdev_channels_hold() */
@@ -226,6 +227,9 @@ bool bdev_is_gone(const struct bdev *bdev);
 struct bdev_channels {
 	LIST_HEAD(, bdev_channel) list;
 	unsigned int opened; /* how many ever were */
+	/* Several guests wait for the end of each round: drivers that do the work themselves make it short.
+	 * Otherwise they may make it long, which costs less. */
+	bool hurried;
 };
 
 /* Opens the bdev's channel, or counts one more user of the open one. */
@@ -235,6 +239,7 @@ void bdev_channels_put(struct bdev_channels *channels, struct bdev_channel *chan
 /* Those that are open now stay open without a user, until it is called again with false. Their bdevs have to
  * stay, too. */
 void bdev_channels_hold(struct bdev_channels *channels, bool hold);
+void bdev_channels_hurry(struct bdev_channels *channels, bool hurried);
 /* commit, then poll, every channel. Returns the number of completions, or 1 if there were none but
  * some channel goes on in the next call: 0 means that there is nothing to do before an event. */
 unsigned int bdev_channels_poll(struct bdev_channels *channels);

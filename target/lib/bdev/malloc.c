@@ -31,6 +31,8 @@
 #define REQUEST_BYTES	 512
 #define IOVEC_BYTES	 64
 #define RELEASE_DISCOUNT 16
+/* The same while others wait for the end of the round: about as long as a short request of theirs takes. */
+#define HURRIED_BYTES (UINT64_C(32) << 10)
 /*
  * What a channel takes at a time; more waits in the rings. A queue that is to stop, perhaps because its
  * guest has gone or the daemon ends, has to wait for all of this; and a queue that shares the disk with
@@ -54,8 +56,13 @@ struct malloc_channel {
 	struct bdev_io_list submitted;
 	unsigned int submitted_n;
 	uint64_t submitted_bytes;
-	uint64_t budget; /* what is left of ROUND_BYTES */
+	uint64_t budget; /* what is left of round_bytes() */
 };
+
+static uint64_t round_bytes(const struct bdev_channel *channel)
+{
+	return channel->hurried ? HURRIED_BYTES : ROUND_BYTES;
+}
 
 static int malloc_channel_open(struct bdev *bdev, struct bdev_channel **ret_channel)
 {
@@ -193,7 +200,7 @@ static unsigned int malloc_poll(struct bdev_channel *base)
 	struct bdev_io *io;
 
 	/* What done() submits belongs to the next round. */
-	channel->budget = ROUND_BYTES;
+	channel->budget = round_bytes(base);
 	STAILQ_CONCAT(&batch, &channel->submitted);
 	while (budget > 0 && (io = STAILQ_FIRST(&batch)) != NULL) {
 		if (!carry_out(m, io, &budget)) {

@@ -234,6 +234,7 @@ int bdev_channels_get(struct bdev_channels *channels, struct bdev *bdev,
 	}
 	channel->bdev = bdev;
 	channel->submit = bdev->ops->submit;
+	channel->hurried = channels->hurried;
 	channel->users = 1;
 	LIST_INSERT_HEAD(&channels->list, channel, link);
 	channels->opened++;
@@ -265,6 +266,16 @@ void bdev_channels_hold(struct bdev_channels *channels, bool hold)
 		} else {
 			bdev_channels_put(channels, channel);
 		}
+	}
+}
+
+void bdev_channels_hurry(struct bdev_channels *channels, bool hurried)
+{
+	struct bdev_channel *channel;
+
+	channels->hurried = hurried;
+	LIST_FOREACH (channel, &channels->list, link) {
+		channel->hurried = hurried;
 	}
 }
 

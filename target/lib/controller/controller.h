@@ -20,6 +20,7 @@
 #include "controller/core.h"
 #include "controller/listener.h"
 #include "controller/placement.h"
+#include "controller/qos.h"
 #include "controller/target.h"
 #include "vhost_user/session.h"
 
@@ -84,6 +85,8 @@ struct controller {
 	struct vu_session *session;
 	bool deleting;	       /* when the session is over */
 	struct msg fds_closed; /* the answer to close_fds */
+	struct qos qos;
+	struct controller_qos qos_settings; /* what was asked for */
 	uint64_t features;
 	uint64_t sessions;
 	unsigned int queue_n;

@@ -5,11 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "env/env.h"
-
-/* The time that one device's queues may pop and submit in a round, before others have their turn. */
-#define TURN_US 200
-
 static void answer_on_loop(struct msg *msg)
 {
 	struct core_queue *queue = container_of(msg, struct core_queue, answer);
@@ -169,9 +164,9 @@ int core_new_held(struct reactor *reactor, struct loop *loop, struct core **ret_
 	core->loop = loop;
 	core->poller.ops = &core_poller_ops;
 	core->attach.fn = attach_on_core;
-	core->turn_ticks = TURN_US * env_ticks_hz() / 1000000;
 	LIST_INIT(&core->devices);
 	LIST_INIT(&core->channels.list);
+	core_set_pace(core, false);
 	*ret_core = core;
 	return 0;
 }
@@ -268,6 +263,7 @@ void core_drain(struct core_queue *queue, bool moves)
 {
 	queue->dq->moves = moves;
 	queue->draining = true;
+	core_qos_release(queue);
 }
 
 static void stop_on_core(struct msg *msg)
@@ -329,12 +325,19 @@ static void poke(struct core_queue *queue)
 	}
 }
 
+void core_poke_queue(struct core_queue *queue)
+{
+	if (queue->state == CORE_QUEUE_RUNNING) {
+		poke(queue);
+	}
+}
+
 void core_abandon_queue(struct core_queue *queue)
 {
 	atomic_store_explicit(&queue->abandon, true, memory_order_relaxed);
 	if (queue->state == CORE_QUEUE_RUNNING) {
 		/* A change of memory under way ends with it. A stop is looked at in each round anyway. */
-		poke(queue);
+		core_poke_queue(queue);
 	} else if (queue->state == CORE_QUEUE_AWAY && queue->asked != NULL) {
 		void (*asked)(struct msg * request) = queue->asked;
 

@@ -34,6 +34,7 @@
 
 struct core;
 struct core_device;
+struct qos;
 
 /* reactor's thread need not know: everything is posted to it. loop: where answers are sent. */
 int core_new(struct reactor *reactor, struct loop *loop, struct core **ret_core);
@@ -65,6 +66,7 @@ struct core_queue {
 	struct virtio_device *device;
 	unsigned int index;
 	struct virtq *vq;
+	struct qos *qos; /* of the controller; NULL: it has none */
 	/* Control thread: the answer to start, stop, set_call, set_mem or set_log. result: 0 or a negative errno. */
 	void (*done)(struct core_queue *queue, int result);
 	/* Control thread: the ring was found broken. Once per start. */
@@ -116,6 +118,8 @@ void core_set_call(struct core_queue *queue, int call_fd);
  * the old.
  */
 void core_set_mem(struct core_queue *queue, struct guest_mem *mem);
+/* Its reactor looks at the queue once more, even if it sleeps: something that it reads has changed. */
+void core_poke_queue(struct core_queue *queue);
 /* What the queue writes from now on is logged there, or not at all. */
 void core_set_log(struct core_queue *queue, const struct ring_log *log);
 

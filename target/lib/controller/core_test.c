@@ -15,12 +15,13 @@
 #include <cmocka.h>
 #include <ring_driver.h>
 
+#include "bdev/bdev.h"
 #include "controller/core.h"
 #include "virtio/inflight.h"
 
 #define DEADLINE_SECONDS 20
 #define QUEUES		 8
-/* Longer than the turn of a device. */
+/* Longer than the turn of a device, alone or not. */
 #define LONG_POLL_US 1000
 
 /* ---- a device ---- */
@@ -31,6 +32,8 @@ struct fake_device {
 	bool counts_down;	     /* each poll is one of them */
 	unsigned int poll_us;	     /* how long each poll takes */
 	unsigned int *tokens; /* a poll takes all there are, as if they were room in a bdev */
+	struct bdev_channels *channels;
+	bool hurried; /* at the last poll */
 	bool started[QUEUES];
 	unsigned int polls[QUEUES];
 	unsigned int got[QUEUES];
@@ -70,6 +73,7 @@ static int fake_start(struct virtio_device *device, unsigned int index, struct v
 		      struct bdev_channels *channels, struct device_queue **ret_queue)
 {
 	((struct fake_device *)device)->started[index] = true;
+	((struct fake_device *)device)->channels = channels;
 	return plain_start(device, index, vq, channels, ret_queue);
 }
 
@@ -83,6 +87,7 @@ static unsigned int fake_poll(struct device_queue *queue)
 		return 0;
 	}
 	fake->polls[queue->index]++;
+	fake->hurried = fake->channels->hurried;
 	if (fake->tokens != NULL) {
 		fake->got[queue->index] += *fake->tokens;
 		/* There is room again when each has been asked, as after a poll of the bdev. */
@@ -359,6 +364,31 @@ static void the_first_device_is_another_in_each_round(void **state)
 	for (unsigned int i = 0; i < QUEUES; i++) {
 		stop(&queues[i]);
 		assert_in_range(fakes[i].got[0], 50, 150);
+	}
+}
+
+/* Whoever is alone, or among idle ones, may take his time. */
+static void rounds_are_short_for_two(void **state)
+{
+	atomic_uint left = 0;
+	atomic_uint none = 0;
+	struct fake_device busy = fake_new(&left);
+	struct fake_device other = fake_new(&left);
+	struct fake_device idle = fake_new(&none);
+	struct fake_device *const others[] = { NULL, &idle, &other, &idle };
+	struct core_queue queues[2];
+
+	for (unsigned int i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		start(&queues[0], &busy, 0);
+		if (others[i] != NULL) {
+			start(&queues[1], others[i], 0);
+		}
+		atomic_store(&left, 10);
+		wait_for_end(&left);
+		for (unsigned int k = 0; k < 1 + (others[i] != NULL); k++) {
+			stop(&queues[k]);
+		}
+		assert_int_equal(busy.hurried, others[i] == &other);
 	}
 }
 
@@ -732,6 +762,7 @@ int main(void)
 		cmocka_unit_test(many_queues_have_one_turn),
 		cmocka_unit_test(the_first_is_another_in_each_round),
 		cmocka_unit_test(the_first_device_is_another_in_each_round),
+		cmocka_unit_test(rounds_are_short_for_two),
 		cmocka_unit_test(an_abandoned_queue_is_left_alone),
 		cmocka_unit_test(queues_are_told_of_changes),
 		cmocka_unit_test(a_change_during_an_update),

@@ -111,8 +111,25 @@ void target_save_config(struct target *target, struct parcel *parcel)
 		} else {
 			blk_save(controller->device, parcel);
 		}
+		parcel_put_u64(parcel, controller->qos_settings.delay_us);
+		parcel_put_u64(parcel, controller->qos_settings.iops_threshold);
+		parcel_put_u64(parcel, controller->qos_settings.ios_per_sec);
+		parcel_put_u64(parcel, controller->qos_settings.mbytes_per_sec);
 		listener_save(&controller->listener, parcel);
 	}
+}
+
+static int restore_qos(struct target *target, const char *name, struct parcel *parcel,
+		       const char **ret_why)
+{
+	uint64_t delay_us = parcel_get_u64(parcel);
+	uint64_t iops_threshold = parcel_get_u64(parcel);
+	uint64_t ios_per_sec = parcel_get_u64(parcel);
+	uint64_t mbytes_per_sec = parcel_get_u64(parcel);
+	int r = controller_set_coalescing(target, name, delay_us, iops_threshold, ret_why);
+
+	return r < 0 ? r :
+		       controller_set_limits(target, name, ios_per_sec, mbytes_per_sec, ret_why);
 }
 
 static int restore_controller(struct target *target, struct parcel *parcel, const char **ret_why)
@@ -133,6 +150,9 @@ static int restore_controller(struct target *target, struct parcel *parcel, cons
 		      blk_restore(parcel, &device, ret_why);
 	if (r == 0) {
 		r = controller_create(target, &opts, device, is_scsi, ret_why);
+	}
+	if (r == 0) {
+		r = restore_qos(target, opts.name, parcel, ret_why);
 	}
 	if (r == 0) {
 		struct controller *controller = controller_find(target, opts.name);

@@ -149,6 +149,7 @@ static void owner_ring_start(void *owner, const struct vu_ring *ring)
 	queue->size = ring->size;
 	queue->run.device = controller->device;
 	queue->run.index = ring->index;
+	queue->run.qos = &controller->qos;
 	queue->run.done = started;
 	queue->run.broken = broken;
 	queue->run.updated = updated;

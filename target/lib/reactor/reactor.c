@@ -6,6 +6,8 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -15,6 +17,9 @@
 #define DEFAULT_IDLE_US 50
 /* Which fds are ready is of no interest: pollers look for themselves. */
 #define EVENTS_PER_SLEEP 8
+#define NS_PER_S	 UINT64_C(1000000000)
+/* Whoever asks to be woken up at a time means that time; the default is 50 us more. */
+#define TIMER_SLACK_NS 1000
 
 struct reactor {
 	/* Written by other threads; everything below by the reactor only. */
@@ -24,6 +29,7 @@ struct reactor {
 		*next; /* where the walk over the pollers goes on; see reactor_remove_poller() */
 	enum reactor_mode mode;
 	struct patience patience;
+	uint64_t wake_at; /* end of the sleep; UINT64_MAX: only an event ends it */
 	bool stop;
 	int epoll_fd;
 	unsigned int core;
@@ -66,6 +72,7 @@ static bool arm_pollers(struct reactor *r)
 {
 	struct poller *poller;
 
+	r->wake_at = UINT64_MAX;
 	LIST_FOREACH (poller, &r->pollers, link) {
 		poller->armed = true;
 		if (!poller->ops->arm(poller)) {
@@ -87,6 +94,38 @@ static void disarm_pollers(struct reactor *r)
 	}
 }
 
+static struct timespec time_until(uint64_t ticks)
+{
+	uint64_t now = env_ticks();
+	uint64_t left = ticks > now ? ticks - now : 0;
+	uint64_t hz = env_ticks_hz();
+
+	return (struct timespec){
+		.tv_sec = (time_t)(left / hz),
+		.tv_nsec = (long)(left % hz * NS_PER_S / hz),
+	};
+}
+
+/* False: there was none until it was time. */
+static bool wait_for_event(struct reactor *r)
+{
+	struct epoll_event events[EVENTS_PER_SLEEP];
+	struct timespec timeout;
+	int n;
+
+	if (r->wake_at == UINT64_MAX) {
+		return epoll_wait(r->epoll_fd, events, EVENTS_PER_SLEEP, -1) > 0;
+	}
+	timeout = time_until(r->wake_at);
+	n = epoll_pwait2(r->epoll_fd, events, EVENTS_PER_SLEEP, &timeout, NULL);
+	if (n < 0 && errno == ENOSYS) {
+		/* Linux before 5.11 counts in milliseconds. */
+		n = epoll_wait(r->epoll_fd, events, EVENTS_PER_SLEEP,
+			       (int)(timeout.tv_sec * 1000 + timeout.tv_nsec / 1000000 + 1));
+	}
+	return n > 0;
+}
+
 static bool is_under_way(const struct reactor *r)
 {
 	struct poller *poller;
@@ -106,16 +145,13 @@ static bool is_under_way(const struct reactor *r)
  */
 static void sleep_until_woken(struct reactor *r)
 {
-	struct epoll_event events[EVENTS_PER_SLEEP];
-
 	if (arm_pollers(r)) {
 		if (msgq_prepare_sleep(&r->msgs)) {
 			bool under_way = is_under_way(r);
 			uint64_t begin = env_ticks();
 
 			count(&r->sleeps);
-			(void)epoll_wait(r->epoll_fd, events, EVENTS_PER_SLEEP, -1);
-			if (under_way) {
+			if (wait_for_event(r) && under_way) {
 				patience_learn(&r->patience, env_ticks() - begin);
 			}
 		}
@@ -168,6 +204,7 @@ static int reactor_main(void *arg)
 
 	snprintf(name, sizeof(name), "reactor_%u", r->core);
 	pthread_setname_np(pthread_self(), name);
+	prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS);
 	current = r;
 	run_until_stopped(r);
 	/* Messages posted before the end was known still reach their function. */
@@ -330,6 +367,13 @@ int reactor_add_wake_fd(struct reactor *reactor, int fd)
 void reactor_remove_wake_fd(struct reactor *reactor, int fd)
 {
 	epoll_ctl(reactor->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+}
+
+void reactor_wake_at(struct reactor *reactor, uint64_t ticks)
+{
+	if (ticks < reactor->wake_at) {
+		reactor->wake_at = ticks;
+	}
 }
 
 void reactor_get_stats(const struct reactor *reactor, struct reactor_stats *ret_stats)

@@ -75,6 +75,8 @@ void reactor_remove_poller(struct reactor *reactor, struct poller *poller);
 /* Makes the fd (EPOLLIN) end the reactor's sleep. The owner drains it in disarm(). */
 int reactor_add_wake_fd(struct reactor *reactor, int fd);
 void reactor_remove_wake_fd(struct reactor *reactor, int fd);
+/* From arm() only: this sleep ends at that time of env_ticks() at the latest. The earliest counts. */
+void reactor_wake_at(struct reactor *reactor, uint64_t ticks);
 
 /* A snapshot, any thread (relaxed reads). */
 struct reactor_stats {

@@ -37,6 +37,8 @@ struct device_queue {
 	/* It is drained in order to go on elsewhere, not to stop: nothing needs to be answered before its time.
 	 * Set by the owner before the first queue_drain. */
 	bool moves;
+	/* Its requests are no I/O (control, events): nobody limits or delays them. Constant. */
+	bool no_io;
 };
 
 struct virtio_device_ops {

@@ -186,6 +186,11 @@ struct virtq {
 	struct guest_mem *old_mem;
 	uint8_t *old_busy;
 	struct ring_log log;
+	/* virtq_qos.c */
+	struct virtq_meter *meter; /* NULL: any number may be popped */
+	uint64_t call_gap;	   /* ticks between two calls, 0: any */
+	uint64_t call_at;	   /* not before that; of no meaning without a gap */
+	bool call_due;		   /* a call is held back */
 
 	int kick_fd;
 	int call_fd;
@@ -219,6 +224,13 @@ void virtq_log_request(struct virtq *vq, const struct virtq_req *req);
 void virtq_log_used(struct virtq *vq, uint64_t offset, uint64_t len);
 /* A batch has been published and logged. */
 void virtq_log_done(struct virtq *vq);
+
+/* ---- virtq_qos.c, for virtqueue.c ---- */
+
+/* As virtq_pop_format(), no more than vq->meter allows. */
+unsigned int virtq_pop_metered(struct virtq *vq, struct virtq_req **reqs, unsigned int max);
+/* Calls the driver, which wants it and has an eventfd, no sooner than the gap allows. */
+void virtq_call_later(struct virtq *vq);
 
 /* The VIRTQ_INLINE_IOV iovecs of a slot. */
 static inline struct iovec *virtq_slot_iov(const struct virtq *vq, struct virtq_req *req)
@@ -263,5 +275,11 @@ void packed_abandon(struct virtq *vq);
 unsigned int packed_resubmits(const struct virtq *vq);
 void packed_forget_resubmits(const struct virtq *vq, uint8_t *flags);
 bool packed_inflight_is_lost(const struct virtq *vq);
+
+static inline unsigned int virtq_pop_format(struct virtq *vq, struct virtq_req **reqs,
+					    unsigned int max)
+{
+	return vq->is_packed ? packed_pop(vq, reqs, max) : split_pop(vq, reqs, max);
+}
 
 #endif

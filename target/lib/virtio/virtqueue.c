@@ -8,6 +8,7 @@
 
 #include "base/checked.h"
 #include "base/iov.h"
+#include "base/likely.h"
 #include "base/notify.h"
 #include "env/env.h"
 #include "virtio/ring.h"
@@ -318,7 +319,8 @@ unsigned int virtq_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int m
 	if (vq->starved) {
 		return 0;
 	}
-	n = vq->is_packed ? packed_pop(vq, reqs, max) : split_pop(vq, reqs, max);
+	n = unlikely(vq->meter != NULL) ? virtq_pop_metered(vq, reqs, max) :
+					  virtq_pop_format(vq, reqs, max);
 	if (n > 0) {
 		virtq_count(&vq->stats.requests, n);
 		virtq_count(&vq->stats.batches, 1);
@@ -399,11 +401,13 @@ unsigned int virtq_commit(struct virtq *vq)
 		return 0;
 	}
 	call = vq->is_packed ? packed_publish(vq) : split_publish(vq);
-	if (call && vq->call_fd >= 0) {
+	if (!call || vq->call_fd < 0) {
+		virtq_count(&vq->stats.suppressed_calls, 1);
+	} else if (likely(vq->call_gap == 0)) {
 		notify_eventfd(vq->call_fd);
 		virtq_count(&vq->stats.calls, 1);
 	} else {
-		virtq_count(&vq->stats.suppressed_calls, 1);
+		virtq_call_later(vq);
 	}
 	return n;
 }
@@ -473,6 +477,7 @@ int virtq_kick_fd(const struct virtq *vq)
 void virtq_set_call_fd(struct virtq *vq, int call_fd)
 {
 	vq->call_fd = call_fd;
+	vq->call_due = false;
 	if (call_fd >= 0) {
 		notify_eventfd(call_fd);
 	}

@@ -69,7 +69,7 @@ struct virtq_stats {
 	uint64_t written_bytes;	   /* counted by the device: data from the driver */
 	uint64_t kicks;		   /* available-buffer notifications received */
 	uint64_t calls;		   /* used-buffer notifications sent */
-	uint64_t suppressed_calls; /* commits that needed none */
+	uint64_t suppressed_calls; /* commits that needed none of their own */
 	uint64_t batches;	   /* pops that found something */
 	uint64_t malformed;	   /* requests or rings that broke a rule */
 };
@@ -129,6 +129,30 @@ unsigned int virtq_commit(struct virtq *vq);
 /* Forgets what was pushed and not committed: the session is dead, its successor resubmits. Nothing shared is
  * written any more; requests that are out may still be given back. */
 void virtq_abandon(struct virtq *vq);
+
+/* ---- quality of service (virtq_qos.c): what is off costs nothing ---- */
+
+/* How much a group of queues may pop. Filled by whoever bounds them, counted down as they pop. */
+struct virtq_meter {
+	unsigned int requests; /* that many more */
+	uint64_t bytes;	 /* that much more payload, and the rest of a request; UINT64_MAX: any */
+	uint64_t popped; /* requests, all in all */
+	uint64_t popped_bytes;
+};
+
+/* NULL: no bound. The meter stays the caller's. */
+void virtq_set_meter(struct virtq *vq, struct virtq_meter *meter);
+
+/*
+ * Two calls of this queue lie at least so many ticks apart; a call that comes too early is held back, and what
+ * is published meanwhile needs no other. 0: no call is held back, and one that was is made at once: so whoever
+ * lets go of a queue leaves no call behind.
+ */
+void virtq_set_call_gap(struct virtq *vq, uint64_t ticks);
+/* Makes the call that was held back, if its time has come. To be asked in each round. */
+void virtq_call_if_due(struct virtq *vq, uint64_t now);
+/* When that will be; UINT64_MAX: none is held back. */
+uint64_t virtq_call_time(const struct virtq *vq);
 
 /* Ask for kicks. False: something is available already (or became so), or there is no kick eventfd and
  * the ring can only be polled. What cannot be taken before a completion does not count as available. */
