@@ -30,7 +30,6 @@ struct fetched {
 
 /* What the region says, read once (rule R10), and what is made of it. */
 struct copy {
-	struct inflight_packed_region region;
 	struct inflight_packed_desc *desc;
 	uint8_t *seen; /* by entry: on the free list, or of a request */
 	struct packed_pos used;
@@ -38,6 +37,7 @@ struct copy {
 	struct fetched *fetched;
 	unsigned int fetched_n;
 	unsigned int descs; /* of all of them */
+	struct inflight_packed_region region;
 };
 
 static int by_counter(const void *a, const void *b)
