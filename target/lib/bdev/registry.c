@@ -249,6 +249,25 @@ void bdev_channels_put(struct bdev_channels *channels, struct bdev_channel *chan
 	}
 }
 
+void bdev_channels_hold(struct bdev_channels *channels, bool hold)
+{
+	struct bdev_channel *channel;
+	struct bdev_channel *next;
+
+	for (channel = LIST_FIRST(&channels->list); channel != NULL; channel = next) {
+		next = LIST_NEXT(channel, link);
+		if (hold == channel->held) {
+			continue;
+		}
+		channel->held = hold;
+		if (hold) {
+			channel->users++;
+		} else {
+			bdev_channels_put(channels, channel);
+		}
+	}
+}
+
 unsigned int bdev_channels_poll(struct bdev_channels *channels)
 {
 	struct bdev_channel *channel;

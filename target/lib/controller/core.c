@@ -10,20 +10,33 @@
 /* The time that one device's queues may pop and submit in a round, before others have their turn. */
 #define TURN_US 200
 
-static void post_update(struct core_queue *queue);
-
 static void answer_on_loop(struct msg *msg)
 {
 	struct core_queue *queue = container_of(msg, struct core_queue, answer);
 
-	if (queue->state == CORE_QUEUE_STARTING && queue->result == 0) {
-		queue->state = CORE_QUEUE_RUNNING;
-		if (queue->update_due) {
-			post_update(queue);
+	queue->request_out = false;
+	switch (queue->state) {
+	case CORE_QUEUE_LEAVING:
+	case CORE_QUEUE_ENTERING:
+		core_moved(queue);
+		return;
+	case CORE_QUEUE_STARTING:
+		if (queue->result == 0) {
+			queue->state = CORE_QUEUE_RUNNING;
+			if (queue->update_due) {
+				core_post_update(queue);
+			}
+			break;
 		}
-	} else if (queue->state != CORE_QUEUE_RUNNING) {
+		/* fallthrough */
+	case CORE_QUEUE_STOPPING:
 		queue->state = CORE_QUEUE_IDLE;
 		queue->update_due = false;
+		break;
+	case CORE_QUEUE_IDLE:
+	case CORE_QUEUE_RUNNING:
+	case CORE_QUEUE_AWAY:
+		break;
 	}
 	queue->done(queue, queue->result);
 }
@@ -82,14 +95,70 @@ void core_look_at_mem(struct core_queue *queue)
 	}
 }
 
+static void attached_on_loop(struct msg *msg)
+{
+	struct core *core = container_of(msg, struct core, attached);
+
+	core->released(core->released_arg);
+}
+
 static void attach_on_core(struct msg *msg)
 {
 	struct core *core = container_of(msg, struct core, attach);
 
 	reactor_add_poller(core->reactor, &core->poller);
+	if (core->released != NULL) {
+		loop_post(core->loop, &core->attached);
+	}
 }
 
-int core_new(struct reactor *reactor, struct loop *loop, struct core **ret_core)
+void core_release(struct core *core, void (*released)(void *arg), void *arg)
+{
+	core->released = released;
+	core->released_arg = arg;
+	core->attached.fn = attached_on_loop;
+	reactor_post(core->reactor, &core->attach);
+}
+
+static void held_on_loop(struct msg *msg)
+{
+	struct core *core = container_of(msg, struct core, held);
+	void (*done)(void *arg) = core->held_done;
+
+	core->held_done = NULL;
+	if (done != NULL) {
+		done(core->held_arg);
+	}
+}
+
+static void hold_on_core(struct msg *msg)
+{
+	struct core *core = container_of(msg, struct core, hold);
+	bool hold;
+
+	/* Release: as in poke_on_core(). */
+	atomic_store_explicit(&core->hold_out, false, memory_order_release);
+	hold = atomic_load(&core->hold_wanted);
+	bdev_channels_hold(&core->channels, hold);
+	/* To let go is waited for; to hold need not be. */
+	if (!hold) {
+		loop_post(core->loop, &core->held);
+	}
+}
+
+void core_hold_channels(struct core *core, bool hold, void (*done)(void *arg), void *arg)
+{
+	core->held_done = done;
+	core->held_arg = arg;
+	core->held.fn = held_on_loop;
+	atomic_store(&core->hold_wanted, hold);
+	if (!atomic_exchange_explicit(&core->hold_out, true, memory_order_acquire)) {
+		core->hold.fn = hold_on_core;
+		reactor_post(core->reactor, &core->hold);
+	}
+}
+
+int core_new_held(struct reactor *reactor, struct loop *loop, struct core **ret_core)
 {
 	struct core *core = calloc(1, sizeof(*core));
 
@@ -103,9 +172,18 @@ int core_new(struct reactor *reactor, struct loop *loop, struct core **ret_core)
 	core->turn_ticks = TURN_US * env_ticks_hz() / 1000000;
 	LIST_INIT(&core->devices);
 	LIST_INIT(&core->channels.list);
-	reactor_post(reactor, &core->attach);
 	*ret_core = core;
 	return 0;
+}
+
+int core_new(struct reactor *reactor, struct loop *loop, struct core **ret_core)
+{
+	int r = core_new_held(reactor, loop, ret_core);
+
+	if (r == 0) {
+		core_release(*ret_core, NULL, NULL);
+	}
+	return r;
 }
 
 void core_free(struct core *core)
@@ -146,7 +224,7 @@ static void start_on_core(struct msg *msg)
 		return;
 	}
 	r = core_watch_channels(core);
-	if (r == 0 && !queue->dq->quiescent) {
+	if (r == 0 && !queue->dq->quiescent && !queue->broken_seen) {
 		r = core_watch_kick(queue);
 	}
 	if (r == 0) {
@@ -163,27 +241,63 @@ static void start_on_core(struct msg *msg)
 	core_answer(queue, 0);
 }
 
-void core_start_queue(struct core *core, struct core_queue *queue)
+void core_start_on(struct core *core, struct core_queue *queue)
 {
 	queue->core = core;
-	queue->state = CORE_QUEUE_STARTING;
 	queue->draining = false;
 	queue->updating = false;
-	atomic_store_explicit(&queue->abandon, false, memory_order_relaxed);
 	queue->kick_watched = false;
-	queue->broken_seen = false;
-	queue->mem_lost = false;
 	queue->changing_mem = false;
+	queue->request_out = true;
 	queue->request.fn = start_on_core;
 	reactor_post(core->reactor, &queue->request);
 }
 
+void core_start_queue(struct core *core, struct core_queue *queue)
+{
+	queue->state = CORE_QUEUE_STARTING;
+	queue->asked = NULL;
+	atomic_store_explicit(&queue->abandon, false, memory_order_relaxed);
+	queue->broken_seen = false;
+	queue->mem_lost = false;
+	core_start_on(core, queue);
+}
+
 /* core_poll() drains the queue and finishes the stop, in this round already if nothing is in flight. */
+void core_drain(struct core_queue *queue, bool moves)
+{
+	queue->dq->moves = moves;
+	queue->draining = true;
+}
+
 static void stop_on_core(struct msg *msg)
 {
-	struct core_queue *queue = container_of(msg, struct core_queue, request);
+	core_drain(container_of(msg, struct core_queue, request), false);
+}
 
-	queue->draining = true;
+void core_ask(struct core_queue *queue, void (*fn)(struct msg *msg))
+{
+	bool is_stop = fn == stop_on_core;
+
+	/* To stop may mean to finish what a predecessor had fetched, for which it has to be on a core. */
+	if (queue->state == CORE_QUEUE_LEAVING || queue->state == CORE_QUEUE_ENTERING ||
+	    (queue->state == CORE_QUEUE_AWAY && is_stop && virtq_has_resubmits(queue->vq) &&
+	     !core_queue_is_abandoned(queue))) {
+		queue->asked = fn;
+		return;
+	}
+	queue->request_out = true;
+	queue->request.fn = fn;
+	if (queue->state != CORE_QUEUE_AWAY) {
+		reactor_post(queue->core->reactor, &queue->request);
+	} else if (is_stop) {
+		core_answer(queue, 0); /* that is done already */
+	} else {
+		fn(&queue->request); /* here, since nobody else has it */
+	}
+	if (is_stop) {
+		queue->state = CORE_QUEUE_STOPPING;
+	}
 }
 
 void core_stop_queue(struct core_queue *queue, bool abandon)
@@ -191,9 +305,7 @@ void core_stop_queue(struct core_queue *queue, bool abandon)
 	if (abandon) {
 		core_abandon_queue(queue);
 	}
-	queue->state = CORE_QUEUE_STOPPING;
-	queue->request.fn = stop_on_core;
-	reactor_post(queue->core->reactor, &queue->request);
+	core_ask(queue, stop_on_core);
 }
 
 /* No message, since one may be under way already: the reactor looks before it fetches and publishes. One
@@ -220,9 +332,14 @@ static void poke(struct core_queue *queue)
 void core_abandon_queue(struct core_queue *queue)
 {
 	atomic_store_explicit(&queue->abandon, true, memory_order_relaxed);
-	/* A change of memory under way ends with it. A stop is looked at in each round anyway. */
 	if (queue->state == CORE_QUEUE_RUNNING) {
+		/* A change of memory under way ends with it. A stop is looked at in each round anyway. */
 		poke(queue);
+	} else if (queue->state == CORE_QUEUE_AWAY && queue->asked != NULL) {
+		void (*asked)(struct msg * request) = queue->asked;
+
+		queue->asked = NULL;
+		core_ask(queue, asked); /* a stop, which nothing holds up any more */
 	}
 }
 
@@ -237,8 +354,7 @@ static void set_call_on_core(struct msg *msg)
 void core_set_call(struct core_queue *queue, int call_fd)
 {
 	queue->call_fd = call_fd;
-	queue->request.fn = set_call_on_core;
-	reactor_post(queue->core->reactor, &queue->request);
+	core_ask(queue, set_call_on_core);
 }
 
 static void set_mem_on_core(struct msg *msg)
@@ -257,8 +373,22 @@ static void set_mem_on_core(struct msg *msg)
 void core_set_mem(struct core_queue *queue, struct guest_mem *mem)
 {
 	queue->mem = mem;
-	queue->request.fn = set_mem_on_core;
-	reactor_post(queue->core->reactor, &queue->request);
+	core_ask(queue, set_mem_on_core);
+}
+
+static void set_log_on_core(struct msg *msg)
+{
+	struct core_queue *queue = container_of(msg, struct core_queue, request);
+
+	/* Between two rounds: nothing is staged, unless it stays unpublished. */
+	virtq_set_log(queue->vq, queue->log);
+	core_answer(queue, 0);
+}
+
+void core_set_log(struct core_queue *queue, const struct ring_log *log)
+{
+	queue->log = log;
+	core_ask(queue, set_log_on_core);
 }
 
 /* ---- updates ---- */
@@ -269,10 +399,10 @@ static void updated_on_loop(struct msg *msg)
 
 	queue->update_out = false;
 	if (queue->update_due && queue->state == CORE_QUEUE_RUNNING) {
-		post_update(queue); /* it may have looked too early to see the last change */
+		core_post_update(queue); /* it may have looked too early to see the last change */
 		return;
 	}
-	if (queue->state == CORE_QUEUE_STOPPING) {
+	if (queue->state == CORE_QUEUE_STOPPING || queue->state == CORE_QUEUE_LEAVING) {
 		queue->update_due = true; /* perhaps its stop has cut the update short */
 	}
 	if (queue->updated != NULL) {
@@ -294,7 +424,7 @@ static void update_on_core(struct msg *msg)
 	queue->updating = true;
 }
 
-static void post_update(struct core_queue *queue)
+void core_post_update(struct core_queue *queue)
 {
 	queue->update_due = false;
 	queue->update_out = true;
@@ -307,11 +437,14 @@ void core_update_queue(struct core_queue *queue)
 	switch (queue->state) {
 	case CORE_QUEUE_STARTING:
 	case CORE_QUEUE_STOPPING:
+	case CORE_QUEUE_LEAVING:
+	case CORE_QUEUE_AWAY:
+	case CORE_QUEUE_ENTERING:
 		queue->update_due = true;
 		break;
 	case CORE_QUEUE_RUNNING:
 		if (!queue->update_out) {
-			post_update(queue);
+			core_post_update(queue);
 			break;
 		}
 		/* The last one waits for something, and its reactor may sleep. There it is looked at in

@@ -62,6 +62,8 @@ const char *env_version(void); /* for --version: "DPDK 22.11.11" or "posix" */
 /* Are all cores of the set online and permitted to this process? If not: the lowest that is not. */
 bool env_cores_usable(const struct env_cpuset *set, unsigned int *ret_bad_core);
 int env_core_numa_node(unsigned int core); /* 0 on machines without NUMA */
+/* Of the page at this address; ENV_ANY_NODE: the kernel does not say. */
+int env_memory_numa_node(const void *addr);
 
 /* Starts fn(arg) on a thread bound to the core; env_core_join() waits for its end. Main thread. */
 int env_core_start(unsigned int core, int (*fn)(void *arg), void *arg);
@@ -78,23 +80,35 @@ void env_free(void *ptr); /* NULL is fine */
 int env_big_alloc(size_t size, int numa_node, void **ret_ptr);
 void env_big_free(void *ptr, size_t size); /* NULL is fine */
 
-/* The same with addresses to spare behind it: it grows and shrinks without being moved. */
+/*
+ * The same as a shared file (a memfd), so that it can be handed to another process, and with addresses to spare
+ * behind it: it grows and shrinks without being moved.
+ */
 struct env_area {
 	uint8_t *ptr;
 	size_t size;
+	int fd;
 	/* private: */
 	size_t room;
 	int numa_node;
 };
 
 /* For up to `room` bytes one day; with less room when there are not so many addresses. */
-int env_area_alloc(struct env_area *area, size_t size, size_t room, int numa_node);
+int env_area_alloc(struct env_area *ret_area, size_t size, size_t room, int numa_node);
+/* The area behind a descriptor of another process, which is taken over; not on failure. -EINVAL: it cannot be. */
+int env_area_adopt(struct env_area *ret_area, int fd, size_t room, int numa_node);
 /*
  * -ENOSPC: beyond its room; -ENOMEM. Whoever uses what is taken away must have stopped before. What is
  * added is zeroed, also where the area had been larger before.
  */
 int env_area_resize(struct env_area *area, size_t size);
+/* Zeroes a range, and gives the memory of whole pages back. */
+void env_area_clear(struct env_area *area, size_t offset, size_t len);
 void env_area_free(struct env_area *area); /* zeroed or freed: fine */
+static inline size_t env_area_room(const struct env_area *area)
+{
+	return area->room;
+}
 
 /* The largest size that env_big_alloc() would grant now, bytes. */
 uint64_t env_memory_available(void);

@@ -22,6 +22,7 @@
 #include "virtio/virtqueue.h"
 
 struct bdev_channels;
+struct parcel;
 struct virtio_device;
 
 /* Owner: the reactor that serves the queue. A device embeds it as the first member of its own. */
@@ -33,10 +34,16 @@ struct device_queue {
 	 * neither polled nor armed, so its buffers stay available to a successor. May change at any
 	 * time on the queue's reactor. */
 	bool quiescent;
+	/* It is drained in order to go on elsewhere, not to stop: nothing needs to be answered before its time.
+	 * Set by the owner before the first queue_drain. */
+	bool moves;
 };
 
 struct virtio_device_ops {
 	const char *type; /* "blk", "scsi" */
+	/* All queues of the device have to run on one reactor, since they share what has no lock; they are
+	 * moved together. Otherwise each may run anywhere. */
+	bool one_reactor;
 	/* Control thread. */
 	uint64_t (*features)(const struct virtio_device *device); /* offered device-type bits */
 	unsigned int (*max_queues)(const struct virtio_device *device); /* all kinds together */
@@ -54,7 +61,7 @@ struct virtio_device_ops {
 			   uint32_t len);
 	int (*config_write)(struct virtio_device *device, uint32_t offset, const void *buf,
 			    uint32_t len);
-	/* On the reactor of the queue. All queues of one device run on one reactor. */
+	/* On the reactor of the queue. It may be stopped and started on another one with the same vq. */
 	int (*queue_start)(struct virtio_device *device, unsigned int index, struct virtq *vq,
 			   struct bdev_channels *channels, struct device_queue **ret_queue);
 	unsigned int (*queue_poll)(struct device_queue *queue); /* returns the requests popped */
@@ -68,6 +75,10 @@ struct virtio_device_ops {
 	void (*queue_stop)(struct device_queue *queue); /* nothing is in flight; frees it */
 	/* Control thread: all running queues have been updated since the last change. */
 	void (*settled)(struct virtio_device *device, bool running);
+	/* Control thread; no queue is running. What the driver has said to the device and not heard of it yet,
+	 * for a process that goes on with it. Negative errno: such a state cannot be. */
+	void (*save)(const struct virtio_device *device, struct parcel *parcel);
+	int (*restore)(struct virtio_device *device, struct parcel *parcel);
 	/* Control thread; no queue is running. Releases the bdevs. */
 	void (*free)(struct virtio_device *device);
 };

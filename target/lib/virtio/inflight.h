@@ -37,6 +37,8 @@ int inflight_area_make(const struct inflight_shape *shape, int *ret_fd);
 
 /* -EINVAL: the shape cannot be, or does not fit into the file. The descriptor stays the caller's. */
 int inflight_area_map(const struct inflight_shape *shape, int fd, struct inflight_area **ret_area);
+/* What it was mapped of: the descriptor stays the area's own. */
+int inflight_area_get(const struct inflight_area *area, struct inflight_shape *ret_shape);
 struct inflight_area *inflight_area_ref(struct inflight_area *area); /* NULL is fine */
 void inflight_area_unref(struct inflight_area *area);		     /* NULL is fine */
 /* All regions become new: the driver has forgotten its requests. No ring runs. */

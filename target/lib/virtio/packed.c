@@ -610,6 +610,15 @@ static bool call_wanted(struct virtq *vq, const struct packed_pos *old, unsigned
 	return event - old->at < n;
 }
 
+/* n used descriptors from `old` on are written, but for the flags of the first. */
+static void log_descriptors(struct virtq *vq, unsigned int old, unsigned int n)
+{
+	unsigned int up = n < vq->size - old ? n : vq->size - old; /* to the end of the ring */
+
+	virtq_log_memory(vq, vq->packed.desc + old, up * sizeof(struct packed_desc));
+	virtq_log_memory(vq, vq->packed.desc, (n - up) * sizeof(struct packed_desc));
+}
+
 static inline __attribute__((always_inline)) bool publish(struct virtq *vq)
 {
 	struct packed_ring *ring = &vq->packed;
@@ -639,8 +648,15 @@ static inline __attribute__((always_inline)) bool publish(struct virtq *vq)
 	vq->staged_n = 0;
 	ring->used = pos;
 	ring->room += n;
+	if (virtq_logs(vq)) {
+		log_descriptors(vq, old.at, n);
+	}
 	/* Release: data, status bytes and used descriptors are visible before those flags. */
 	__atomic_store_n(&first->id_and_flags, first_rest, __ATOMIC_RELEASE);
+	if (virtq_logs(vq)) {
+		virtq_log_memory(vq, first, sizeof(*first));
+		virtq_log_done(vq);
+	}
 	/* Full: the flags are stored before the driver's wish is loaded. The driver stores that before
 	 * it loads the flags, so one of the two sees the other's store. */
 	atomic_thread_fence(memory_order_seq_cst);
@@ -667,12 +683,20 @@ bool packed_publish(struct virtq *vq)
 
 /* ---- notifications ---- */
 
+static void wish(struct virtq *vq, uint32_t off_wrap_and_flags)
+{
+	shared_put32(&vq->packed.device->off_wrap_and_flags, off_wrap_and_flags);
+	if (virtq_logs(vq)) {
+		virtq_log_used(vq, 0, sizeof(struct packed_event));
+	}
+}
+
 bool packed_arm(struct virtq *vq)
 {
 	struct packed_ring *ring = &vq->packed;
 	uint32_t flags = vq->event_idx ? PACKED_EVENT_DESC : PACKED_EVENT_ENABLE;
 
-	shared_put32(&ring->device->off_wrap_and_flags, pos_off_wrap(&ring->avail) | flags << 16);
+	wish(vq, pos_off_wrap(&ring->avail) | flags << 16);
 	/* Full: the wish for a kick is stored before the next descriptor is loaded; the driver does it
 	 * the other way round, so either it kicks or we see its request. */
 	atomic_thread_fence(memory_order_seq_cst);
@@ -681,5 +705,5 @@ bool packed_arm(struct virtq *vq)
 
 void packed_disarm(struct virtq *vq)
 {
-	shared_put32(&vq->packed.device->off_wrap_and_flags, (uint32_t)PACKED_EVENT_DISABLE << 16);
+	wish(vq, (uint32_t)PACKED_EVENT_DISABLE << 16);
 }

@@ -21,6 +21,7 @@
 #include <endian.h>
 #include <stdatomic.h>
 
+#include "base/likely.h"
 #include "virtio/virtqueue.h"
 
 /* A 4 KiB blk request has 3 pieces, a 128 KiB one of scattered pages 34. */
@@ -184,6 +185,7 @@ struct virtq {
 	 * were busy at that time and have been all along. */
 	struct guest_mem *old_mem;
 	uint8_t *old_busy;
+	struct ring_log log;
 
 	int kick_fd;
 	int call_fd;
@@ -201,6 +203,22 @@ const char *virtq_load_table(struct virtq *vq, uint64_t addr, uint32_t len);
 /* Moves it into a free slot. False: no spill block is free now; vq->starved is set. */
 bool virtq_gather_finish(struct virtq *vq, const struct virtq_gather *gather,
 			 struct virtq_req *req);
+
+/* ---- virtq_log.c: what has been written to guest memory. Each but the first: only if virtq_logs(). ---- */
+
+static inline bool virtq_logs(const struct virtq *vq)
+{
+	return unlikely(vq->log.log != NULL);
+}
+
+void virtq_log_init(struct virtq *vq, const struct ring_log *log);
+/* Memory of this snapshot, or of the one before. */
+void virtq_log_memory(struct virtq *vq, const void *host, uint64_t len);
+void virtq_log_request(struct virtq *vq, const struct virtq_req *req);
+/* A part of the used ring, or of the device's event suppression. */
+void virtq_log_used(struct virtq *vq, uint64_t offset, uint64_t len);
+/* A batch has been published and logged. */
+void virtq_log_done(struct virtq *vq);
 
 /* The VIRTQ_INLINE_IOV iovecs of a slot. */
 static inline struct iovec *virtq_slot_iov(const struct virtq *vq, struct virtq_req *req)
