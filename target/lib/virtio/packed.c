@@ -460,7 +460,8 @@ static unsigned int pop_chunk(struct virtq *vq, struct virtq_req **reqs, unsigne
 	return i;
 }
 
-static unsigned int pop_new(struct virtq *vq, struct virtq_req **reqs, unsigned int max)
+static __attribute__((noinline)) unsigned int pop_new(struct virtq *vq, struct virtq_req **reqs,
+						      unsigned int max)
 {
 	unsigned int n = max < vq->free_slot_n ? max : vq->free_slot_n;
 	unsigned int done = 0;
@@ -666,17 +667,11 @@ static inline __attribute__((always_inline)) bool publish(struct virtq *vq)
 static __attribute__((noinline)) bool publish_kept(struct virtq *vq)
 {
 	struct packed_inflight *inflight = vq->packed.inflight;
-	const struct packed_pos old = vq->packed.used;
-	struct packed_pos now = old;
 	unsigned int n = vq->staged_n;
-	unsigned int i;
-	bool call;
+	const struct packed_pos now =
+		packed_inflight_publishing(inflight, vq->staged, n, &vq->packed.used, vq->size);
+	bool call = publish(vq);
 
-	for (i = 0; i < n; i++) {
-		pos_advance(&now, vq->staged[i].descs, vq->size);
-	}
-	packed_inflight_publishing(inflight, vq->staged, n, &old, &now);
-	call = publish(vq);
 	packed_inflight_published(inflight, vq->staged, n, &now);
 	return call;
 }

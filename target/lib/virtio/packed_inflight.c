@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What a packed ring finds of its predecessor when it starts. */
+/* What a packed ring finds of its predecessor when it starts, and what it leaves to its successor. */
 #include "virtio/packed_inflight.h"
 
 #include <assert.h>
@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/likely.h"
 #include "env/env.h"
 
 static_assert(sizeof(struct inflight_packed_desc) == 32, "vhost-user, DescStatePacked");
@@ -30,7 +31,6 @@ struct fetched {
 
 /* What the region says, read once (rule R10), and what is made of it. */
 struct copy {
-	struct inflight_packed_region region;
 	struct inflight_packed_desc *desc;
 	uint8_t *seen; /* by entry: on the free list, or of a request */
 	struct packed_pos used;
@@ -38,6 +38,7 @@ struct copy {
 	struct fetched *fetched;
 	unsigned int fetched_n;
 	unsigned int descs; /* of all of them */
+	struct inflight_packed_region region;
 };
 
 static int by_counter(const void *a, const void *b)
@@ -412,4 +413,59 @@ void packed_inflight_free(struct packed_inflight *inflight)
 	env_free(inflight->resubmit);
 	env_free(inflight->saved);
 	env_free(inflight);
+}
+
+/* ---- the data path ---- */
+
+/*
+ * The descriptors are loaded again: the copies that were checked are gone, and what is written here is checked by
+ * whoever reads it. Entries are nobody's until the free list lacks them, so the order of these stores does not
+ * matter.
+ */
+void packed_inflight_fetched(struct packed_inflight *inflight, const struct packed_desc *ring,
+			     unsigned int at, unsigned int size, struct virtq_req **reqs,
+			     unsigned int n)
+{
+	struct inflight_packed_desc *const desc = inflight->region->desc;
+	struct packed_kept *const kept = inflight->kept;
+	const uint16_t *const next = inflight->next;
+	const struct packed_desc *const end = ring + size;
+	const struct packed_desc *from = ring + at;
+	struct virtq_req **const reqs_end = reqs + n;
+	uint64_t counter = inflight->counter;
+	unsigned int entry = inflight->free_head;
+
+	do {
+		struct virtq_req *req = *reqs;
+		unsigned int id = req->head;
+		unsigned int descs = req->descs;
+		struct inflight_packed_desc *const first = &desc[entry];
+		unsigned int last;
+
+		kept[id].head = (uint16_t)entry;
+		first->counter = counter++;
+		first->inflight = 1;
+		first->num = (uint16_t)descs;
+		do {
+			struct inflight_packed_desc *to = &desc[entry];
+
+			to->addr = le64toh(__atomic_load_n(&from->addr, __ATOMIC_RELAXED));
+			to->len = shared_get32(&from->len);
+			to->flags = (uint16_t)(shared_get32(&from->id_and_flags) >> 16);
+			to->id = (uint16_t)id;
+			last = entry;
+			entry = next[entry];
+			if (unlikely(++from == end)) {
+				from = ring;
+			}
+		} while (--descs > 0);
+		first->last = (uint16_t)last;
+		kept[id].last = (uint16_t)last;
+		req->resubmitted = false;
+	} while (++reqs < reqs_end);
+	inflight->counter = counter;
+	inflight->free_head = (uint16_t)entry;
+	packed_inflight_put_free(inflight);
+	/* That is stored before whatever the device does next. */
+	atomic_signal_fence(memory_order_seq_cst);
 }

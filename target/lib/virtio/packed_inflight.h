@@ -30,24 +30,14 @@
 
 /* "DescStatePacked" */
 struct inflight_packed_desc {
-	union {
-		struct {
-			uint8_t inflight;
-			uint8_t padding;
-			uint16_t next;
-			uint16_t last;
-			uint16_t num;
-		};
-		uint64_t head;
-	};
+	uint8_t inflight;
+	uint8_t padding;
+	uint16_t next;
+	uint16_t last;
+	uint16_t num;
 	uint64_t counter;
-	union {
-		struct {
-			uint16_t id;
-			uint16_t flags;
-		};
-		uint32_t id_and_flags;
-	};
+	uint16_t id;
+	uint16_t flags;
 	uint32_t len;
 	uint64_t addr;
 };
@@ -124,53 +114,10 @@ static inline void packed_inflight_put_free(struct packed_inflight *inflight)
 	__atomic_store_n(&inflight->region->free_heads, region.free_heads, __ATOMIC_RELEASE);
 }
 
-/*
- * These were fetched from the ring, in this order, the first of them at `at`. The descriptors are loaded again:
- * the copies that were checked are gone, and what is written here is checked by whoever reads it.
- */
-static inline void packed_inflight_fetched(struct packed_inflight *inflight,
-					   const struct packed_desc *ring, unsigned int at,
-					   unsigned int size, struct virtq_req **reqs,
-					   unsigned int n)
-{
-	struct inflight_packed_desc *desc = inflight->region->desc;
-	uint16_t entry = inflight->free_head;
-	unsigned int i;
-	unsigned int k;
-
-	for (i = 0; i < n; i++) {
-		struct virtq_req *req = reqs[i];
-		struct inflight_packed_desc state = { .inflight = 1, .num = req->descs };
-		uint16_t head = entry;
-
-		for (k = 0; k < req->descs; k++) {
-			const struct packed_desc *from = &ring[at];
-			uint32_t flags = shared_get32(&from->id_and_flags) & FLAG(0xffff);
-
-			state.last = entry;
-			__atomic_store_n(&desc[entry].addr,
-					 le64toh(__atomic_load_n(&from->addr, __ATOMIC_RELAXED)),
-					 __ATOMIC_RELAXED);
-			__atomic_store_n(&desc[entry].len, shared_get32(&from->len),
-					 __ATOMIC_RELAXED);
-			state.id = req->head;
-			state.flags = (uint16_t)(flags >> 16);
-			__atomic_store_n(&desc[entry].id_and_flags, state.id_and_flags,
-					 __ATOMIC_RELAXED);
-			entry = inflight->next[entry];
-			at = at + 1 == size ? 0 : at + 1;
-		}
-		state.next = inflight->next[head];
-		__atomic_store_n(&desc[head].counter, inflight->counter++, __ATOMIC_RELAXED);
-		__atomic_store_n(&desc[head].head, state.head, __ATOMIC_RELAXED);
-		inflight->kept[req->head] = (struct packed_kept){ head, state.last };
-		req->resubmitted = false;
-	}
-	inflight->free_head = entry;
-	packed_inflight_put_free(inflight);
-	/* That is stored before whatever the device does next. */
-	atomic_signal_fence(memory_order_seq_cst);
-}
+/* These n (not 0) were fetched from the ring, in this order, the first of them at `at`. */
+void packed_inflight_fetched(struct packed_inflight *inflight, const struct packed_desc *ring,
+			     unsigned int at, unsigned int size, struct virtq_req **reqs,
+			     unsigned int n);
 
 /* The entries of a buffer become the beginning of the free list that `*free_head` is the head of. */
 static inline void packed_inflight_give_back(struct packed_inflight *inflight, uint16_t id,
@@ -209,22 +156,28 @@ static inline void packed_inflight_put_used(struct packed_inflight *inflight,
 	__atomic_store_n(&inflight->region->used, region.used, __ATOMIC_RELEASE);
 }
 
-/* Before the used descriptors are written; the used position goes from *old to *now. */
-static inline void packed_inflight_publishing(struct packed_inflight *inflight,
-					      const struct virtq_staged *staged, unsigned int n,
-					      const struct packed_pos *old,
-					      const struct packed_pos *now)
+/* Before the used descriptors are written. Returns the used position that there will be then. */
+static inline struct packed_pos
+packed_inflight_publishing(struct packed_inflight *inflight, const struct virtq_staged *staged,
+			   unsigned int n, const struct packed_pos *used, unsigned int size)
 {
+	struct packed_pos now = *used;
+	uint16_t free_head = inflight->free_head;
+	unsigned int descs = 0;
 	unsigned int i;
 
 	for (i = 0; i < n; i++) {
-		packed_inflight_give_back(inflight, staged[i].head, &inflight->free_head);
+		packed_inflight_give_back(inflight, staged[i].head, &free_head);
+		descs += staged[i].descs;
 	}
+	pos_advance(&now, descs, size);
+	inflight->free_head = free_head;
 	/* The new head alone: the old one stays. Release: the list before its head. */
-	__atomic_store_n(&inflight->region->free_head, inflight->free_head, __ATOMIC_RELEASE);
-	packed_inflight_put_used(inflight, old, now);
+	__atomic_store_n(&inflight->region->free_head, free_head, __ATOMIC_RELEASE);
+	packed_inflight_put_used(inflight, used, &now);
 	/* Release: all of that is stored before the first used descriptor. */
 	atomic_thread_fence(memory_order_release);
+	return now;
 }
 
 /* After the flags were stored that show them. */
