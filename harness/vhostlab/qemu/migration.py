@@ -14,15 +14,20 @@ from vhostlab.wait import until
 COPY_DEADLINE_S = 120.0
 ARRIVAL_DEADLINE_S = 60.0
 
-#: No limit that matters, in bytes per second.
-BANDWIDTH = 10 << 30
+#: In bytes per second. A guest is kept where it is by copying slower than it writes. From FAST to
+#: SLOW it goes in two steps, so that it does not leave before somebody has looked.
+FAST, NEAR, SLOW, UNLIMITED = 128 << 20, 32 << 20, 4 << 20, 10 << 30
 
-#: How long the guest may stand still in the end, in milliseconds: 0 keeps a busy guest here.
-NO_DOWNTIME, DOWNTIME = 0, 10_000
+#: So much of the first copy is left to the second step.
+NEAR_BYTES = 48 << 20
+
+#: How long the guest may stand still in the end, in milliseconds. With 0 QEMU does not look for
+#: pages that were written to meanwhile, and lets it go at once.
+SHORT, LONG = 1, 10_000
 
 
 class Migration:
-    """Memory is copied round by round until :meth:`finish` lets the guest go."""
+    """Memory is copied until :meth:`finish` lets the guest go, which must be busy."""
 
     def __init__(self, source: Vm, destination: Vm, socket: Path) -> None:
         self.source = source
@@ -33,21 +38,17 @@ class Migration:
         self.rounds = 0
 
     async def begin(self) -> None:
-        """Start copying. HarnessError: QEMU says why it cannot be done."""
+        """Copy all of memory once. HarnessError: QEMU says why it cannot be done."""
         uri = {"uri": f"unix:{self._socket}"}
         await self.destination.execute("migrate-incoming", dict(uri))
-        await self._set("max-bandwidth", BANDWIDTH)
-        await self._set("downtime-limit", NO_DOWNTIME)
+        await self._set("max-bandwidth", FAST)
+        await self._set("downtime-limit", SHORT)
         await self.source.execute("migrate", dict(uri))
 
-    async def round(self, number: int) -> None:
-        """Wait until the pages that were written to have been looked for so many times."""
-
-        async def reached() -> bool | None:
-            state = await self._state()
-            return True if int(state.get("ram", {}).get("dirty-sync-count", 0)) >= number else None
-
-        await until(f"round {number} of the migration", COPY_DEADLINE_S, reached)
+        await until("most of the guest's memory", COPY_DEADLINE_S, self._near)
+        await self._set("max-bandwidth", NEAR)
+        await until("a first copy of the guest's memory", COPY_DEADLINE_S, self._copied)
+        await self._set("max-bandwidth", SLOW)
 
     async def under_way(self) -> bool:
         """Whether the guest is still where it was."""
@@ -55,7 +56,8 @@ class Migration:
 
     async def finish(self) -> None:
         """Let the guest go; it answers on its new side when this returns."""
-        await self._set("downtime-limit", DOWNTIME)
+        await self._set("downtime-limit", LONG)
+        await self._set("max-bandwidth", UNLIMITED)
 
         async def completed() -> dict[str, Any] | None:
             state = await self._state()
@@ -71,6 +73,15 @@ class Migration:
 
         await until("the guest runs where it went", ARRIVAL_DEADLINE_S, runs)
         await self.destination.wait_arrival(ARRIVAL_DEADLINE_S)
+
+    async def _near(self) -> bool | None:
+        ram = (await self._state()).get("ram", {})
+        return True if ram.get("remaining", NEAR_BYTES) < NEAR_BYTES else None
+
+    async def _copied(self) -> bool | None:
+        """The pages that were written to meanwhile have been looked for."""
+        ram = (await self._state()).get("ram", {})
+        return True if ram.get("dirty-sync-count", 0) > 1 else None
 
     async def _set(self, parameter: str, value: int) -> None:
         await self.source.execute("migrate-set-parameters", {parameter: value})
