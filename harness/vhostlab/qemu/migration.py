@@ -52,7 +52,7 @@ class Migration:
 
     async def under_way(self) -> bool:
         """Whether the guest is still where it was."""
-        return (await self._state())["status"] == "active"
+        return bool((await self._state())["status"] == "active")
 
     async def finish(self) -> None:
         """Let the guest go; it answers on its new side when this returns."""
