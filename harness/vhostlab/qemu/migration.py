@@ -14,73 +14,44 @@ from vhostlab.wait import until
 COPY_DEADLINE_S = 120.0
 ARRIVAL_DEADLINE_S = 60.0
 
-#: No limit that matters, in bytes per second.
+#: In bytes per second: as fast as it goes.
 BANDWIDTH = 10 << 30
 
-#: How long the guest may stand still in the end, in milliseconds: 0 keeps a busy guest here.
-NO_DOWNTIME, DOWNTIME = 0, 10_000
+#: How long the guest may stand still in the end, in milliseconds.
+DOWNTIME = 500
 
 
-class Migration:
-    """Memory is copied round by round until :meth:`finish` lets the guest go."""
+async def move(source: Vm, destination: Vm, socket: Path) -> int:
+    """Move the guest; return how long it stood still, in milliseconds, as QEMU says.
 
-    def __init__(self, source: Vm, destination: Vm, socket: Path) -> None:
-        self.source = source
-        self.destination = destination
-        self._socket = socket
-        #: How long the guest stood still, in milliseconds, as QEMU says.
-        self.downtime_ms = 0
-        self.rounds = 0
+    It answers on its new side then. HarnessError: QEMU says why it cannot be done.
+    """
+    uri = f"unix:{socket}"
+    await destination.execute("migrate-incoming", {"uri": uri})
+    limits: dict[str, object] = {"max-bandwidth": BANDWIDTH, "downtime-limit": DOWNTIME}
+    await source.execute("migrate-set-parameters", limits)
+    await source.execute("migrate", {"uri": uri})
 
-    async def begin(self) -> None:
-        """Start copying. HarnessError: QEMU says why it cannot be done."""
-        uri = {"uri": f"unix:{self._socket}"}
-        await self.destination.execute("migrate-incoming", dict(uri))
-        await self._set("max-bandwidth", BANDWIDTH)
-        await self._set("downtime-limit", NO_DOWNTIME)
-        await self.source.execute("migrate", dict(uri))
+    async def completed() -> dict[str, Any] | None:
+        return await _completed(source, destination)
 
-    async def round(self, number: int) -> None:
-        """Wait until the pages that were written to have been looked for so many times."""
+    state = await until("end of the migration", COPY_DEADLINE_S, completed)
 
-        async def reached() -> bool | None:
-            state = await self._state()
-            return True if int(state.get("ram", {}).get("dirty-sync-count", 0)) >= number else None
+    async def runs() -> bool | None:
+        destination.check()
+        return True if (await destination.execute("query-status"))["running"] else None
 
-        await until(f"round {number} of the migration", COPY_DEADLINE_S, reached)
+    await until("the guest runs where it went", ARRIVAL_DEADLINE_S, runs)
+    await destination.wait_arrival(ARRIVAL_DEADLINE_S)
+    return int(state["downtime"])
 
-    async def under_way(self) -> bool:
-        """Whether the guest is still where it was."""
-        return (await self._state())["status"] == "active"
 
-    async def finish(self) -> None:
-        """Let the guest go; it answers on its new side when this returns."""
-        await self._set("downtime-limit", DOWNTIME)
-
-        async def completed() -> dict[str, Any] | None:
-            state = await self._state()
-            return state if state["status"] == "completed" else None
-
-        state = await until("end of the migration", COPY_DEADLINE_S, completed)
-        self.downtime_ms = int(state.get("downtime", 0))
-        self.rounds = int(state.get("ram", {}).get("dirty-sync-count", 0))
-
-        async def runs() -> bool | None:
-            self.destination.check()
-            return True if (await self.destination.execute("query-status"))["running"] else None
-
-        await until("the guest runs where it went", ARRIVAL_DEADLINE_S, runs)
-        await self.destination.wait_arrival(ARRIVAL_DEADLINE_S)
-
-    async def _set(self, parameter: str, value: int) -> None:
-        await self.source.execute("migrate-set-parameters", {parameter: value})
-
-    async def _state(self) -> dict[str, Any]:
-        self.source.check()
-        state = await self.source.execute("query-migrate")
-        assert isinstance(state, dict)
-        if state.get("status") in ("failed", "cancelled"):
-            words = state.get("error-desc", "it does not say why")
-            log = self.destination.process.log_tail(3).strip()
-            raise HarnessError(f"the migration {state['status']}: {words}; the other side: {log}")
-        return state
+async def _completed(source: Vm, destination: Vm) -> dict[str, Any] | None:
+    source.check()
+    state = await source.execute("query-migrate")
+    assert isinstance(state, dict)
+    if state.get("status") in ("failed", "cancelled"):
+        words = state.get("error-desc", "it does not say why")
+        log = destination.process.log_tail(3).strip()
+        raise HarnessError(f"the migration {state['status']}: {words}; the other side: {log}")
+    return state if state.get("status") == "completed" else None

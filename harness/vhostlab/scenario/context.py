@@ -194,7 +194,6 @@ class HostContext(Context):
             await self.bench.booted(up.vm)
             yield up.vm, up.disks
 
-
     @asynccontextmanager
     async def destination(
         self,

@@ -167,7 +167,9 @@ def test_without_the_flag_of_the_ring(
     assert log.pages() == pages(memory, disk.data, 1) | pages(memory, disk.status, 1)
 
 
-def test_used_ring_outside_of_memory(ready: FrontEnd, apart: SplitRing, memory: GuestMemory) -> None:
+def test_used_ring_outside_of_memory(
+    ready: FrontEnd, apart: SplitRing, memory: GuestMemory
+) -> None:
     """What was agreed on counts, even where there is no memory; inside of the log, at its end."""
     with Log(memory, 8192) as log:
         disk = ApartDisk(apart)
