@@ -102,7 +102,7 @@ torture: build venv ## kill the daemon 200 times under each kind of load, and un
 	@FRONTEND_BIN=$(CURDIR)/$(BUILD)/release/harness/frontend TORTURE_KILLS=$(KILLS) TORTURE_HANDOVERS=$(HANDOVERS) \
 		$(BIN)/python -m pytest -q -s --junit-xml=$(REPORTS)/torture.xml harness/frontend/tests/interop/test_torture.py \
 		harness/frontend/tests/interop/test_handover.py
-	@VHOSTLAB_KILLS=$(KILLS) VHOSTLAB_HANDOVERS=$(HANDOVERS) $(BIN)/vhostlab vmtest --scenario reconnect --scenario handover --results $(REPORTS)/torture
+	@VHOSTLAB_KILLS=$(KILLS) VHOSTLAB_HANDOVERS=$(HANDOVERS) $(BIN)/vhostlab vmtest --scenario reconnect --scenario reconnect-packed --scenario handover --results $(REPORTS)/torture
 
 check-vm: build venv ## one small guest: boot, look at the disks, a little I/O
 	@$(BIN)/vhostlab vmtest --suite quick --results $(REPORTS)/vm-quick

@@ -519,6 +519,34 @@ static void resize_disk(struct world *w, unsigned int which, uint8_t how)
 	guest_disk_changed(g, g->has_disk);
 }
 
+/* Its queues go to other cores. No driver may notice, so no guest is told. */
+static void set_cpumask(struct world *w, const struct guest *g, uint8_t how)
+{
+	static const char *const masks[] = { NULL, "0x1", "0x2", "0x3" };
+	const char *why;
+	int r = controller_set_cpumask(w->target, g->controller, masks[how & 3], &why);
+
+	MUST(r == 0 || r == -ENOENT || r == -EBUSY);
+}
+
+static void move_queue(struct world *w, const struct guest *g, uint8_t how)
+{
+	const char *why;
+	/* -ENOENT: it does not run; -EINVAL: not a core of the mask. */
+	int r = controller_move_queue(w->target, g->controller, how >> 1 & 3, how & 1, &why);
+
+	MUST(r == 0 || r == -ENOENT || r == -EINVAL || r == -EBUSY);
+}
+
+static void rebalance(struct world *w, const struct guest *g, uint8_t how)
+{
+	const char *name = (how & 1) != 0 ? g->controller : NULL;
+	const char *why;
+	int r = controller_rebalance(w->target, name, &why);
+
+	MUST(r == 0 || (name != NULL && (r == -ENOENT || r == -EBUSY)));
+}
+
 static void manage(struct world *w, unsigned int which, uint8_t how)
 {
 	struct guest *g = &w->guest[which];
@@ -546,6 +574,12 @@ static void manage(struct world *w, unsigned int which, uint8_t how)
 		manage_disk(w, which);
 	} else if ((how & 0x0f) == 3) {
 		resize_disk(w, which, how >> 4);
+	} else if ((how & 0x0f) == 4) {
+		set_cpumask(w, g, how >> 4);
+	} else if ((how & 0x0f) == 5) {
+		move_queue(w, g, how >> 4);
+	} else if ((how & 0x0f) == 6) {
+		rebalance(w, g, how >> 4);
 	} else if (how == 0xff) {
 		shut_down(w);
 	}

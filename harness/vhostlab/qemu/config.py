@@ -34,6 +34,8 @@ class VmConfig:
     max_memory_mib: int = 4096
     """With all modules, if there can be any."""
     kernel_options: tuple[str, ...] = ()
+    incoming: bool = False
+    """It does not boot: a guest that runs already comes from another QEMU."""
     extra: tuple[str, ...] = ()
     qemu: Path | None = None
     name: str = "guest"
@@ -84,6 +86,8 @@ def qemu_argv(config: VmConfig, channels: Channels) -> list[str]:
         words += ["-device", f"pcie-root-port,id=slot{slot},chassis={slot + 1},bus=pcie.0"]
     for disk in config.disks:
         words += arguments(disk)
+    if config.incoming:
+        words += ["-incoming", "defer"]
     return [*words, *config.extra]
 
 

@@ -30,6 +30,8 @@ class VhostlabTarget(Target):
         ring_formats=frozenset({"split", "packed"}),
         max_queues=254,
         serial="configured",
+        modes=frozenset({"adaptive", "poll", "event"}),
+        migration=True,
     )
 
     reactor_mask = "0x1"
@@ -75,6 +77,7 @@ class VhostlabTarget(Target):
             *("-c", str(conf)),
             *("-S", str(self.sockets)),
             *("-r", str(self.sockets / "rpc.sock")),
+            *(("--mode", self.mode) if self.mode else ()),
         ]
         self._process = Process(argv, self.log)
         await self._process.start()

@@ -59,23 +59,48 @@ static void disks_cell(struct table *table, const json_t *controller)
 	table_cell(table, "%s", used > 0 ? list : "-");
 }
 
+/* "0", "0,2", "0-3,8" */
+static void cores_cell(struct table *table, const json_t *controller)
+{
+	const json_t *cores = json_object_get(controller, "lcores");
+	char list[256] = "";
+	size_t used = 0;
+	size_t i = 0;
+
+	while (i < json_array_size(cores)) {
+		long long first = json_integer_value(json_array_get(cores, i));
+		long long last = first;
+		int n;
+
+		for (i++; json_integer_value(json_array_get(cores, i)) == last + 1; i++) {
+			last++;
+		}
+		n = snprintf(list + used, sizeof(list) - used, "%s%lld", used > 0 ? "," : "",
+			     first);
+		if (n >= 0 && last > first) {
+			used += (size_t)n;
+			used = used < sizeof(list) ? used : sizeof(list) - 1;
+			n = snprintf(list + used, sizeof(list) - used, "-%lld", last);
+		}
+		if (n < 0 || (size_t)n >= sizeof(list) - used) {
+			break;
+		}
+		used += (size_t)n;
+	}
+	table_cell(table, "%s", used > 0 ? list : "-");
+}
+
 void show_controllers(const json_t *result)
 {
-	struct table *table = table_new("NAME TYPE CPUMASK CORE FRONT-END SESSIONS SOCKET DISKS");
+	struct table *table = table_new("NAME TYPE CPUMASK CORES FRONT-END SESSIONS SOCKET DISKS");
 	const json_t *controller;
 	size_t i;
 
 	json_array_foreach (result, i, controller) {
-		const json_t *core = json_object_get(controller, "lcore");
-
 		table_cell(table, "%s", text(controller, "ctrlr"));
 		table_cell(table, "%s", text(controller, "type"));
 		table_cell(table, "%s", text(controller, "cpumask"));
-		if (json_is_integer(core)) {
-			table_cell(table, "%lld", (long long)json_integer_value(core));
-		} else {
-			table_cell(table, "-");
-		}
+		cores_cell(table, controller);
 		table_cell(table, "%s", yes(controller, "connected") ? "connected" : "none");
 		table_cell(table, "%lld", number(controller, "sessions_accepted"));
 		table_cell(table, "%s", text(controller, "socket"));
@@ -124,6 +149,11 @@ static void stats_row(struct table *table, const json_t *controller, const json_
 
 	table_cell(table, "%s", text(controller, "ctrlr"));
 	table_cell(table, "%lld", number(queue, "queue"));
+	if (json_is_integer(json_object_get(queue, "lcore"))) {
+		table_cell(table, "%lld", number(queue, "lcore"));
+	} else {
+		table_cell(table, "-");
+	}
 	table_cell(table, "%lld", number(queue, "requests"));
 	table_size(table, (uint64_t)number(queue, "read_bytes"));
 	table_size(table, (uint64_t)number(queue, "written_bytes"));
@@ -143,7 +173,7 @@ static void stats_row(struct table *table, const json_t *controller, const json_
 void show_stats(const json_t *result)
 {
 	struct table *table =
-		table_new("CONTROLLER QUEUE REQUESTS READ WRITTEN KICKS CALLS SUPPRESSED "
+		table_new("CONTROLLER QUEUE CORE REQUESTS READ WRITTEN KICKS CALLS SUPPRESSED "
 			  "CALLS/REQ BATCH MALFORMED STATE");
 	const json_t *controller;
 	const json_t *queue;

@@ -15,6 +15,8 @@ struct disk_channel {
 	struct bdev_channel base;
 	int event_fd;
 	STAILQ_HEAD(, bdev_io) queue;
+	unsigned int outstanding;
+	LIST_ENTRY(disk_channel) of_disk;
 };
 
 /* ---- claims ---- */
@@ -135,10 +137,11 @@ static int disk_submit(struct bdev_channel *base, struct bdev_io *io)
 	check(d, io);
 	TRACE("  %s: op %d at %llu, %llu bytes\n", d->bdev.name, io->op,
 	      (unsigned long long)io->offset, (unsigned long long)io->len);
-	if (d->depth > 0 && d->outstanding >= d->depth) {
+	if (d->depth > 0 && channel->outstanding >= d->depth) {
 		d->refusals++;
 		return -EAGAIN;
 	}
+	channel->outstanding++;
 	d->outstanding++;
 	STAILQ_INSERT_TAIL(&channel->queue, io, link);
 	return 0;
@@ -186,7 +189,8 @@ static unsigned int disk_poll(struct bdev_channel *base)
 {
 	struct disk_channel *channel = (struct disk_channel *)base;
 	struct disk *d = (struct disk *)base->bdev;
-	unsigned int n = d->automatic || d->due > d->outstanding ? d->outstanding : d->due;
+	unsigned int all = channel->outstanding;
+	unsigned int n = d->automatic || d->due > all ? all : d->due;
 	unsigned int i;
 
 	for (i = 0; i < n; i++) {
@@ -194,6 +198,7 @@ static unsigned int disk_poll(struct bdev_channel *base)
 
 		TRACE("  %s: completes op %d at %llu\n", d->bdev.name, io->op,
 		      (unsigned long long)io->offset);
+		channel->outstanding--;
 		d->outstanding--;
 		io->status = carry_out(d, io);
 		io->done(io);
@@ -207,11 +212,12 @@ static int disk_channel_open(struct bdev *bdev, struct bdev_channel **ret_channe
 	struct disk *d = (struct disk *)bdev;
 	struct disk_channel *channel = malloc(sizeof(*channel));
 
-	MUST(channel != NULL && d->channel == NULL);
+	MUST(channel != NULL);
 	STAILQ_INIT(&channel->queue);
+	channel->outstanding = 0;
 	channel->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	MUST(channel->event_fd >= 0);
-	d->channel = channel;
+	LIST_INSERT_HEAD(&d->channels, channel, of_disk);
 	*ret_channel = &channel->base;
 	return 0;
 }
@@ -221,9 +227,11 @@ static void disk_channel_close(struct bdev_channel *base)
 	struct disk_channel *channel = (struct disk_channel *)base;
 	struct disk *d = (struct disk *)base->bdev;
 
-	MUST(d->channel == channel && d->outstanding == 0);
-	d->channel = NULL;
-	d->due = 0;
+	MUST(channel->outstanding == 0);
+	LIST_REMOVE(channel, of_disk);
+	if (LIST_EMPTY(&d->channels)) {
+		d->due = 0;
+	}
 	fd_close(&channel->event_fd);
 	free(channel);
 }
@@ -237,7 +245,7 @@ static void disk_bdev_close(struct bdev *bdev)
 {
 	struct disk *d = (struct disk *)bdev;
 
-	MUST(!d->closed && d->channel == NULL && d->outstanding == 0);
+	MUST(!d->closed && LIST_EMPTY(&d->channels) && d->outstanding == 0);
 	d->closed = true;
 }
 
@@ -259,9 +267,13 @@ static const struct bdev_ops disk_ops = {
 
 void disk_release(struct disk *d, unsigned int n)
 {
+	struct disk_channel *channel;
+
 	d->due += n;
-	if (d->channel != NULL && d->outstanding > 0) {
-		eventfd_signal(d->channel->event_fd);
+	LIST_FOREACH (channel, &d->channels, of_disk) {
+		if (channel->outstanding > 0) {
+			eventfd_signal(channel->event_fd);
+		}
 	}
 }
 
@@ -315,7 +327,7 @@ void disk_close(struct disk *d)
 {
 	const char *why;
 
-	MUST(d->outstanding == 0 && d->channel == NULL);
+	MUST(d->outstanding == 0 && LIST_EMPTY(&d->channels));
 	MUST(d->bdev.claims == 0 && d->bdev.leaving == 0);
 	MUST(!disk_is_open(d) || bdev_delete(d->bdev.name, &why) == 0);
 	MUST(d->closed);

@@ -28,15 +28,16 @@ struct disk_options {
 	uint32_t max_discard;
 };
 
+/* One on each core that uses the disk. */
 struct disk_channel;
 
 struct disk {
 	struct bdev bdev;
-	struct disk_channel *channel; /* NULL: not open */
+	LIST_HEAD(, disk_channel) channels;
 	/* How it behaves; see disk_set(). */
 	bool automatic;	    /* completes everything at the next poll */
 	bool newest_first;  /* completes in the wrong order */
-	unsigned int depth; /* takes so many requests at a time; 0: any number */
+	unsigned int depth; /* a channel takes so many requests at a time; 0: any number */
 	int fail;	    /* status of everything, if not 0 */
 	unsigned int due;   /* that many may complete */
 	unsigned int outstanding;

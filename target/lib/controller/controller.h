@@ -5,8 +5,8 @@
  *
  * The life of a controller: created -> listening -> (connected -> listening)* -> deleted. One that is
  * deleted by force while it is connected keeps its name until the last request is finished. While
- * connected, its session hands rings over and takes them back; all of them run on one core, chosen
- * when the first ring starts.
+ * connected, its session hands rings over and takes them back; each runs on a core of its own choice
+ * (placement.h), and may be moved to another one.
  *
  * Its device may be changed at any time: controller_update() tells the queues. It is unsettled until all
  * have answered, and may be changed once more meanwhile.
@@ -19,17 +19,12 @@
 #include "base/log.h"
 #include "controller/core.h"
 #include "controller/listener.h"
+#include "controller/placement.h"
 #include "controller/target.h"
 #include "vhost_user/session.h"
 
 /* Byte budget of one request (rule R2): above what any driver sends, and bounded. */
 #define MAX_REQUEST_BYTES (UINT64_C(64) << 20)
-
-/* A core and how many controllers run on it. */
-struct placement {
-	struct core *core;
-	unsigned int controllers;
-};
 
 struct target {
 	struct loop *loop;
@@ -49,8 +44,9 @@ struct target {
 	bool trim_due; /* a bdev has become smaller, its storage not yet */
 	void (*shutdown_done)(void *arg);
 	void *shutdown_arg;
-	unsigned int placement_n;
-	struct placement *placements; /* ordered by core number */
+	unsigned int place_n;
+	struct place *places; /* ordered by core number */
+	uint64_t looked_at;   /* placement.c: when, in ticks */
 	TAILQ_HEAD(, controller) controllers;
 };
 
@@ -61,6 +57,16 @@ struct controller_queue {
 	bool started_ever;
 	uint16_t size;
 	struct virtq_stats totals;
+	/* move.c, while .vq != NULL: */
+	struct core *wanted; /* where it shall run */
+	struct core *
+		from; /* where it goes back to if it cannot; NULL: it is there, or has been asked */
+	bool stranded; /* no core can run it: its session ends */
+	/* placement.c: */
+	int numa_node;	    /* of its ring */
+	uint64_t work_seen; /* at the last look */
+	uint64_t work;	    /* between the last two */
+	unsigned int weight;
 };
 
 struct controller {
@@ -76,9 +82,8 @@ struct controller {
 	bool handover_pending; /* its session has yet to be suspended or resumed */
 	struct listener listener;
 	struct vu_session *session;
-	bool deleting;		     /* when the session is over */
-	struct placement *placement; /* while any ring of the session runs */
-	struct msg fds_closed;	     /* the answer to close_fds */
+	bool deleting;	       /* when the session is over */
+	struct msg fds_closed; /* the answer to close_fds */
 	uint64_t features;
 	uint64_t sessions;
 	unsigned int queue_n;
@@ -114,7 +119,14 @@ void target_trim_bdevs(struct target *target); /* as soon as nobody can be using
 void controller_add_queue_stats(struct virtq_stats *sum, const struct virtq *vq);
 /* target.c: called when the controller's session is gone; the controller may be, too, afterwards. */
 void target_session_ended(struct controller *controller);
-/* placement.c: the core of the mask that runs the fewest controllers, lowest number on ties. */
-struct placement *placement_choose(struct target *target, const struct env_cpuset *mask);
+/* target.c: a Cpumask, NULL: the whole ReactorMask. */
+int controller_parse_cpumask(const struct controller *controller, const char *text,
+			     struct env_cpuset *ret_cpumask, const char **ret_why);
+
+/* move.c: the core on which a queue that shall run on queue->wanted has to start; the answer to its moves; and
+ * lets those go on that are waiting, whenever a queue has become free to. */
+struct core *controller_first_core(const struct controller_queue *queue);
+void controller_queue_moved(struct core_queue *run, int result);
+void controller_go_on_moving(struct controller *controller);
 
 #endif

@@ -10,20 +10,33 @@
 /* The time that one device's queues may pop and submit in a round, before others have their turn. */
 #define TURN_US 200
 
-static void post_update(struct core_queue *queue);
-
 static void answer_on_loop(struct msg *msg)
 {
 	struct core_queue *queue = container_of(msg, struct core_queue, answer);
 
-	if (queue->state == CORE_QUEUE_STARTING && queue->result == 0) {
-		queue->state = CORE_QUEUE_RUNNING;
-		if (queue->update_due) {
-			post_update(queue);
+	queue->request_out = false;
+	switch (queue->state) {
+	case CORE_QUEUE_LEAVING:
+	case CORE_QUEUE_ENTERING:
+		core_moved(queue);
+		return;
+	case CORE_QUEUE_STARTING:
+		if (queue->result == 0) {
+			queue->state = CORE_QUEUE_RUNNING;
+			if (queue->update_due) {
+				core_post_update(queue);
+			}
+			break;
 		}
-	} else if (queue->state != CORE_QUEUE_RUNNING) {
+		/* fallthrough */
+	case CORE_QUEUE_STOPPING:
 		queue->state = CORE_QUEUE_IDLE;
 		queue->update_due = false;
+		break;
+	case CORE_QUEUE_IDLE:
+	case CORE_QUEUE_RUNNING:
+	case CORE_QUEUE_AWAY:
+		break;
 	}
 	queue->done(queue, queue->result);
 }
@@ -211,7 +224,7 @@ static void start_on_core(struct msg *msg)
 		return;
 	}
 	r = core_watch_channels(core);
-	if (r == 0 && !queue->dq->quiescent) {
+	if (r == 0 && !queue->dq->quiescent && !queue->broken_seen) {
 		r = core_watch_kick(queue);
 	}
 	if (r == 0) {
@@ -228,27 +241,63 @@ static void start_on_core(struct msg *msg)
 	core_answer(queue, 0);
 }
 
-void core_start_queue(struct core *core, struct core_queue *queue)
+void core_start_on(struct core *core, struct core_queue *queue)
 {
 	queue->core = core;
-	queue->state = CORE_QUEUE_STARTING;
 	queue->draining = false;
 	queue->updating = false;
-	atomic_store_explicit(&queue->abandon, false, memory_order_relaxed);
 	queue->kick_watched = false;
-	queue->broken_seen = false;
-	queue->mem_lost = false;
 	queue->changing_mem = false;
+	queue->request_out = true;
 	queue->request.fn = start_on_core;
 	reactor_post(core->reactor, &queue->request);
 }
 
+void core_start_queue(struct core *core, struct core_queue *queue)
+{
+	queue->state = CORE_QUEUE_STARTING;
+	queue->asked = NULL;
+	atomic_store_explicit(&queue->abandon, false, memory_order_relaxed);
+	queue->broken_seen = false;
+	queue->mem_lost = false;
+	core_start_on(core, queue);
+}
+
 /* core_poll() drains the queue and finishes the stop, in this round already if nothing is in flight. */
+void core_drain(struct core_queue *queue, bool moves)
+{
+	queue->dq->moves = moves;
+	queue->draining = true;
+}
+
 static void stop_on_core(struct msg *msg)
 {
-	struct core_queue *queue = container_of(msg, struct core_queue, request);
+	core_drain(container_of(msg, struct core_queue, request), false);
+}
 
-	queue->draining = true;
+void core_ask(struct core_queue *queue, void (*fn)(struct msg *msg))
+{
+	bool is_stop = fn == stop_on_core;
+
+	/* To stop may mean to finish what a predecessor had fetched, for which it has to be on a core. */
+	if (queue->state == CORE_QUEUE_LEAVING || queue->state == CORE_QUEUE_ENTERING ||
+	    (queue->state == CORE_QUEUE_AWAY && is_stop && virtq_has_resubmits(queue->vq) &&
+	     !core_queue_is_abandoned(queue))) {
+		queue->asked = fn;
+		return;
+	}
+	queue->request_out = true;
+	queue->request.fn = fn;
+	if (queue->state != CORE_QUEUE_AWAY) {
+		reactor_post(queue->core->reactor, &queue->request);
+	} else if (is_stop) {
+		core_answer(queue, 0); /* that is done already */
+	} else {
+		fn(&queue->request); /* here, since nobody else has it */
+	}
+	if (is_stop) {
+		queue->state = CORE_QUEUE_STOPPING;
+	}
 }
 
 void core_stop_queue(struct core_queue *queue, bool abandon)
@@ -256,9 +305,7 @@ void core_stop_queue(struct core_queue *queue, bool abandon)
 	if (abandon) {
 		core_abandon_queue(queue);
 	}
-	queue->state = CORE_QUEUE_STOPPING;
-	queue->request.fn = stop_on_core;
-	reactor_post(queue->core->reactor, &queue->request);
+	core_ask(queue, stop_on_core);
 }
 
 /* No message, since one may be under way already: the reactor looks before it fetches and publishes. One
@@ -285,9 +332,14 @@ static void poke(struct core_queue *queue)
 void core_abandon_queue(struct core_queue *queue)
 {
 	atomic_store_explicit(&queue->abandon, true, memory_order_relaxed);
-	/* A change of memory under way ends with it. A stop is looked at in each round anyway. */
 	if (queue->state == CORE_QUEUE_RUNNING) {
+		/* A change of memory under way ends with it. A stop is looked at in each round anyway. */
 		poke(queue);
+	} else if (queue->state == CORE_QUEUE_AWAY && queue->asked != NULL) {
+		void (*asked)(struct msg * request) = queue->asked;
+
+		queue->asked = NULL;
+		core_ask(queue, asked); /* a stop, which nothing holds up any more */
 	}
 }
 
@@ -302,8 +354,7 @@ static void set_call_on_core(struct msg *msg)
 void core_set_call(struct core_queue *queue, int call_fd)
 {
 	queue->call_fd = call_fd;
-	queue->request.fn = set_call_on_core;
-	reactor_post(queue->core->reactor, &queue->request);
+	core_ask(queue, set_call_on_core);
 }
 
 static void set_mem_on_core(struct msg *msg)
@@ -322,8 +373,22 @@ static void set_mem_on_core(struct msg *msg)
 void core_set_mem(struct core_queue *queue, struct guest_mem *mem)
 {
 	queue->mem = mem;
-	queue->request.fn = set_mem_on_core;
-	reactor_post(queue->core->reactor, &queue->request);
+	core_ask(queue, set_mem_on_core);
+}
+
+static void set_log_on_core(struct msg *msg)
+{
+	struct core_queue *queue = container_of(msg, struct core_queue, request);
+
+	/* Between two rounds: nothing is staged, unless it stays unpublished. */
+	virtq_set_log(queue->vq, queue->log);
+	core_answer(queue, 0);
+}
+
+void core_set_log(struct core_queue *queue, const struct ring_log *log)
+{
+	queue->log = log;
+	core_ask(queue, set_log_on_core);
 }
 
 /* ---- updates ---- */
@@ -334,10 +399,10 @@ static void updated_on_loop(struct msg *msg)
 
 	queue->update_out = false;
 	if (queue->update_due && queue->state == CORE_QUEUE_RUNNING) {
-		post_update(queue); /* it may have looked too early to see the last change */
+		core_post_update(queue); /* it may have looked too early to see the last change */
 		return;
 	}
-	if (queue->state == CORE_QUEUE_STOPPING) {
+	if (queue->state == CORE_QUEUE_STOPPING || queue->state == CORE_QUEUE_LEAVING) {
 		queue->update_due = true; /* perhaps its stop has cut the update short */
 	}
 	if (queue->updated != NULL) {
@@ -359,7 +424,7 @@ static void update_on_core(struct msg *msg)
 	queue->updating = true;
 }
 
-static void post_update(struct core_queue *queue)
+void core_post_update(struct core_queue *queue)
 {
 	queue->update_due = false;
 	queue->update_out = true;
@@ -372,11 +437,14 @@ void core_update_queue(struct core_queue *queue)
 	switch (queue->state) {
 	case CORE_QUEUE_STARTING:
 	case CORE_QUEUE_STOPPING:
+	case CORE_QUEUE_LEAVING:
+	case CORE_QUEUE_AWAY:
+	case CORE_QUEUE_ENTERING:
 		queue->update_due = true;
 		break;
 	case CORE_QUEUE_RUNNING:
 		if (!queue->update_out) {
-			post_update(queue);
+			core_post_update(queue);
 			break;
 		}
 		/* The last one waits for something, and its reactor may sleep. There it is looked at in

@@ -11,10 +11,14 @@
  *          no longer than one with a few. Within a device and between devices, another one begins in
  *          each round, since who comes first finds room in a full bdev.
  *
+ *   move   a queue goes from one core to another and its driver notices nothing: it leaves the first (drains, the
+ *          device's queue is stopped), is away for a moment, and enters the second. Its struct virtq goes along
+ *          as it is.
+ *
  * Owner of struct core: its reactor; created and freed by the control thread while the reactor does
  * not run it. struct core_queue belongs to the control thread, except from core_start_queue() until
- * `done` of core_stop_queue(): then to the reactor. Requests go there and answers come back as
- * messages; one at a time per queue, and besides it an update.
+ * `done` of core_stop_queue(), and not while it is away: then to the reactor. Requests go there and answers
+ * come back as messages; one at a time per queue, and besides it an update.
  */
 #ifndef VHT_CONTROLLER_CORE_H
 #define VHT_CONTROLLER_CORE_H
@@ -51,6 +55,9 @@ enum core_queue_state {
 	CORE_QUEUE_STARTING,
 	CORE_QUEUE_RUNNING,
 	CORE_QUEUE_STOPPING,
+	CORE_QUEUE_LEAVING,
+	CORE_QUEUE_AWAY, /* on no core */
+	CORE_QUEUE_ENTERING,
 };
 
 struct core_queue {
@@ -58,7 +65,7 @@ struct core_queue {
 	struct virtio_device *device;
 	unsigned int index;
 	struct virtq *vq;
-	/* Control thread: the answer to start, stop, set_call or set_mem. result: 0 or a negative errno. */
+	/* Control thread: the answer to start, stop, set_call, set_mem or set_log. result: 0 or a negative errno. */
 	void (*done)(struct core_queue *queue, int result);
 	/* Control thread: the ring was found broken. Once per start. */
 	void (*broken)(struct core_queue *queue);
@@ -66,10 +73,16 @@ struct core_queue {
 	bool mem_lost;
 	/* Control thread: an update was carried out. May be NULL. */
 	void (*updated)(struct core_queue *queue);
-	/* private, the control thread's: */
+	/* Control thread: it has left its core, or entered another (RUNNING), or could not (AWAY, a negative
+	 * errno). Only for queues that are moved. */
+	void (*moved)(struct core_queue *queue, int result);
+	/* private, the control thread's; `state` and `core` may be read: */
 	enum core_queue_state state;
-	bool update_out; /* `update` is on its way, there or back */
-	bool update_due; /* another one */
+	bool request_out; /* what was asked for last has not been answered */
+	void (*asked)(
+		struct msg *request); /* of one on the move: what its owner asked for meanwhile */
+	bool update_out;	      /* `update` is on its way, there or back */
+	bool update_due;	      /* another one */
 	struct core *core;
 	/* private: */
 	struct core_device *on; /* on the core's list: the queues of `device` */
@@ -79,8 +92,9 @@ struct core_queue {
 	atomic_bool poke_out;
 	int result;
 	int call_fd;
-	struct guest_mem *mem; /* the one to change to; borrowed until the answer */
-	bool changing_mem;     /* requests with the old one are still out */
+	struct guest_mem *mem;	    /* the one to change to; borrowed until the answer */
+	const struct ring_log *log; /* the same */
+	bool changing_mem;	    /* requests with the old one are still out */
 	bool draining;
 	bool updating;
 	atomic_bool abandon; /* written by the control thread */
@@ -102,6 +116,19 @@ void core_set_call(struct core_queue *queue, int call_fd);
  * the old.
  */
 void core_set_mem(struct core_queue *queue, struct guest_mem *mem);
+/* What the queue writes from now on is logged there, or not at all. */
+void core_set_log(struct core_queue *queue, const struct ring_log *log);
+
+/*
+ * A move, in core_move.c: leave, then enter, each answered by moved(). What the owner asks for meanwhile is
+ * carried out when the queue has left or entered. A move that cannot end may begin again with another core.
+ */
+bool core_queue_may_leave(
+	const struct core_queue *queue); /* it runs, and nothing else is asked of it */
+void core_leave_queue(struct core_queue *queue);
+bool core_queue_may_enter(const struct core_queue *queue); /* it is away, likewise */
+void core_enter_queue(struct core *core, struct core_queue *queue);
+
 /* A queue that is being stopped is not told any more; until it has stopped, it does not know. */
 void core_update_queue(struct core_queue *queue);
 /* It has been told of all updates, or has stopped. */

@@ -42,6 +42,12 @@ struct core {
 
 /* ---- core.c ---- */
 
+/* The owner of the queue asks for something: msg is queue->request. */
+void core_ask(struct core_queue *queue, void (*fn)(struct msg *msg));
+void core_start_on(struct core *core,
+		   struct core_queue *queue);	       /* makes it ready and posts its start */
+void core_drain(struct core_queue *queue, bool moves); /* on the core: the queue is about to go */
+void core_post_update(struct core_queue *queue);
 void core_answer(struct core_queue *queue, int result);
 void core_answer_update(struct core_queue *queue);
 void core_note_broken(struct core_queue *queue);
@@ -51,6 +57,11 @@ void core_unwatch_kick(struct core_queue *queue);
 void core_look_at_mem(struct core_queue *queue);
 /* Completions of all open channels end a sleep, too. */
 int core_watch_channels(struct core *core);
+
+/* ---- core_move.c ---- */
+
+/* The answer to a queue that leaves or enters. */
+void core_moved(struct core_queue *queue);
 
 /* ---- core_round.c ---- */
 

@@ -94,7 +94,7 @@ static void finish_stop(struct core_queue *queue)
  * its next owner may have none. What is quiescent is taken in the order of the ring: it is found again. */
 static bool has_to_resubmit(const struct core_queue *queue)
 {
-	return virtq_has_resubmits(queue->vq) && !queue->dq->quiescent &&
+	return virtq_has_resubmits(queue->vq) && !queue->dq->moves && !queue->dq->quiescent &&
 	       !core_queue_is_abandoned(queue);
 }
 
@@ -214,6 +214,22 @@ static unsigned int core_poll(struct poller *poller)
 
 /* ---- sleep ---- */
 
+static bool core_is_under_way(const struct poller *poller)
+{
+	const struct core *core = container_of(poller, const struct core, poller);
+	const struct core_device *on;
+	const struct core_queue *queue;
+
+	LIST_FOREACH (on, &core->devices, link) {
+		LIST_FOREACH (queue, &on->queues, link) {
+			if (virtq_inflight(queue->vq) > 0) {
+				return true;
+			}
+		}
+	}
+	return false;
+}
+
 static bool core_arm(struct poller *poller)
 {
 	struct core *core = container_of(poller, struct core, poller);
@@ -262,6 +278,7 @@ static void core_disarm(struct poller *poller)
 
 const struct poller_ops core_poller_ops = {
 	.poll = core_poll,
+	.is_under_way = core_is_under_way,
 	.arm = core_arm,
 	.disarm = core_disarm,
 };

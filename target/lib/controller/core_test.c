@@ -669,9 +669,10 @@ static void memory_changes_of_an_abandoned_queue(void **state)
 
 /* What a predecessor had fetched is finished before a queue stops, also what was not popped again yet:
  * without the in-flight area nobody would find it. */
-static void a_stop_with_resubmits(void **state)
+static void stop_with_resubmits(uint64_t features)
 {
-	struct inflight_shape shape = { .queue_n = 1 };
+	const struct rd_options options = { .features = features };
+	struct inflight_shape shape = { .queue_n = 1, .packed = features != 0 };
 	struct holder holder = { .device.ops = &holder_ops, .to_keep = QUEUES };
 	struct virtq_req *lost[QUEUES + 4];
 	struct core_queue queue = { .device = &holder.device, .done = answered, .broken = broken };
@@ -681,7 +682,7 @@ static void a_stop_with_resubmits(void **state)
 	unsigned int i;
 	int fd;
 
-	rd_open(&ring, NULL);
+	rd_open(&ring, &options);
 	config = rd_config(&ring, sizeof(struct virtq_req));
 	config.kick_fd = -1;
 	shape.queue_size = config.size;
@@ -707,11 +708,22 @@ static void a_stop_with_resubmits(void **state)
 	atomic_store(&holder.to_keep, 0);
 	wait_for_answers(1);
 	assert_int_equal(atomic_load(&holder.taken), QUEUES + 4);
-	assert_int_equal(virtq_base(queue.vq), QUEUES + 4);
-	assert_int_equal(*ring.used_idx, QUEUES + 4);
+	if (ring.is_packed) {
+		assert_int_equal(virtq_base(queue.vq),
+				 VIRTQ_PACKED_BASE_INITIAL + (QUEUES + 4) * UINT32_C(0x10001));
+	} else {
+		assert_int_equal(virtq_base(queue.vq), QUEUES + 4);
+		assert_int_equal(*ring.used_idx, QUEUES + 4);
+	}
 	virtq_free(queue.vq);
 	inflight_area_unref(area);
 	rd_close(&ring);
+}
+
+static void a_stop_with_resubmits(void **state)
+{
+	stop_with_resubmits(0);
+	stop_with_resubmits(UINT64_C(1) << VIRTIO_F_RING_PACKED);
 }
 
 int main(void)

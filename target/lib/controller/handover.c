@@ -179,8 +179,8 @@ static void hold_channels(struct target *target)
 			return;
 		}
 	}
-	for (i = 0; i < target->placement_n; i++) {
-		core_hold_channels(target->placements[i].core, true, NULL, NULL);
+	for (i = 0; i < target->place_n; i++) {
+		core_hold_channels(target->places[i].core, true, NULL, NULL);
 	}
 }
 
@@ -309,9 +309,9 @@ void target_resume(struct target *target, void (*done)(void *arg, int result), v
 	}
 	/* Behind the starts, on each reactor that has some. */
 	begin_waiting(target, done, arg);
-	target->handover.pending += target->placement_n;
-	for (i = 0; i < target->placement_n; i++) {
-		core_hold_channels(target->placements[i].core, false, core_is_done, target);
+	target->handover.pending += target->place_n;
+	for (i = 0; i < target->place_n; i++) {
+		core_hold_channels(target->places[i].core, false, core_is_done, target);
 	}
 	one_is_done(target, 0);
 }
@@ -414,9 +414,9 @@ void target_release(struct target *target, void (*done)(void *arg, int result), 
 	unsigned int i;
 
 	begin_waiting(target, done, arg);
-	target->handover.pending += target->placement_n;
-	for (i = 0; i < target->placement_n; i++) {
-		core_release(target->placements[i].core, core_is_done, target);
+	target->handover.pending += target->place_n;
+	for (i = 0; i < target->place_n; i++) {
+		core_release(target->places[i].core, core_is_done, target);
 	}
 	target->suspended = false;
 	target->listening = true;

@@ -23,9 +23,17 @@ struct controller *controller_find(struct target *target, const char *name)
 	return NULL;
 }
 
+/* -1: it does not run. Of a queue on the move: where it was, or goes. */
+static int core_of(const struct controller_queue *queue)
+{
+	if (queue->run.vq == NULL || queue->run.state == CORE_QUEUE_IDLE) {
+		return -1;
+	}
+	return (int)reactor_core(core_reactor(queue->run.core));
+}
+
 void controller_get_info(const struct controller *controller, struct controller_info *ret_info)
 {
-	const struct placement *placement = controller->placement;
 	unsigned int i;
 
 	*ret_info = (struct controller_info){
@@ -34,10 +42,18 @@ void controller_get_info(const struct controller *controller, struct controller_
 		.socket_path = controller->path,
 		.cpumask = controller->cpumask,
 		.connected = controller->session != NULL,
-		.core = placement != NULL ? (int)reactor_core(core_reactor(placement->core)) : -1,
+		.core = -1,
 		.features = controller->features,
 		.sessions = controller->sessions,
 	};
+	for (i = 0; i < controller->queue_n; i++) {
+		int core = core_of(&controller->queues[i]);
+
+		if (core >= 0) {
+			ret_info->core = ret_info->core < 0 ? core : ret_info->core;
+			env_cpuset_add(&ret_info->cores, (unsigned int)core);
+		}
+	}
 	if (!controller->is_scsi) {
 		const struct bdev *bdev = blk_bdev(controller->device);
 
@@ -85,6 +101,7 @@ bool controller_get_queue(const struct controller *controller, unsigned int inde
 	*ret_info = (struct controller_queue_info){
 		.index = index,
 		.running = queue->run.vq != NULL,
+		.core = core_of(queue),
 		.size = queue->size,
 		.stats = queue->totals,
 	};

@@ -68,6 +68,7 @@ static void started(struct core_queue *run, int result)
 			    "%s: queue %u cannot start: %s", controller->name, run->index,
 			    strerror(-result));
 	}
+	controller_go_on_moving(controller);
 	vu_session_complete(controller->session, result, 0);
 }
 
@@ -95,16 +96,28 @@ static void broken(struct core_queue *run)
 	}
 }
 
+static void place(struct controller *controller, const struct vu_ring *ring)
+{
+	struct controller_queue *queue = &controller->queues[ring->index];
+	const void *desc = guest_mem_ring_ptr(ring->mem, ring->desc_uva, 1, 1);
+
+	queue->numa_node = desc != NULL ? env_memory_numa_node(desc) : ENV_ANY_NODE;
+	queue->wanted = placement_of_new(queue);
+	queue->from = NULL;
+	queue->stranded = false;
+	queue->work_seen = 0;
+	queue->weight = 0;
+}
+
 static void owner_ring_start(void *owner, const struct vu_ring *ring)
 {
 	struct controller *controller = owner;
 	struct controller_queue *queue = &controller->queues[ring->index];
+	struct core *core;
 	int r;
 
-	if (controller->placement == NULL) {
-		controller->placement = placement_choose(controller->target, &controller->cpumask);
-		controller->placement->controllers++;
-	}
+	place(controller, ring);
+	core = controller_first_core(queue);
 	const struct virtq_config config = {
 		.size = ring->size,
 		.features = ring->features,
@@ -119,9 +132,9 @@ static void owner_ring_start(void *owner, const struct vu_ring *ring)
 		.req_size = controller->device->ops->req_size(controller->device, ring->index),
 		.max_req_bytes = MAX_REQUEST_BYTES,
 		.inflight = ring->inflight,
+		.log = ring->log,
 		.index = ring->index,
-		.numa_node =
-			env_core_numa_node(reactor_core(core_reactor(controller->placement->core))),
+		.numa_node = env_core_numa_node(reactor_core(core_reactor(core))),
 	};
 
 	r = virtq_new(&config, &queue->run.vq);
@@ -139,7 +152,8 @@ static void owner_ring_start(void *owner, const struct vu_ring *ring)
 	queue->run.done = started;
 	queue->run.broken = broken;
 	queue->run.updated = updated;
-	core_start_queue(controller->placement->core, &queue->run);
+	queue->run.moved = controller_queue_moved;
+	core_start_queue(core, &queue->run);
 	if (controller->unsettled) {
 		/* What others wait for, it must wait for, too: they may stop before it comes. */
 		core_update_queue(&queue->run);
@@ -157,6 +171,7 @@ static void stopped(struct core_queue *run, int result)
 	virtq_free(run->vq);
 	run->vq = NULL;
 	controller_settle(queue->controller);
+	controller_go_on_moving(queue->controller);
 	vu_session_complete(queue->controller->session, result, base);
 }
 
@@ -186,6 +201,7 @@ static void call_set(struct core_queue *run, int result)
 {
 	struct controller_queue *queue = (struct controller_queue *)run;
 
+	controller_go_on_moving(queue->controller);
 	vu_session_complete(queue->controller->session, result, 0);
 }
 
@@ -204,6 +220,7 @@ static void mem_set(struct core_queue *run, int result)
 {
 	struct controller_queue *queue = (struct controller_queue *)run;
 
+	controller_go_on_moving(queue->controller);
 	vu_session_complete(queue->controller->session, result, 0);
 }
 
@@ -214,6 +231,25 @@ static void owner_ring_set_mem(void *owner, unsigned int index, struct guest_mem
 
 	queue->run.done = mem_set;
 	core_set_mem(&queue->run, mem);
+}
+
+/* ---- what a ring logs ---- */
+
+static void log_set(struct core_queue *run, int result)
+{
+	struct controller_queue *queue = (struct controller_queue *)run;
+
+	controller_go_on_moving(queue->controller);
+	vu_session_complete(queue->controller->session, result, 0);
+}
+
+static void owner_ring_set_log(void *owner, unsigned int index, const struct ring_log *log)
+{
+	struct controller *controller = owner;
+	struct controller_queue *queue = &controller->queues[index];
+
+	queue->run.done = log_set;
+	core_set_log(&queue->run, log);
 }
 
 /* ---- descriptors that are closed elsewhere ---- */
@@ -251,10 +287,6 @@ static void owner_closed(void *owner, const char *reason, bool fault)
 	vu_session_free(controller->session);
 	controller->session = NULL;
 	controller->features = 0;
-	if (controller->placement != NULL) {
-		controller->placement->controllers--;
-		controller->placement = NULL;
-	}
 	listener_pause(&controller->listener, controller->target->suspended);
 	target_session_ended(controller);
 }
@@ -269,6 +301,7 @@ const struct vu_owner_ops controller_owner_ops = {
 	.ring_stop = owner_ring_stop,
 	.ring_set_call = owner_ring_set_call,
 	.ring_set_mem = owner_ring_set_mem,
+	.ring_set_log = owner_ring_set_log,
 	.close_fds = owner_close_fds,
 	.abandoned = owner_abandoned,
 	.closed = owner_closed,

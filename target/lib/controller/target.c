@@ -20,24 +20,25 @@ static int make_cores(struct target *target, bool held)
 	struct reactor *reactor;
 
 	for (reactor = reactor_next(NULL); reactor != NULL; reactor = reactor_next(reactor)) {
-		struct placement *grown =
-			reallocarray(target->placements, target->placement_n + 1, sizeof(*grown));
+		struct place *grown =
+			reallocarray(target->places, target->place_n + 1, sizeof(*grown));
 		int r;
 
 		if (grown == NULL) {
 			return -ENOMEM;
 		}
-		target->placements = grown;
-		grown += target->placement_n;
-		*grown = (struct placement){ 0 };
+		target->places = grown;
+		grown += target->place_n;
+		*grown = (struct place){ .number = reactor_core(reactor) };
+		grown->numa_node = env_core_numa_node(grown->number);
 		r = held ? core_new_held(reactor, target->loop, &grown->core) :
 			   core_new(reactor, target->loop, &grown->core);
 		if (r < 0) {
 			return r;
 		}
-		target->placement_n++;
+		target->place_n++;
 	}
-	return target->placement_n > 0 ? 0 : -EINVAL;
+	return target->place_n > 0 ? 0 : -EINVAL;
 }
 
 int target_new(const struct target_options *opts, struct target **ret_target)
@@ -72,10 +73,10 @@ void target_free(struct target *target)
 	if (target == NULL) {
 		return;
 	}
-	for (i = 0; i < target->placement_n; i++) {
-		core_free(target->placements[i].core);
+	for (i = 0; i < target->place_n; i++) {
+		core_free(target->places[i].core);
 	}
-	free(target->placements);
+	free(target->places);
 	free(target->socket_dir);
 	free(target);
 }
@@ -103,22 +104,24 @@ static void controller_free(struct controller *controller)
 
 DEFINE_CLEANUP(struct controller *, controller_free)
 
-static int set_cpumask(struct controller *controller, const char *text, const char **ret_why)
+int controller_parse_cpumask(const struct controller *controller, const char *text,
+			     struct env_cpuset *ret_cpumask, const char **ret_why)
 {
 	const struct env_cpuset *cores = &controller->target->cores;
 	char have[ENV_CPUSET_TEXT];
+	struct env_cpuset mask;
 
 	if (text == NULL) {
-		controller->cpumask = *cores;
+		*ret_cpumask = *cores;
 		return 0;
 	}
-	if (env_cpuset_parse(text, &controller->cpumask) < 0) {
+	if (env_cpuset_parse(text, &mask) < 0) {
 		*ret_why =
 			why("%s: Cpumask '%s' is not a core mask: use hexadecimal as 0x3, or [0-1]",
 			    controller->name, text);
 		return -EINVAL;
 	}
-	if (!env_cpuset_is_subset(&controller->cpumask, cores)) {
+	if (!env_cpuset_is_subset(&mask, cores)) {
 		env_cpuset_format(cores, have, sizeof(have));
 		*ret_why = why(
 			"%s: Cpumask %s is not a subset of the ReactorMask %s (cpumask %s not a "
@@ -126,6 +129,7 @@ static int set_cpumask(struct controller *controller, const char *text, const ch
 			controller->name, text, have, text, have);
 		return -EINVAL;
 	}
+	*ret_cpumask = mask;
 	return 0;
 }
 
@@ -182,7 +186,7 @@ static int prepare(struct target *target, const struct controller_options *opts,
 		*ret_why = why("out of memory");
 		return -ENOMEM;
 	}
-	r = set_cpumask(controller, opts->cpumask, ret_why);
+	r = controller_parse_cpumask(controller, opts->cpumask, &controller->cpumask, ret_why);
 	if (r == 0) {
 		r = listener_path(target->socket_dir, opts->name, &controller->path, ret_why);
 	}

@@ -71,6 +71,19 @@ int controller_remove_scsi_target(struct target *target, const char *name, unsig
 				  const char **ret_why);
 
 /*
+ * On which cores the queues of a controller run. All take effect while requests are under way, and the
+ * driver notices nothing; the queues have arrived a moment later. -EINVAL: no such core or mask; -ENOENT.
+ * set_cpumask and rebalance place all queues anew (controller/placement.h; name NULL: of all controllers).
+ * move_queue holds until then, or until the queue is started anew; a device whose queues have to be on one
+ * reactor moves with all of them.
+ */
+int controller_set_cpumask(struct target *target, const char *name, const char *cpumask,
+			   const char **ret_why);
+int controller_move_queue(struct target *target, const char *name, unsigned int index,
+			  unsigned int core, const char **ret_why);
+int controller_rebalance(struct target *target, const char *name, const char **ret_why);
+
+/*
  * Another bdev in the place of the one that a blk controller has, or has lost. The requests that the old one
  * has are finished first. -EINVAL: while a front-end is connected, one that its driver would be hurt by.
  */
@@ -94,7 +107,8 @@ struct controller_info {
 	const char *socket_path;
 	struct env_cpuset cpumask;
 	bool connected;
-	int core;			/* of the running session, -1: none */
+	struct env_cpuset cores;	/* that run queues of it */
+	int core;			/* of the first of these queues, -1: none runs */
 	uint64_t features;		/* negotiated */
 	uint64_t sessions;		/* accepted since the start */
 	bool read_only;			/* blk */
@@ -108,6 +122,7 @@ struct controller_info {
 struct controller_queue_info {
 	unsigned int index;
 	bool running;
+	int core; /* where it runs, -1: it does not */
 	unsigned int size;
 	const char *broken;	  /* reason, NULL: fine */
 	struct virtq_stats stats; /* totals since the controller exists */

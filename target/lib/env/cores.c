@@ -2,8 +2,11 @@
 /* What the kernel says about processors; the same for both implementations of env. */
 #include <dirent.h>
 #include <errno.h>
+#include <linux/mempolicy.h>
 #include <sched.h>
 #include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/why.h"
 #include "env/internal.h"
@@ -89,5 +92,16 @@ int env_core_numa_node(unsigned int core)
 		}
 	}
 	closedir(dir);
+	return node;
+}
+
+int env_memory_numa_node(const void *addr)
+{
+	int node;
+
+	/* ENOSYS without NUMA, EPERM in containers. A page that cannot be had is an error, no SIGBUS. */
+	if (syscall(SYS_get_mempolicy, &node, NULL, 0, addr, MPOL_F_NODE | MPOL_F_ADDR) < 0) {
+		return ENV_ANY_NODE;
+	}
 	return node;
 }

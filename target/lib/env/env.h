@@ -62,6 +62,8 @@ const char *env_version(void); /* for --version: "DPDK 22.11.11" or "posix" */
 /* Are all cores of the set online and permitted to this process? If not: the lowest that is not. */
 bool env_cores_usable(const struct env_cpuset *set, unsigned int *ret_bad_core);
 int env_core_numa_node(unsigned int core); /* 0 on machines without NUMA */
+/* Of the page at this address; ENV_ANY_NODE: the kernel does not say. */
+int env_memory_numa_node(const void *addr);
 
 /* Starts fn(arg) on a thread bound to the core; env_core_join() waits for its end. Main thread. */
 int env_core_start(unsigned int core, int (*fn)(void *arg), void *arg);

@@ -80,6 +80,9 @@ static void threads_are_bound_to_their_core(void **state)
 	assert_int_equal(env_core_start(ENV_MAX_CORES + 7, where_am_i, NULL), -EINVAL);
 	assert_true(env_ticks() > ticks);
 	assert_true(env_core_numa_node(core) >= 0);
+	/* The stack, which is there; and nothing at all. */
+	assert_true(env_memory_numa_node(&ticks) >= ENV_ANY_NODE);
+	assert_int_equal(env_memory_numa_node(NULL), ENV_ANY_NODE);
 	env_free(NULL);
 	env_done();
 }

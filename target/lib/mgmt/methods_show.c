@@ -43,6 +43,19 @@ static json_t *describe_backend(const struct controller_info *info)
 	return json_pack("{s:o}", "scsi", list_targets(info, "bdev_name"));
 }
 
+static json_t *list_cores(const struct env_cpuset *cores)
+{
+	json_t *list = json_array();
+	unsigned int i;
+
+	for (i = 0; i < ENV_MAX_CORES; i++) {
+		if (env_cpuset_has(cores, i)) {
+			json_array_append_new(list, json_integer(i));
+		}
+	}
+	return list;
+}
+
 static json_t *describe(const struct controller *controller)
 {
 	struct controller_info info;
@@ -54,9 +67,10 @@ static json_t *describe(const struct controller *controller)
 	env_cpuset_format(&info.cpumask, mask, sizeof(mask));
 	snprintf(features, sizeof(features), "0x%llx", (unsigned long long)info.features);
 	core = info.core >= 0 ? json_integer(info.core) : json_null();
-	return json_pack("{s:s, s:s, s:s, s:o, s:b, s:o, s:s, s:I, s:i, s:o}", "ctrlr", info.name,
-			 "type", info.type, "cpumask", mask, "socket", rpc_text(info.socket_path),
-			 "connected", info.connected, "lcore", core, "features", features,
+	return json_pack("{s:s, s:s, s:s, s:o, s:b, s:o, s:o, s:s, s:I, s:i, s:o}", "ctrlr",
+			 info.name, "type", info.type, "cpumask", mask, "socket",
+			 rpc_text(info.socket_path), "connected", info.connected, "lcore", core,
+			 "lcores", list_cores(&info.cores), "features", features,
 			 "sessions_accepted", (json_int_t)info.sessions, "max_queues",
 			 (int)controller_max_queues(controller), "backend_specific",
 			 describe_backend(&info));
@@ -146,14 +160,16 @@ static json_t *describe_queue(const struct controller_queue_info *queue)
 {
 	const struct virtq_stats *s = &queue->stats;
 	json_t *broken = queue->broken != NULL ? json_string(queue->broken) : json_null();
+	json_t *core = queue->core >= 0 ? json_integer(queue->core) : json_null();
 
-	return json_pack("{s:i, s:b, s:i, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "queue",
-			 (int)queue->index, "running", queue->running, "size", (int)queue->size,
-			 "broken", broken, "requests", (json_int_t)s->requests, "read_bytes",
-			 (json_int_t)s->read_bytes, "written_bytes", (json_int_t)s->written_bytes,
-			 "kicks", (json_int_t)s->kicks, "calls", (json_int_t)s->calls,
-			 "suppressed_calls", (json_int_t)s->suppressed_calls, "batches",
-			 (json_int_t)s->batches, "malformed", (json_int_t)s->malformed);
+	return json_pack("{s:i, s:b, s:o, s:i, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+			 "queue", (int)queue->index, "running", queue->running, "lcore", core,
+			 "size", (int)queue->size, "broken", broken, "requests",
+			 (json_int_t)s->requests, "read_bytes", (json_int_t)s->read_bytes,
+			 "written_bytes", (json_int_t)s->written_bytes, "kicks",
+			 (json_int_t)s->kicks, "calls", (json_int_t)s->calls, "suppressed_calls",
+			 (json_int_t)s->suppressed_calls, "batches", (json_int_t)s->batches,
+			 "malformed", (json_int_t)s->malformed);
 }
 
 static json_t *describe_stats(const struct controller *controller)

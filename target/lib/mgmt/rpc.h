@@ -75,6 +75,7 @@ struct rpc_method {
 /* NULL-terminated tables, one per file of methods. */
 extern const struct rpc_method rpc_app_methods[];
 extern const struct rpc_method rpc_bdev_methods[];
+extern const struct rpc_method rpc_cores_methods[];
 extern const struct rpc_method rpc_handover_methods[];
 extern const struct rpc_method rpc_show_methods[];
 extern const struct rpc_method rpc_vhost_methods[];

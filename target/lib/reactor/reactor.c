@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "reactor/patience.h"
 
 #define CACHE_LINE	64
 #define DEFAULT_IDLE_US 50
@@ -22,7 +23,7 @@ struct reactor {
 	struct poller
 		*next; /* where the walk over the pollers goes on; see reactor_remove_poller() */
 	enum reactor_mode mode;
-	uint64_t idle_ticks; /* length of the idle window */
+	struct patience patience;
 	bool stop;
 	int epoll_fd;
 	unsigned int core;
@@ -86,6 +87,18 @@ static void disarm_pollers(struct reactor *r)
 	}
 }
 
+static bool is_under_way(const struct reactor *r)
+{
+	struct poller *poller;
+
+	LIST_FOREACH (poller, &r->pollers, link) {
+		if (poller->ops->is_under_way(poller)) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /*
  * Nothing can be missed: work that came before a poller armed itself is found by the look that
  * follows the arming, later work makes a wake fd readable; msgq_prepare_sleep() does the same for
@@ -97,12 +110,25 @@ static void sleep_until_woken(struct reactor *r)
 
 	if (arm_pollers(r)) {
 		if (msgq_prepare_sleep(&r->msgs)) {
+			bool under_way = is_under_way(r);
+			uint64_t begin = env_ticks();
+
 			count(&r->sleeps);
 			(void)epoll_wait(r->epoll_fd, events, EVENTS_PER_SLEEP, -1);
+			if (under_way) {
+				patience_learn(&r->patience, env_ticks() - begin);
+			}
 		}
 		msgq_awake(&r->msgs);
 	}
 	disarm_pollers(r);
+}
+
+/* The pollers are asked only when it matters. */
+static bool may_sleep(const struct reactor *r, uint64_t idle_for)
+{
+	return patience_is_over(&r->patience, idle_for, false) &&
+	       patience_is_over(&r->patience, idle_for, is_under_way(r));
 }
 
 static void run_until_stopped(struct reactor *r)
@@ -125,7 +151,7 @@ static void run_until_stopped(struct reactor *r)
 			if (idle_since == 0) {
 				idle_since = now;
 			}
-			if (now - idle_since < r->idle_ticks) {
+			if (!may_sleep(r, now - idle_since)) {
 				env_pause();
 				continue;
 			}
@@ -177,7 +203,8 @@ static int reactor_new(unsigned int core, const struct reactor_options *opts,
 	LIST_INIT(&r->pollers);
 	r->core = core;
 	r->mode = opts->mode;
-	r->idle_ticks = idle_us * env_ticks_hz() / 1000000;
+	r->patience.idle = idle_us * env_ticks_hz() / 1000000;
+	r->patience.under_way = r->patience.idle;
 	r->stop_msg.fn = stop_reactor;
 	r->epoll_fd = -1;
 	rc = msgq_init(&r->msgs);

@@ -242,6 +242,11 @@ static unsigned int counter_poll(struct poller *poller)
 	return work;
 }
 
+static bool counter_is_under_way(const struct poller *poller)
+{
+	return false;
+}
+
 static bool counter_arm(struct poller *poller)
 {
 	struct counter *c = (struct counter *)poller;
@@ -262,6 +267,7 @@ static void counter_disarm(struct poller *poller)
 
 static const struct poller_ops counter_ops = {
 	.poll = counter_poll,
+	.is_under_way = counter_is_under_way,
 	.arm = counter_arm,
 	.disarm = counter_disarm,
 };

@@ -17,6 +17,7 @@ enum slot_flags {
 	SLOT_ENABLED = 1 << 3,
 	SLOT_BROKEN = 1 << 4,
 	SLOT_REFUSED = 1 << 5,
+	SLOT_LOGS_USED = 1 << 6,
 };
 
 /* ---- here ---- */
@@ -88,6 +89,20 @@ static void save_inflight(const struct inflight_area *area, struct parcel *parce
 	parcel_put_u8(parcel, shape.packed);
 }
 
+static void save_log(const struct vu_session *session, struct parcel *parcel)
+{
+	uint64_t offset;
+	uint64_t size;
+
+	parcel_put_fd(parcel, session->log_event_fd);
+	parcel_put_u8(parcel, session->log != NULL);
+	if (session->log != NULL) {
+		parcel_put_fd(parcel, dirty_log_get(session->log, &offset, &size));
+		parcel_put_u64(parcel, offset);
+		parcel_put_u64(parcel, size);
+	}
+}
+
 static void save_slot(const struct vu_slot *slot, struct parcel *parcel)
 {
 	const struct vu_ring *ring = &slot->ring;
@@ -97,7 +112,8 @@ static void save_slot(const struct vu_slot *slot, struct parcel *parcel)
 					(slot->has_base ? SLOT_HAS_BASE : 0) |
 					(slot->enabled ? SLOT_ENABLED : 0) |
 					(slot->broken ? SLOT_BROKEN : 0) |
-					(slot->refused ? SLOT_REFUSED : 0)));
+					(slot->refused ? SLOT_REFUSED : 0) |
+					(slot->log_used ? SLOT_LOGS_USED : 0)));
 	parcel_put_u32(parcel, ring->size);
 	parcel_put_u32(parcel, ring->base);
 	parcel_put_u64(parcel, ring->desc_uva);
@@ -106,6 +122,7 @@ static void save_slot(const struct vu_slot *slot, struct parcel *parcel)
 	parcel_put_fd(parcel, ring->kick_fd);
 	parcel_put_fd(parcel, ring->call_fd);
 	parcel_put_fd(parcel, ring->err_fd);
+	parcel_put_u64(parcel, slot->log_used_gpa);
 }
 
 void vu_session_save(const struct vu_session *session, struct parcel *parcel)
@@ -124,6 +141,7 @@ void vu_session_save(const struct vu_session *session, struct parcel *parcel)
 	parcel_put_fd(parcel, session->backend_fd);
 	save_mem(session->mem, parcel);
 	save_inflight(session->inflight, parcel);
+	save_log(session, parcel);
 	parcel_put_u32(parcel, session->slot_n);
 	for (i = 0; i < session->slot_n; i++) {
 		save_slot(&session->slots[i], parcel);
@@ -190,6 +208,29 @@ static int restore_inflight(struct vu_session *session, struct parcel *parcel)
 	return r;
 }
 
+static int restore_log(struct vu_session *session, struct parcel *parcel)
+{
+	uint64_t offset;
+	uint64_t size;
+	int fd;
+	int r;
+
+	session->log_event_fd = parcel_get_fd(parcel);
+	if (!parcel_get_bool(parcel)) {
+		return 0;
+	}
+	fd = parcel_get_fd(parcel);
+	offset = parcel_get_u64(parcel);
+	size = parcel_get_u64(parcel);
+	r = parcel->failed ? -EPROTO : dirty_log_map(offset, size, fd, &session->log);
+	fd_close(&fd);
+	if (r == -EINVAL) {
+		session->doomed = "its dirty log cannot be mapped any more";
+		r = 0;
+	}
+	return r;
+}
+
 static void restore_slot(struct vu_slot *slot, struct parcel *parcel)
 {
 	struct vu_ring *ring = &slot->ring;
@@ -201,6 +242,7 @@ static void restore_slot(struct vu_slot *slot, struct parcel *parcel)
 	slot->enabled = (flags & SLOT_ENABLED) != 0;
 	slot->broken = (flags & SLOT_BROKEN) != 0;
 	slot->refused = (flags & SLOT_REFUSED) != 0;
+	slot->log_used = (flags & SLOT_LOGS_USED) != 0;
 	ring->size = (uint16_t)parcel_get_below(parcel, VIRTQ_MAX_SIZE + 1);
 	ring->base = parcel_get_u32(parcel);
 	ring->desc_uva = parcel_get_u64(parcel);
@@ -209,6 +251,7 @@ static void restore_slot(struct vu_slot *slot, struct parcel *parcel)
 	ring->kick_fd = parcel_get_fd(parcel);
 	ring->call_fd = parcel_get_fd(parcel);
 	ring->err_fd = parcel_get_fd(parcel);
+	slot->log_used_gpa = parcel_get_u64(parcel);
 }
 
 static int restore_negotiated(struct vu_session *session, struct parcel *parcel)
@@ -238,6 +281,7 @@ static int restore(struct vu_session *session, struct parcel *parcel)
 
 	r = r < 0 ? r : restore_mem(session, parcel);
 	r = r < 0 ? r : restore_inflight(session, parcel);
+	r = r < 0 ? r : restore_log(session, parcel);
 	if (r < 0) {
 		return r;
 	}

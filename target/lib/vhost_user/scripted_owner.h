@@ -27,7 +27,7 @@ struct scripted_owner {
 
 	/* what happened */
 	struct vu_session *session; /* NULL after closed() */
-	char record[512];	    /* "start 0, stop 0, abandon 1, call 0, mem 0, closed" */
+	char record[512];	    /* "start 0, stop 0, abandon 1, call 0, mem 0, log 0, closed" */
 	char why[128];
 	bool fault;
 	uint64_t negotiated;

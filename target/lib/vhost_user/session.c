@@ -91,10 +91,11 @@ static void ask_owner(struct vu_session *session, enum vu_operation operation, s
 	session->operation_slot = slot;
 	switch (operation) {
 	case VU_OPERATION_START:
-		slot->ring.features = session->features & ~VU_F_PROTOCOL_FEATURES;
+		slot->ring.features = session->features & ~VU_F_OURS;
 		slot->ring.mem = session->mem;
 		slot->ring.base = vu_slot_base(session, slot);
 		slot->ring.inflight = session->inflight;
+		slot->ring.log = vu_slot_log(session, slot);
 		session->ops->ring_start(session->owner, &slot->ring);
 		break;
 	case VU_OPERATION_STOP:
@@ -105,6 +106,10 @@ static void ask_owner(struct vu_session *session, enum vu_operation operation, s
 		break;
 	case VU_OPERATION_SET_MEM:
 		session->ops->ring_set_mem(session->owner, index, session->mem);
+		break;
+	case VU_OPERATION_SET_LOG:
+		slot->ring.log = vu_slot_log(session, slot);
+		session->ops->ring_set_log(session->owner, index, &slot->ring.log);
 		break;
 	case VU_OPERATION_CLOSE_FDS:
 	case VU_OPERATION_NONE:
@@ -158,6 +163,7 @@ static void operation_done(struct vu_session *session, int result, uint32_t base
 		slot->ring.base = base;
 		slot->has_base = true;
 		slot->ring.mem = NULL;
+		slot->ring.log.log = NULL;
 		break;
 	case VU_OPERATION_SET_CALL:
 		fd_close(&slot->ring.call_fd);
@@ -173,6 +179,7 @@ static void operation_done(struct vu_session *session, int result, uint32_t base
 			ring_failed(session, result, "a ring lies outside of the new memory");
 		}
 		break;
+	case VU_OPERATION_SET_LOG:
 	case VU_OPERATION_CLOSE_FDS:
 	case VU_OPERATION_NONE:
 		break;
@@ -183,10 +190,17 @@ static void operation_done(struct vu_session *session, int result, uint32_t base
 
 /* ---- steps ---- */
 
+/* Nothing may be written that would have to be logged. QEMU sends SET_FEATURES first and the log last when it
+ * starts a device in the middle of a migration. */
+static bool log_is_there(const struct vu_session *session)
+{
+	return (session->features & VU_F_LOG_ALL) == 0 || session->log != NULL;
+}
+
 static bool can_run(const struct vu_session *session, const struct vu_slot *slot)
 {
 	return slot->has_size && slot->has_addr && slot->ring.kick_fd >= 0 && slot->enabled &&
-	       session->features_set && session->mem != NULL;
+	       session->features_set && session->mem != NULL && log_is_there(session);
 }
 
 /*
@@ -226,6 +240,15 @@ static void step_apply(struct vu_session *session)
 	session->step = VU_STEP_SETTLE;
 }
 
+static bool logs_something_else(const struct vu_session *session, const struct vu_slot *slot)
+{
+	const struct ring_log now = slot->ring.log;
+	const struct ring_log then = vu_slot_log(session, slot);
+
+	return now.log != then.log || now.used != then.used || now.used_gpa != then.used_gpa ||
+	       now.event_fd != then.event_fd;
+}
+
 /* What has to be done for a ring before the message at hand can be answered. */
 static enum vu_operation still_to_do(const struct vu_session *session, const struct vu_slot *slot)
 {
@@ -236,10 +259,11 @@ static enum vu_operation still_to_do(const struct vu_session *session, const str
 		return !slot->refused && can_run(session, slot) ? VU_OPERATION_START :
 								  VU_OPERATION_NONE;
 	}
-	if (slot->ring.mem == session->mem) {
-		return VU_OPERATION_NONE;
+	if (slot->ring.mem != session->mem) {
+		return session->mem == NULL || slot->refused ? VU_OPERATION_STOP :
+							       VU_OPERATION_SET_MEM;
 	}
-	return session->mem == NULL || slot->refused ? VU_OPERATION_STOP : VU_OPERATION_SET_MEM;
+	return logs_something_else(session, slot) ? VU_OPERATION_SET_LOG : VU_OPERATION_NONE;
 }
 
 /* False: the owner has to answer first, or the session closes. */
@@ -322,7 +346,7 @@ static void answer_failure(struct vu_session *session, const char *name, bool *r
 	} else if (spec != NULL && spec->empty_reply_is_error) {
 		session->reply.header.size = 0;
 		*ret_send = true;
-	} else if (wants_ack(session) && (spec == NULL || !spec->replies)) {
+	} else if (wants_ack(session) && (spec == NULL || !spec->replies || spec->reply_is_ack)) {
 		vu_reply_put_u64(&session->reply, (uint64_t)-session->result);
 		*ret_send = true;
 	} else if (spec != NULL) {
@@ -361,6 +385,7 @@ static void step_answer(struct vu_session *session)
 		send_reply(session, name);
 	}
 	session->step = VU_STEP_IDLE;
+	vu_logs_settled(session);
 	vu_message_drop_fds(&session->reply, NULL);
 	vu_message_drop_fds(&session->message, &session->rest);
 	if (!session->close_wanted) {
@@ -403,6 +428,12 @@ static void release(struct vu_session *session)
 	inflight_area_unref(session->inflight);
 	session->next_inflight = NULL;
 	session->inflight = NULL;
+	dirty_log_unref(session->next_log);
+	dirty_log_unref(session->log);
+	session->next_log = NULL;
+	session->log = NULL;
+	fd_close(&session->log_event_fd);
+	vu_logs_settled(session);
 	fd_bag_put(&session->rest, &session->backend_fd);
 	if (session->transport != NULL) {
 		session->transport->ops->free(session->transport);
@@ -595,6 +626,7 @@ int vu_session_make(struct loop *loop, struct vu_transport *transport, unsigned 
 	session->ops = ops;
 	session->owner = owner;
 	session->backend_fd = -1;
+	session->log_event_fd = session->old_log_event_fd = -1;
 	transport->rest = &session->rest;
 	session->held = held;
 	session->listening = !held;

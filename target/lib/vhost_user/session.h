@@ -4,8 +4,8 @@
  *   session    one connection of a front-end: negotiated features, memory table, rings, state.
  *   owner      who serves the rings (the controller; a scripted one in tests and fuzzers). Reached by
  *              struct vu_owner_ops.
- *   operation  what the session asks of the owner: start a ring, stop it, change its memory, swap its
- *              call eventfd, close descriptors. One at a time. The owner answers with vu_session_complete(), at once or later; until then the
+ *   operation  what the session asks of the owner: start a ring, stop it, change its memory or its log,
+ *              swap its call eventfd, close descriptors. One at a time. The owner answers with vu_session_complete(), at once or later; until then the
  *              session reads no further message, so a slow drain holds up nobody else.
  *
  * Ring states (vhost-user, "Ring states"): a ring is handed to the owner when it is started (size,
@@ -26,6 +26,7 @@
 
 #include "base/loop.h"
 #include "vhost_user/transport.h"
+#include "virtio/dirty_log.h"
 #include "virtio/guest_mem.h"
 #include "virtio/inflight.h"
 
@@ -43,6 +44,7 @@ struct vu_ring {
 		err_fd; /* -1: none. Valid until the stop of the ring has completed. */
 	struct guest_mem *mem;
 	struct inflight_area *inflight; /* NULL: what is in flight is not kept */
+	struct ring_log log;
 };
 
 struct vu_owner_ops {
@@ -60,6 +62,9 @@ struct vu_owner_ops {
 	/* From now on requests are looked up in this snapshot. Answered when nothing uses the one before any
 	 * more; -EFAULT: the ring does not lie in it, and goes on with the one before. */
 	void (*ring_set_mem)(void *owner, unsigned int index, struct guest_mem *mem);
+	/* What is written from now on is logged there, or not at all. Answered when nothing more comes to the
+	 * log before. */
+	void (*ring_set_log)(void *owner, unsigned int index, const struct ring_log *log);
 	/* Empties the bag; the session waits, so a front-end can have one of them closed at a time. */
 	void (*close_fds)(void *owner, struct fd_bag *bag);
 	/* The front-end has left and may have given its memory to somebody else: from now on no ring may

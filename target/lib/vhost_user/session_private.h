@@ -3,8 +3,8 @@
  * Concepts
  *   slot  a ring as the session sees it: what the front-end has said of it so far, and its state.
  *   step  where the session stands with the message at hand. A message is carried out in this order:
- *         stop the rings that must not run meanwhile, apply the change, settle (hand new memory and
- *         call eventfds on, start what can run now), answer. advance() walks through the steps and comes to rest when the
+ *         stop the rings that must not run meanwhile, apply the change, settle (hand new memory, logs
+ *         and call eventfds on, start what can run now), answer. advance() walks through the steps and comes to rest when the
  *         owner has an operation to answer, or the message is done.
  *
  * vhost-user, "Ring states": a ring is running here when it is started (size, addresses and kick are
@@ -34,6 +34,9 @@ struct vu_slot {
 	bool refused; /* the owner could not start it or keep it running; nothing has changed since */
 	bool stop_first; /* the message at hand needs it stopped */
 	bool swap_call;	 /* next_call_fd waits to be handed over */
+	/* As the last SET_VRING_ADDR has it; what the owner logs is in `ring`. */
+	bool log_used;
+	uint64_t log_used_gpa;
 	int next_call_fd;
 };
 
@@ -56,6 +59,7 @@ enum vu_operation {
 	VU_OPERATION_STOP,
 	VU_OPERATION_SET_CALL,
 	VU_OPERATION_SET_MEM,
+	VU_OPERATION_SET_LOG,
 	VU_OPERATION_CLOSE_FDS
 };
 
@@ -77,6 +81,11 @@ struct vu_session {
 
 	struct guest_mem *mem;
 	struct inflight_area *inflight; /* NULL: none was handed over */
+	struct dirty_log *log;		/* the same; used as long as VU_F_LOG_ALL is negotiated */
+	int log_event_fd;		/* -1: none */
+	/* What a message at hand replaces: rings have it until they are told. */
+	struct dirty_log *old_log;
+	int old_log_event_fd;
 	unsigned int slot_n;
 	struct vu_slot *slots;
 
@@ -87,6 +96,7 @@ struct vu_session {
 	const struct vu_request_spec *spec; /* NULL: unknown */
 	struct guest_mem *next_mem;
 	struct inflight_area *next_inflight;
+	struct dirty_log *next_log;
 	int result;
 	bool fatal; /* the connection ends even if the front-end asked for an answer */
 	const char *why;
@@ -124,6 +134,11 @@ static inline bool vu_has_protocol_feature(const struct vu_session *session, int
 
 bool vu_any_ring_running(const struct vu_session *session);
 
+/* What the ring has to log as things are. */
+struct ring_log vu_slot_log(const struct vu_session *session, const struct vu_slot *slot);
+
+/* All rings have the new one. */
+void vu_logs_settled(struct vu_session *session);
 /* ---- session.c, for handover.c ---- */
 
 /* As vu_session_new(); its watch only listens for the end of the connection. */

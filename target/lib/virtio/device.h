@@ -34,10 +34,16 @@ struct device_queue {
 	 * neither polled nor armed, so its buffers stay available to a successor. May change at any
 	 * time on the queue's reactor. */
 	bool quiescent;
+	/* It is drained in order to go on elsewhere, not to stop: nothing needs to be answered before its time.
+	 * Set by the owner before the first queue_drain. */
+	bool moves;
 };
 
 struct virtio_device_ops {
 	const char *type; /* "blk", "scsi" */
+	/* All queues of the device have to run on one reactor, since they share what has no lock; they are
+	 * moved together. Otherwise each may run anywhere. */
+	bool one_reactor;
 	/* Control thread. */
 	uint64_t (*features)(const struct virtio_device *device); /* offered device-type bits */
 	unsigned int (*max_queues)(const struct virtio_device *device); /* all kinds together */
@@ -55,7 +61,7 @@ struct virtio_device_ops {
 			   uint32_t len);
 	int (*config_write)(struct virtio_device *device, uint32_t offset, const void *buf,
 			    uint32_t len);
-	/* On the reactor of the queue. All queues of one device run on one reactor. */
+	/* On the reactor of the queue. It may be stopped and started on another one with the same vq. */
 	int (*queue_start)(struct virtio_device *device, unsigned int index, struct virtq *vq,
 			   struct bdev_channels *channels, struct device_queue **ret_queue);
 	unsigned int (*queue_poll)(struct device_queue *queue); /* returns the requests popped */

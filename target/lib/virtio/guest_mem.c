@@ -437,6 +437,13 @@ void guest_mem_learn(const struct guest_mem *mem, struct guest_mem_cache *cache,
 	cache->hit[0].host = region->host;
 }
 
+uint64_t guest_mem_end(const struct guest_mem *mem)
+{
+	const struct region *last = &mem->regions[mem->region_n - 1];
+
+	return last->gpa + last->size;
+}
+
 void *guest_mem_ring_ptr(const struct guest_mem *mem, uint64_t uva, uint64_t len, uint64_t align)
 {
 	unsigned int i;
@@ -453,6 +460,25 @@ void *guest_mem_ring_ptr(const struct guest_mem *mem, uint64_t uva, uint64_t len
 		return ((uva | (uintptr_t)host) & (align - 1)) == 0 ? host : NULL;
 	}
 	return NULL;
+}
+
+bool guest_mem_address(const struct guest_mem *mem, const void *host, uint64_t *ret_gpa,
+		       uint64_t *ret_left)
+{
+	unsigned int i;
+
+	for (i = 0; i < mem->region_n; i++) {
+		const struct region *region = &mem->regions[i];
+		/* Below the region it wraps to a number that no size reaches. */
+		uint64_t offset = (uintptr_t)host - (uintptr_t)region->host;
+
+		if (offset < region->size) {
+			*ret_gpa = region->gpa + offset;
+			*ret_left = region->size - offset;
+			return true;
+		}
+	}
+	return false;
 }
 
 bool guest_mem_is_lost(const struct guest_mem *mem)

@@ -112,9 +112,17 @@ static inline bool guest_mem_translate_known(const struct guest_mem_cache *cache
 void guest_mem_learn(const struct guest_mem *mem, struct guest_mem_cache *cache, uint64_t gpa,
 		     uint64_t len);
 
+/* The guest address behind the last byte. */
+uint64_t guest_mem_end(const struct guest_mem *mem);
+
 /* The pointer to [uva, uva + len), front-end addresses, which must lie in one region and be aligned
  * to `align`; NULL otherwise. For rings only. */
 void *guest_mem_ring_ptr(const struct guest_mem *mem, uint64_t uva, uint64_t len, uint64_t align);
+
+/* The way back, for the dirty log: the guest address of a byte that the translator gave, and how many bytes its
+ * region has from there on. False: it is not in this snapshot. */
+bool guest_mem_address(const struct guest_mem *mem, const void *host, uint64_t *ret_gpa,
+		       uint64_t *ret_left);
 
 /* Has a mapping of this snapshot, or of one it came from, been lost to SIGBUS? A relaxed load. */
 bool guest_mem_is_lost(const struct guest_mem *mem);

@@ -149,6 +149,7 @@ int virtq_new(const struct virtq_config *config, struct virtq **ret_vq)
 	vq->call_fd = config->call_fd;
 	vq->err_fd = config->err_fd;
 	vq->polled = true;
+	virtq_log_init(vq, &config->log);
 	r = parts_init(vq, config);
 	if (r < 0) {
 		virtq_free(vq);
@@ -165,7 +166,9 @@ void virtq_free(struct virtq *vq)
 	if (!vq) {
 		return;
 	}
-	if (!vq->is_packed) {
+	if (vq->is_packed) {
+		packed_done(vq);
+	} else {
 		split_done(vq);
 	}
 	for (k = 0; k < VIRTQ_SPILL_KINDS; k++) {
@@ -181,6 +184,7 @@ void virtq_free(struct virtq *vq)
 	env_free(vq->table);
 	guest_mem_unref(vq->old_mem);
 	guest_mem_unref(vq->mem);
+	dirty_log_unref(vq->log.log);
 	env_free(vq);
 }
 
@@ -325,8 +329,7 @@ unsigned int virtq_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int m
 void virtq_unpop(struct virtq *vq, struct virtq_req *req)
 {
 	if (vq->is_packed) {
-		vq->busy[req->head] = false;
-		packed_unpop(vq, req->descs);
+		packed_unpop(vq, req);
 	} else {
 		split_unpop(vq, req);
 	}
@@ -341,10 +344,11 @@ bool virtq_req_is_resubmitted(const struct virtq_req *req)
 
 bool virtq_has_resubmits(const struct virtq *vq)
 {
-	return !vq->is_packed && !virtq_is_broken(vq) && split_resubmits(vq) > 0;
+	return !virtq_is_broken(vq) &&
+	       (vq->is_packed ? packed_resubmits(vq) : split_resubmits(vq)) > 0;
 }
 
-void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written)
+static inline void push(struct virtq *vq, struct virtq_req *req, uint32_t written)
 {
 	/* Heads stay busy until they are published, so there are never more than vq->size of them. */
 	vq->staged[vq->staged_n++] = (struct virtq_staged){
@@ -353,6 +357,23 @@ void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written)
 		.written = written,
 	};
 	req_release(vq, req);
+}
+
+/* Apart: a call in virtq_push() would cost those that log nothing a frame on the stack. */
+static __attribute__((noinline)) void push_logged(struct virtq *vq, struct virtq_req *req,
+						  uint32_t written)
+{
+	virtq_log_request(vq, req);
+	push(vq, req, written);
+}
+
+void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written)
+{
+	if (virtq_logs(vq)) {
+		push_logged(vq, req, written);
+		return;
+	}
+	push(vq, req, written);
 }
 
 static void staged_clear(struct virtq *vq)
@@ -390,7 +411,9 @@ unsigned int virtq_commit(struct virtq *vq)
 void virtq_abandon(struct virtq *vq)
 {
 	staged_clear(vq);
-	if (!vq->is_packed) {
+	if (vq->is_packed) {
+		packed_abandon(vq);
+	} else {
 		split_abandon(vq);
 	}
 }
@@ -481,7 +504,9 @@ const char *virtq_broken_reason(const struct virtq *vq)
 
 bool virtq_memory_is_lost(const struct virtq *vq)
 {
-	return guest_mem_is_lost(vq->mem) || (!vq->is_packed && split_inflight_is_lost(vq));
+	return guest_mem_is_lost(vq->mem) ||
+	       (vq->is_packed ? packed_inflight_is_lost(vq) : split_inflight_is_lost(vq)) ||
+	       (virtq_logs(vq) && dirty_log_is_lost(vq->log.log));
 }
 
 unsigned int virtq_inflight(const struct virtq *vq)

@@ -22,6 +22,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "virtio/dirty_log.h"
 #include "virtio/guest_mem.h"
 
 #define VIRTQ_MAX_SIZE	   32768 /* virtio 1.2, 2.7: largest queue size, of both formats */
@@ -85,9 +86,13 @@ struct virtq_config {
 	uint64_t max_req_bytes; /* byte budget of one request (rule R2), 0: no bound but 2^32 */
 	int numa_node;
 	/* Where the queue keeps what is in flight, and which region is its own; NULL: nowhere. The queue takes
-	 * its own reference. `base` then does not count the requests that are in flight there. */
+	 * its own reference. `base` then does not count the requests that are in flight there; of a packed ring it
+	 * means nothing if the area has a past: then that says where to go on. */
 	struct inflight_area *inflight;
 	unsigned int index;
+	/* The queue takes its own reference. A used ring that is not inside of the log breaks it, as all
+	 * does that has to be logged and cannot be. */
+	struct ring_log log;
 };
 
 struct virtq;
@@ -139,6 +144,8 @@ void virtq_set_call_fd(struct virtq *vq, int call_fd);
  * the ring does not; nothing has changed. Not again before the old snapshot is let go.
  */
 int virtq_set_mem(struct virtq *vq, struct guest_mem *mem);
+/* What is handed back or published from now on is logged there, or not at all; nothing is staged. */
+void virtq_set_log(struct virtq *vq, const struct ring_log *log);
 /* Lets the old snapshot go if none of the requests that were out at that time still is; true: it has
  * been. To be asked after each commit until then. */
 bool virtq_mem_settled(struct virtq *vq);
@@ -147,7 +154,8 @@ bool virtq_mem_settled(struct virtq *vq);
 void virtq_break(struct virtq *vq, const char *reason);
 bool virtq_is_broken(const struct virtq *vq);
 const char *virtq_broken_reason(const struct virtq *vq); /* static text, NULL if not broken */
-bool virtq_memory_is_lost(const struct virtq *vq);	 /* or the in-flight area (rule R9) */
+/* Guest memory, the in-flight area or the dirty log (rule R9). */
+bool virtq_memory_is_lost(const struct virtq *vq);
 
 unsigned int virtq_inflight(const struct virtq *vq); /* popped and not pushed */
 /* For GET_VRING_BASE. Split: next available index. Packed: next position (15 bits) and wrap counter of what is

@@ -32,11 +32,14 @@ INTERVAL_S = 0.005
 SERVICE_MS = 1000.0
 INFLIGHT = 1 << 12
 
-# Direct and indirect descriptors, one queue and many.
+# Direct and indirect descriptors, one queue and many, split and packed rings.
 WAYS = {
     "blk": ("blk", ("-B", "64")),
     "blk-queues-indirect": ("blk", ("-B", "128", "-q", "4", "-i")),
     "scsi": ("scsi", ("-s", "-B", "64")),
+    "blk-packed": ("blk", ("-p", "-B", "64")),
+    "blk-packed-queues-indirect": ("blk", ("-p", "-B", "128", "-q", "4", "-i")),
+    "scsi-packed": ("scsi", ("-p", "-s", "-B", "64")),
 }
 
 

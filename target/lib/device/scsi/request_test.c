@@ -359,6 +359,39 @@ static void a_crowd_waits_in_the_ring(void **state)
 	rig_free(rig);
 }
 
+/* One that goes to another reactor has its requests carried out: its driver notices nothing. */
+static void moving_a_queue_answers_when_it_is_time(void **state)
+{
+	struct rig *rig = rig_new(NULL);
+	struct rig_request taken;
+	struct rig_request waits;
+
+	rig_start(rig);
+	rig->disk[0].room = 1;
+	rig->disk[0].hold = true;
+	taken = rig_send(rig, RIG_A, RIG_TARGET, 1, FUA(0, 1), 512, 0);
+	rig_round(rig);
+	waits = rig_send(rig, RIG_A, RIG_TARGET, 2, WRITE(1, 1), 512, 0);
+	rig_round(rig);
+
+	rig->q[RIG_A].draining = true;
+	rig->q[RIG_A].dq->moves = true;
+	rig->device->ops->queue_drain(rig->q[RIG_A].dq);
+	rig_round(rig);
+	assert_false(rig_is_done(rig, &taken));
+	assert_false(rig_is_done(rig, &waits));
+	rig->disk[0].hold = false;
+	for (unsigned int i = 0; i < 4; i++) {
+		rig->device->ops->queue_drain(rig->q[RIG_A].dq);
+		rig_round(rig);
+	}
+	rig_assert(rig, &taken, OK, GOOD, 0, 0);
+	rig_assert(rig, &waits, OK, GOOD, 0, 0);
+	assert_int_equal(virtq_inflight(rig->q[RIG_A].vq), 0);
+	assert_disk(&rig->disk[0], 512, 512, 0x3c);
+	rig_free(rig);
+}
+
 static void stopping_a_queue_answers_busy(void **state)
 {
 	struct rig *rig = rig_new(NULL);
@@ -434,6 +467,7 @@ int main(void)
 		cmocka_unit_test(commands_wait_for_room),
 		cmocka_unit_test(the_holder_of_the_scratch_buffer_goes_first),
 		cmocka_unit_test(a_crowd_waits_in_the_ring),
+		cmocka_unit_test(moving_a_queue_answers_when_it_is_time),
 		cmocka_unit_test(stopping_a_queue_answers_busy),
 		cmocka_unit_test(the_event_queue_keeps_its_buffers),
 	};

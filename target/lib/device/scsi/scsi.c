@@ -281,6 +281,13 @@ static void scsi_free(struct virtio_device *device)
 
 static const struct virtio_device_ops scsi_ops = {
 	.type = "scsi",
+	/*
+	 * A logical unit has one task set (SAM-5): commands of all queues are in its lists, where task
+	 * management finds them and the next unit attention belongs to whichever comes first. To find them
+	 * on several reactors each would need lists of its own, and a function that ends tasks would ask
+	 * one reactor after the other.
+	 */
+	.one_reactor = true,
 	.features = scsi_features,
 	.max_queues = scsi_max_queues,
 	.req_size = scsi_req_size,

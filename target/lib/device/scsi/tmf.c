@@ -54,8 +54,8 @@ static unsigned int push_ready(struct scsi_control_queue *queue)
 
 static void make_ready(struct scsi_device *dev, struct scsi_tmf *tmf)
 {
-	/* While the queue is being stopped there is no next round to wait for. */
-	if (dev->control->draining) {
+	/* While the queue is being stopped there is no next round to wait for; if it only moves, there is. */
+	if (dev->control->draining && !dev->control->dq.moves) {
 		push(dev->control, tmf);
 		return;
 	}
