@@ -256,7 +256,7 @@ static void restore_slot(struct vu_slot *slot, struct parcel *parcel)
 
 static int restore_negotiated(struct vu_session *session, struct parcel *parcel)
 {
-	uint64_t offered = session->ops->features(session->owner) | VU_F_PROTOCOL_FEATURES;
+	uint64_t offered = session->ops->features(session->owner) | VU_F_OURS;
 
 	session->features_set = parcel_get_bool(parcel);
 	session->features = parcel_get_u64(parcel);
