@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -162,6 +164,55 @@ static void goes_on_elsewhere(void **state)
 	assert_int_equal(read_u64(f, VU_GET_STATUS), 0x0f);
 }
 
+/* In the middle of a live migration: the rings log as before, to the same file. */
+static void goes_on_logging(void **state)
+{
+	const struct vu_log wire = { .mmap_size = 8 * 4096, .mmap_offset = 4096 };
+	const struct vu_vring_addr addr = {
+		.flags = VU_VRING_F_LOG,
+		.descriptor = FIXTURE_UVA,
+		.available = FIXTURE_UVA + 0x4000,
+		.used = FIXTURE_UVA + 0x8000,
+		.log = 0x5000,
+	};
+	struct fixture *f = *state;
+	struct parcel parcel;
+	uint64_t features;
+	uint8_t byte = 0;
+	int fd = memfd_create("log", MFD_CLOEXEC);
+	int notifier = eventfd(0, EFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(fd, 16 * 4096), 0);
+	negotiate(f);
+	send_memory(f, 0);
+	send_request(f, VU_SET_LOG_BASE, 0, &wire, sizeof(wire), &fd, 1);
+	assert_int_equal(read_u64(f, VU_SET_LOG_BASE), 0);
+	send_request(f, VU_SET_LOG_FD, 0, NULL, 0, &notifier, 1);
+	features = f->owner.session->features | VU_F_LOG_ALL;
+	send_request(f, VU_SET_FEATURES, 0, &features, sizeof(features), NULL, 0);
+	start_ring(f, 0);
+	send_request(f, VU_SET_VRING_ADDR, 0, &addr, sizeof(addr), NULL, 0);
+	assert_true(f->owner.rings[0].log.used);
+	suspend(f);
+	pack(f, &parcel);
+	assert_int_equal(unpack(f, &parcel), 0);
+	assert_true(parcel_is_used_up(&parcel));
+	parcel_done(&parcel);
+	vu_session_resume(next.session);
+	settle(f);
+	assert_string_equal(next.record, "start 0, resumed");
+	assert_true(next.rings[0].log.used);
+	assert_int_equal(next.rings[0].log.used_gpa, 0x5000);
+	assert_true(next.rings[0].log.event_fd >= 0);
+	assert_true(dirty_log_mark(next.rings[0].log.log, 0x3000, 1));
+	assert_int_equal(pread(fd, &byte, 1, 4096), 1);
+	assert_int_equal(byte, 1 << 3);
+	forget_first(f);
+	vu_session_release(f->owner.session);
+	close(notifier);
+	close(fd);
+}
+
 /* Of a successor that fails nothing is left, and the connection is not hurt. */
 static void fails_elsewhere(void **state)
 {
@@ -266,10 +317,11 @@ static void leaves_while_suspended(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(suspended_and_resumed),   TEST(resumed_too_early),
-		TEST(suspended_at_work),       TEST(goes_on_elsewhere),
-		TEST(fails_elsewhere),	       TEST(what_cannot_be),
-		TEST(rings_that_cannot_start), TEST(leaves_while_suspended),
+		TEST(suspended_and_resumed),  TEST(resumed_too_early),
+		TEST(suspended_at_work),      TEST(goes_on_elsewhere),
+		TEST(goes_on_logging),	      TEST(fails_elsewhere),
+		TEST(what_cannot_be),	      TEST(rings_that_cannot_start),
+		TEST(leaves_while_suspended),
 	};
 
 	return cmocka_run_group_tests_name("vhost_user.handover", tests, NULL, NULL);
