@@ -62,7 +62,8 @@ struct controller_queue {
 	struct core *wanted; /* where it shall run */
 	struct core *
 		from; /* where it goes back to if it cannot; NULL: it is there, or has been asked */
-	bool stranded; /* no core can run it: its session ends */
+	bool stranded;	   /* no core can run it: its session ends */
+	unsigned int kept; /* handover.c: 1 + the core that it was on, and shall be on; 0: any */
 	/* placement.c: */
 	int numa_node;	    /* of its ring */
 	uint64_t work_seen; /* at the last look */
@@ -106,6 +107,8 @@ int controller_create(struct target *target, const struct controller_options *op
 /* handover.c */
 void controller_suspended(void *owner);
 void controller_resumed(void *owner, int result);
+/* Where a queue that starts was before; NULL: it is not placed yet. Asked once. */
+struct core *controller_kept_core(struct controller_queue *queue);
 void target_suspend_goes_on(struct target *target, struct controller *controller);
 
 /* session.c */
@@ -126,8 +129,9 @@ void target_session_ended(struct controller *controller);
 int controller_parse_cpumask(const struct controller *controller, const char *text,
 			     struct env_cpuset *ret_cpumask, const char **ret_why);
 
-/* move.c: the core on which a queue that shall run on queue->wanted has to start; the answer to its moves; and
+/* move.c: a core of its Cpumask, or NULL; the core on which a queue that shall run on queue->wanted has to start; the answer to its moves; and
  * lets those go on that are waiting, whenever a queue has become free to. */
+struct core *controller_find_core(const struct controller *controller, unsigned int number);
 struct core *controller_first_core(const struct controller_queue *queue);
 void controller_queue_moved(struct core_queue *run, int result);
 void controller_go_on_moving(struct controller *controller);

@@ -69,7 +69,35 @@ void controller_resumed(void *owner, int result)
 /* A session that is over needs no more suspending. */
 void target_suspend_goes_on(struct target *target, struct controller *controller)
 {
+	unsigned int i;
+
+	for (i = 0; i < controller->queue_n; i++) {
+		controller->queues[i].kept = 0;
+	}
 	controller_is_done(controller, 0);
+}
+
+/* ---- queues stay on their cores, in both processes ---- */
+
+static void keep_cores(struct controller *controller)
+{
+	unsigned int i;
+
+	for (i = 0; i < controller->queue_n; i++) {
+		struct controller_queue *queue = &controller->queues[i];
+
+		if (queue->run.vq != NULL) {
+			queue->kept = 1 + reactor_core(core_reactor(queue->wanted));
+		}
+	}
+}
+
+struct core *controller_kept_core(struct controller_queue *queue)
+{
+	unsigned int kept = queue->kept;
+
+	queue->kept = 0;
+	return kept != 0 ? controller_find_core(queue->controller, kept - 1) : NULL;
 }
 
 /* ---- what was configured ---- */
@@ -222,6 +250,7 @@ void target_suspend(struct target *target, void (*done)(void *arg, int result), 
 		if (controller->session != NULL) {
 			controller->handover_pending = true;
 			target->handover.pending++;
+			keep_cores(controller);
 		}
 	}
 	for (controller = TAILQ_FIRST(&target->controllers); controller != NULL;
@@ -249,6 +278,7 @@ static void save_stats(const struct controller *controller, struct parcel *parce
 			continue;
 		}
 		parcel_put_u32(parcel, queue->size);
+		parcel_put_u32(parcel, queue->kept);
 		parcel_put_u64(parcel, s->requests);
 		parcel_put_u64(parcel, s->read_bytes);
 		parcel_put_u64(parcel, s->written_bytes);
@@ -276,6 +306,7 @@ static int restore_stats(struct controller *controller, struct parcel *parcel)
 			continue;
 		}
 		queue->size = (uint16_t)parcel_get_below(parcel, VIRTQ_MAX_SIZE + 1);
+		queue->kept = parcel_get_below(parcel, ENV_MAX_CORES + 1);
 		s->requests = parcel_get_u64(parcel);
 		s->read_bytes = parcel_get_u64(parcel);
 		s->written_bytes = parcel_get_u64(parcel);

@@ -102,7 +102,10 @@ static void place(struct controller *controller, const struct vu_ring *ring)
 	const void *desc = guest_mem_ring_ptr(ring->mem, ring->desc_uva, 1, 1);
 
 	queue->numa_node = desc != NULL ? env_memory_numa_node(desc) : ENV_ANY_NODE;
-	queue->wanted = placement_of_new(queue);
+	queue->wanted = controller_kept_core(queue);
+	if (queue->wanted == NULL) {
+		queue->wanted = placement_of_new(queue);
+	}
 	queue->from = NULL;
 	queue->stranded = false;
 	queue->work_seen = 0;

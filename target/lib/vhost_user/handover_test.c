@@ -242,6 +242,37 @@ static void fails_elsewhere(void **state)
 	assert_int_not_equal(read_u64(f, VU_GET_FEATURES), 0);
 }
 
+/* Cut off anywhere, or with any byte changed, it is refused or makes another session: nothing else happens. */
+static void what_cannot_be(void **state)
+{
+	struct fixture *f = *state;
+	struct parcel parcel;
+	size_t len = 1;
+	size_t at;
+
+	negotiate(f);
+	send_memory(f, 0);
+	start_ring(f, 1);
+	suspend(f);
+	for (at = 0; at < 2 * len; at++) {
+		pack(f, &parcel);
+		len = parcel.len;
+		if (at % 2 == 0) {
+			parcel.len = at / 2;
+		} else {
+			parcel.data[at / 2] ^= 0x81;
+		}
+		if (unpack(f, &parcel) == 0) {
+			vu_session_free(next.session);
+		}
+		parcel_done(&parcel);
+	}
+	vu_session_resume(f->owner.session);
+	assert_true(f->owner.running[1]);
+	send_request(f, VU_GET_FEATURES, 0, NULL, 0, NULL, 0);
+	assert_int_not_equal(read_u64(f, VU_GET_FEATURES), 0);
+}
+
 /* Errors of ours are told; a ring that is not where its front-end says is not our error. */
 static void rings_that_cannot_start(void **state)
 {
@@ -286,10 +317,11 @@ static void leaves_while_suspended(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(suspended_and_resumed),   TEST(resumed_too_early),
-		TEST(suspended_at_work),       TEST(goes_on_elsewhere),
-		TEST(goes_on_logging),	       TEST(fails_elsewhere),
-		TEST(rings_that_cannot_start), TEST(leaves_while_suspended),
+		TEST(suspended_and_resumed),  TEST(resumed_too_early),
+		TEST(suspended_at_work),      TEST(goes_on_elsewhere),
+		TEST(goes_on_logging),	      TEST(fails_elsewhere),
+		TEST(what_cannot_be),	      TEST(rings_that_cannot_start),
+		TEST(leaves_while_suspended),
 	};
 
 	return cmocka_run_group_tests_name("vhost_user.handover", tests, NULL, NULL);

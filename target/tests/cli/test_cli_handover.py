@@ -9,6 +9,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,6 +116,23 @@ def test_signal_to_one_that_ends(tmp_path: Path) -> None:
     match = re.search(r"handing over to process (\d+)", daemon.text())
     assert match
     until("no successor", lambda: is_gone(int(match[1])))
+
+
+def test_a_socket_that_was_passed(tmp_path: Path) -> None:
+    """It is served on, and its file is nobody's to remove."""
+    path = tmp_path / "elsewhere"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        fd = listener.fileno()
+        with Daemon(tmp_path, ["--fd", f"blk.0={fd}"], CONFIG, pass_fds=[fd]) as daemon:
+            ctl(tmp_path, "handover")
+            daemon.wait()
+    successor = int(ctl_json(tmp_path, "handover-status")["pid"])
+    assert listens(path)
+    end(successor)
+    assert sockets(tmp_path) == ["elsewhere"]
+    assert not listens(path)
 
 
 class Copied(Daemon):

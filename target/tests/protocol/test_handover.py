@@ -25,7 +25,7 @@ import pytest
 
 from . import wire
 from .connection import listens
-from .daemon import CONTROLLERS, SANITIZER, Daemon, binary
+from .daemon import CONFIG, CONTROLLERS, SANITIZER, Daemon, binary
 from .frontend import Blk, FrontEnd
 from .management import Refused, call, open_connection
 from .memory import GuestMemory, SplitRing
@@ -39,8 +39,10 @@ from .scsi import (
     ScsiDisk,
 )
 from .successor import CANNOT, HEADER, START, STEPS
+from .test_cores import CORES, cores_of, wait_for_cores
+from .test_migration import ApartDisk, Log, give, logging, pages
 from .waiting import DEADLINE_S, until
-from .wire import Request
+from .wire import LOG_PAGE, Request
 
 PR_SET_CHILD_SUBREAPER = 36
 SUCCESSOR = Path(__file__).with_name("successor.py")
@@ -295,6 +297,56 @@ def test_regions_go_along(daemon: Generations, front: FrontEnd) -> None:
         front.remove(second)
         assert disk.flush() == 0
         ring.close()
+
+
+def test_the_log_goes_along(daemon: Generations, ready: FrontEnd, memory: GuestMemory) -> None:
+    """A guest that is being moved hears of each page that the successor writes to."""
+    ring = SplitRing(memory, 0)
+    ring.used = memory.alloc(LOG_PAGE, LOG_PAGE)
+    memory.alloc(0, LOG_PAGE)
+    ready.start([ring])
+    disk = ApartDisk(ring)
+    status, used = pages(memory, disk.status, 1), pages(memory, ring.used, 1)
+    with Log(memory, offset=LOG_PAGE) as log:
+        give(ready, log)
+        logging(ready, True, ring)
+        assert disk.read(0, 0, BLOCK) == 0
+        for turn in range(2):
+            daemon.hand_over()
+            log.clear()
+            assert disk.read(0, turn * LOG_PAGE, BLOCK) == 0
+            data = pages(memory, disk.data + turn * LOG_PAGE, BLOCK)
+            assert log.pages() == data | status | used
+        logging(ready, False, ring)
+        daemon.hand_over()
+        log.clear()
+        assert disk.read(0, 0, BLOCK) == 0
+        assert log.pages() == set()
+    ring.close()
+
+
+@pytest.mark.skipif(len(CORES) < 2, reason="this machine has one processor")
+def test_queues_stay_on_their_cores(tmp_path: Path, memory: GuestMemory) -> None:
+    """Those that were moved, too, in the successor and when there is none in the end."""
+    config = CONFIG.replace("0x1", f"[{CORES[0]},{CORES[1]}]")
+    with Generations(tmp_path, config) as daemon, FrontEnd(daemon.socket("blk.0")) as front:
+        front.negotiate()
+        front.share(memory)
+        rings = [SplitRing(memory, index) for index in range(4)]
+        front.start(rings)
+        disks = [Blk(ring, BLOCK) for ring in rings]
+        there = CORES[1], CORES[1], CORES[1], CORES[0]
+        for index, core in enumerate(there):
+            call(daemon, "vhost_controller_move_queue", ctrlr="blk.0", queue=index, lcore=core)
+        wait_for_cores(daemon, "blk.0", list(there))
+        for _ in range(2):
+            daemon.hand_over()
+            assert cores_of(daemon, "blk.0") == list(there)
+            assert fails(daemon, "sessions", "exit")
+            wait_for_cores(daemon, "blk.0", list(there))
+            assert [disk.flush() for disk in disks] == [0] * 4
+        for ring in rings:
+            ring.close()
 
 
 def test_a_ring_stops_and_starts(daemon: Generations, ready: FrontEnd, ring: SplitRing) -> None:
