@@ -28,7 +28,16 @@ def columns(text: str) -> list[list[str]]:
 
 def test_tables(here: Path) -> None:
     header, row = columns(ctl(here, "controllers"))
-    assert header == ["NAME", "TYPE", "CPUMASK", "CORE", "FRONT-END", "SESSIONS", "SOCKET", "DISKS"]
+    assert header == [
+        "NAME",
+        "TYPE",
+        "CPUMASK",
+        "CORES",
+        "FRONT-END",
+        "SESSIONS",
+        "SOCKET",
+        "DISKS",
+    ]
     assert row == ["blk.0", "blk", "0x1", "-", "none", "0", "blk.0", "N"]
     header, row = columns(ctl(here, "bdevs", "N"))
     assert row == ["N", "null", "64", "MiB", "4096", "1", "read-write", "N"]
