@@ -84,7 +84,8 @@ SUITES: Mapping[str, Suite] = {
         Suite(
             "vmtest",
             "everything: disks, data, file systems, idleness, packed rings, a killed front-end and "
-            "target, hand-overs, live migration, changing memory, disks and cores, the smoke matrix",
+            "target, hand-overs, live migration, changing memory, disks and cores, "
+            "the smoke matrix",
             (
                 "boot",
                 "readonly",

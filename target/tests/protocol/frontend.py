@@ -124,7 +124,7 @@ class FrontEnd:
     # -- a whole session --
 
     def negotiate(self, without: int = wire.F_RING_EVENT_IDX, protocol: int | None = None) -> None:
-        """Features and protocol features; all but `without`. Rings are split here, logs come later."""
+        """Features and protocol features; all but `without`. Rings are split, logs come later."""
         offered = self.ask_u64(Request.GET_FEATURES)
         assert offered & wire.F_PROTOCOL_FEATURES
         self.protocol_features = self.ask_u64(Request.GET_PROTOCOL_FEATURES)

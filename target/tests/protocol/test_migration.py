@@ -240,7 +240,7 @@ def test_a_copy_of_memory_under_load(front: FrontEnd, bystander: Blk) -> None:
         front.negotiate()
         front.share(memory)
         rings = [SplitRing(memory, n) for n in range(2)]
-        for ring in rings:
+        for _ in rings:
             memory.alloc(0, LOG_PAGE)
         front.start(rings)
         writers = [Blk(ring) for ring in rings]
