@@ -59,8 +59,8 @@ async def reconnect(ctx: HostContext) -> None:
 async def reconnect_packed(ctx: HostContext) -> None:
     """The same on packed rings.
 
-    Steps: those of ``reconnect``, with ``packed=on`` for every controller. QEMU cannot tell the next
-    target where the last one stopped: a packed ring has no index for it to read.
+    Steps: those of ``reconnect``, with ``packed=on`` for every controller. QEMU cannot tell the
+    next target where the last one stopped: a packed ring has no index for it to read.
     Verify: the same, and that the driver has taken packed rings.
     """
     if "packed" not in ctx.bench.target.capabilities.ring_formats:

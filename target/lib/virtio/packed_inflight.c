@@ -252,6 +252,9 @@ static const char *reclaim(struct virtq *vq, const struct copy *copy, bool repai
 
 		if ((rest & AVAIL_AND_USED) == pos.bits && repair) {
 			shared_put32(shared, (rest & ~AVAIL_AND_USED) | bits);
+			if (virtq_logs(vq)) {
+				virtq_log_memory(vq, shared, sizeof(*shared));
+			}
 		} else if ((rest & AVAIL_AND_USED) != pos.bits && (rest & AVAIL_AND_USED) != bits) {
 			return "the in-flight area is of another ring: what is in flight there is not "
 			       "available here";

@@ -530,6 +530,57 @@ static void test_a_batch_of_the_whole_ring(void **state)
 	}
 }
 
+/* What is taken back in the ring is written to guest memory, while that is on its way to another machine. */
+static void test_what_is_taken_back_is_logged(void **state)
+{
+	/* Larger than a page: what the device writes otherwise lies in the next one. */
+	const struct rd_options options = { .size = 300, .features = PACKED };
+	struct ring_log log = { .event_fd = -1 };
+	struct inflight_packed_region before;
+	struct virtq_config config;
+	struct virtq_req *reqs[3];
+	struct world w;
+	struct virtq *vq;
+	uint8_t bits = 0;
+	int fd = memfd_create("log", MFD_CLOEXEC);
+	unsigned int i;
+
+	world_open(&w, &options, options.size);
+	vq = world_start(&w, world_base(&w));
+	for (i = 0; i < 3; i++) {
+		(void)world_add(&w, 1, 16, false);
+		reqs[i] = pop_one(vq);
+	}
+	before = *world_region(&w);
+	for (i = 0; i < 3; i++) {
+		virtq_push(vq, reqs[i], 0);
+	}
+	assert_int_equal(virtq_commit(vq), 3);
+	virtq_free(vq);
+	/* But for the first one. */
+	world_region(&w)->old_free_head = before.old_free_head;
+	world_region(&w)->old_used_idx = before.old_used_idx;
+	for (i = 0; i < 3; i++) {
+		world_region(&w)->desc[i].inflight = 1;
+	}
+	w.rd.packed[0].flags = htole16(RD_F_AVAIL);
+
+	assert_int_equal(ftruncate(fd, PAGE), 0);
+	assert_int_equal(dirty_log_map(0, PAGE, fd, &log.log), 0);
+	config = rd_config(&w.rd, sizeof(struct virtq_req));
+	config.inflight = w.area;
+	config.log = log;
+	assert_int_equal(virtq_new(&config, &vq), 0);
+	assert_false(virtq_is_broken(vq));
+	assert_int_equal(le16toh(w.rd.packed[2].flags) & (RD_F_AVAIL | RD_F_USED), RD_F_AVAIL);
+	assert_int_equal(pread(fd, &bits, 1, RD_GPA / PAGE / 8), 1);
+	assert_int_equal(bits >> RD_GPA / PAGE % 8 & 1, 1);
+	virtq_free(vq);
+	dirty_log_unref(log.log);
+	close(fd);
+	world_close(&w);
+}
+
 /* ---- life with what is left ---- */
 
 /* A buffer that waits to be resubmitted is in flight; kicks do not matter for it; no memory hangs on it. */
@@ -715,6 +766,7 @@ int main(void)
 		cmocka_unit_test(test_death_after_each_store),
 		cmocka_unit_test(test_death_in_the_first_start),
 		cmocka_unit_test(test_a_batch_of_the_whole_ring),
+		cmocka_unit_test(test_what_is_taken_back_is_logged),
 		cmocka_unit_test(test_waiting_resubmits),
 		cmocka_unit_test(test_resubmits_out_of_order),
 		cmocka_unit_test(test_abandoned),
