@@ -292,6 +292,8 @@ def test_ring_size(ready: FrontEnd, num: int) -> None:
 def test_running_ring_is_not_changed(ready: FrontEnd, ring: SplitRing) -> None:
     assert ready.acknowledged(state(Request.SET_VRING_NUM, 0, 32)) != 0
     assert ready.acknowledged(state(Request.SET_VRING_BASE, 0, 5)) != 0
+    assert ready.acknowledged(ring.addr()) == 0  # where it is already
+    ring.desc += 16
     assert ready.acknowledged(ring.addr()) != 0
     assert ready.acknowledged(u64(Request.SET_FEATURES, wire.F_PROTOCOL_FEATURES)) != 0
     assert ready.acknowledged(u64(Request.SET_FEATURES, ready.features)) == 0
