@@ -14,6 +14,7 @@ RESULTS ?=
 DRY_RUN ?=
 ONLY ?=
 KILLS ?= 200
+HANDOVERS ?= 100
 
 BIN := .venv/bin
 BUILD := build
@@ -97,10 +98,11 @@ check-frontend: build venv ## the front-end library, vhost-bench, instructions p
 instructions-baseline: build ## count the instructions per request and keep them as the baseline of check-frontend
 	@python3 harness/frontend/bench/instructions.py --update
 
-torture: build venv ## kill the daemon 200 times under each kind of load, and under a guest (KILLS=200)
-	@FRONTEND_BIN=$(CURDIR)/$(BUILD)/release/harness/frontend TORTURE_KILLS=$(KILLS) \
-		$(BIN)/python -m pytest -q -s --junit-xml=$(REPORTS)/torture.xml harness/frontend/tests/interop/test_torture.py
-	@VHOSTLAB_KILLS=$(KILLS) $(BIN)/vhostlab vmtest --scenario reconnect --results $(REPORTS)/torture
+torture: build venv ## kill the daemon 200 times under each kind of load, and under a guest; hand it over 100 times (KILLS=200 HANDOVERS=100)
+	@FRONTEND_BIN=$(CURDIR)/$(BUILD)/release/harness/frontend TORTURE_KILLS=$(KILLS) TORTURE_HANDOVERS=$(HANDOVERS) \
+		$(BIN)/python -m pytest -q -s --junit-xml=$(REPORTS)/torture.xml harness/frontend/tests/interop/test_torture.py \
+		harness/frontend/tests/interop/test_handover.py
+	@VHOSTLAB_KILLS=$(KILLS) VHOSTLAB_HANDOVERS=$(HANDOVERS) $(BIN)/vhostlab vmtest --scenario reconnect --scenario reconnect-packed --scenario handover --results $(REPORTS)/torture
 
 check-vm: build venv ## one small guest: boot, look at the disks, a little I/O
 	@$(BIN)/vhostlab vmtest --suite quick --results $(REPORTS)/vm-quick

@@ -28,6 +28,7 @@ needs() {
 		header:libaio.h             libaio-dev         libaio-devel
 		header:numa.h               libnuma-dev        numactl-devel
 		header:sys/sdt.h            systemtap-sdt-dev  systemtap-sdt-devel
+		pc:libseccomp               libseccomp-dev     libseccomp-devel
 		pc:jansson                  libjansson-dev     jansson-devel
 		pc:cmocka                   libcmocka-dev      libcmocka-devel
 		cmd:clang                   clang              clang

@@ -32,6 +32,7 @@ FLOW_S = (0.1, 1.0)
 SERVICE_S = 5.0
 DEADLINE_S = 30.0
 DISK_SIZE = 64 * MIB
+RING_PACKED = 34
 
 #: Blocks of many sizes on little room: written, verified, written again; in the end all are read.
 LOAD = (
@@ -51,13 +52,34 @@ async def reconnect(ctx: HostContext) -> None:
     Verify: fio saw no error and every checksum; the guest's kernel has nothing to say; requests
     flow soon after the target listens.
     """
+    await _killed_under_a_guest(ctx, Hardware(reconnect=1))
+
+
+@host_scenario("reconnect-packed", deadline_s=300.0 + 15.0 * KILLS)
+async def reconnect_packed(ctx: HostContext) -> None:
+    """The same on packed rings.
+
+    Steps: those of ``reconnect``, with ``packed=on`` for every controller. QEMU cannot tell the next
+    target where the last one stopped: a packed ring has no index for it to read.
+    Verify: the same, and that the driver has taken packed rings.
+    """
+    if "packed" not in ctx.bench.target.capabilities.ring_formats:
+        ctx.skip(f"target {ctx.bench.target.name} has no packed rings")
+    await _killed_under_a_guest(ctx, Hardware(reconnect=1, packed=True))
+
+
+async def _killed_under_a_guest(ctx: HostContext, hardware: Hardware) -> None:
     chance = random.Random(1)
     controllers = _controllers(ctx)
     slowest = 0.0
     async with (
         ctx.target(controllers) as target,
-        ctx.guest(target, controllers, "guest", Hardware(reconnect=1)) as (vm, disks),
+        ctx.guest(target, controllers, "guest", hardware) as (vm, disks),
     ):
+        for disk in disks:
+            bits = await disk.attribute("device/features")
+            packed = bits[RING_PACKED : RING_PACKED + 1] == "1"
+            ctx.equal(f"{disk.label}: packed rings", packed, hardware.packed)
         if await target.stats() is None:
             ctx.skip(f"target {target.name} does not count its requests")
         await vm.guest.run("dmesg -c >/dev/null")

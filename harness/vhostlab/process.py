@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import select
 import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -181,6 +183,62 @@ class Process:
         if self._child is None:
             raise HarnessError(f"{Path(self.argv[0]).name} was not started")
         return self._child
+
+
+class Adopted(Process):
+    """A process that is not our child: the one that a child of ours has handed over to.
+
+    It is in the child's process group. Nobody can tell us its exit status, and the kernel does not
+    end it when the harness dies.
+    """
+
+    def __init__(self, pid: int, argv: Sequence[str], log: Path) -> None:
+        super().__init__(argv, log)
+        self._pid = pid
+        self._pidfd = os.pidfd_open(pid)
+
+    def __del__(self) -> None:
+        os.close(self._pidfd)
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+    @property
+    def returncode(self) -> int | None:
+        return None if self.alive else 0
+
+    @property
+    def alive(self) -> bool:
+        return not select.select([self._pidfd], [], [], 0)[0]
+
+    def signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, number)
+
+    async def wait(self, timeout_s: float | None = None) -> int:
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        loop.add_reader(self._pidfd, ended.set)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await ended.wait()
+        finally:
+            loop.remove_reader(self._pidfd)
+        return 0
+
+    async def stop(self) -> None:
+        self._remember_cpu()
+        self.signal(signal.SIGTERM)
+        try:
+            await self.wait(self._stop_timeout_s)
+        except TimeoutError:
+            self.kill()
+            await self.wait()
+
+    def _remember_cpu(self) -> None:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            self._cpu_seconds = process_cpu_seconds(self._pid)
 
 
 def spawn(

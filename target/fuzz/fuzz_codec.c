@@ -27,6 +27,7 @@ static void decode_all(const struct vu_message *message)
 	struct vu_vring_addr addr;
 	struct vu_region region;
 	struct vu_config config;
+	struct vu_log log;
 	const uint8_t *bytes;
 	size_t bytes_len;
 	uint64_t value;
@@ -40,6 +41,10 @@ static void decode_all(const struct vu_message *message)
 	}
 	if (vu_decode_vring_addr(message, &addr) == 0) {
 		MUST(message->header.size == VU_VRING_ADDR_SIZE);
+	}
+	if (vu_decode_log(message, &log) == 0) {
+		MUST(message->header.size == VU_LOG_SIZE);
+		MUST(memcmp(&log, message->payload, sizeof(log)) == 0);
 	}
 	if (vu_decode_mem_table(message, regions, &region_n) == 0) {
 		MUST(region_n <= VU_REGIONS_MAX);

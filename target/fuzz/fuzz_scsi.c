@@ -82,7 +82,7 @@ static void open_disk(struct run *run)
 	info->physical_block_size = info->block_size << (limits >> 3 & 3);
 	info->opt_io_size = (limits & 0x40) != 0 ? 65536 : 0;
 	opts.read_only = (disk & 0xc0) == 0xc0;
-	LIST_INIT(&run->channels.list);
+	run->channels = (struct bdev_channels){ 0 };
 	MUST(bdev_channels_get(&run->channels, &run->disk.bdev, &run->channel) == 0);
 	MUST(scsi_lu_init(&run->lu, &opts) == 0);
 	run->lu.channel = run->channel;

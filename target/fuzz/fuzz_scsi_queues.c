@@ -340,7 +340,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	run.in = bytes_reader(data, len);
 	run.head_len = 51;
 	run.resp_len = 108;
-	LIST_INIT(&run.channels.list);
+	run.channels = (struct bdev_channels){ 0 };
 	MUST(scsi_new(&opts, &run.device) == 0);
 	for (i = 0; i < 2; i++) {
 		test_bdev_init(&run.disk[i], DISK_SIZE, 512);

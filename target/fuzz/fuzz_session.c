@@ -26,16 +26,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 /* More than the longest input has messages. */
 #define TURNS_MAX 100000
 
-/* Whoever was told to change the memory of the rings has been: nobody is left behind with the old one. */
-static void check_memory(const struct scripted_owner *owner)
+/* Whoever was told to change the memory or the log of the rings has been: nobody is left behind with the old one. */
+static void check_rings(const struct scripted_owner *owner)
 {
-	const struct guest_mem *mem = NULL;
+	const struct vu_ring *first = NULL;
 	unsigned int i;
 
 	for (i = 0; i < owner->max_queues && owner->session != NULL && !owner->pending; i++) {
+		const struct vu_ring *ring = &owner->rings[i];
+
 		if (owner->running[i]) {
-			MUST(mem == NULL || mem == owner->rings[i].mem);
-			mem = owner->rings[i].mem;
+			MUST(first == NULL ||
+			     (first->mem == ring->mem && first->log.log == ring->log.log));
+			first = ring;
 		}
 	}
 }
@@ -56,7 +59,7 @@ static void run(struct scripted_owner *owner, struct bytes_reader *schedule)
 		} else {
 			vu_session_process(owner->session);
 		}
-		check_memory(owner);
+		check_rings(owner);
 	}
 	/* The record is at its end: so must the session be. */
 	MUST(owner->session == NULL);

@@ -596,7 +596,7 @@ static void device_open(struct run *run, uint8_t disk, uint8_t features)
 	/* Bits 9 to 14: FLUSH, TOPOLOGY, CONFIG_WCE, MQ, DISCARD, WRITE_ZEROES. */
 	run->device->ops->negotiated(run->device, run->device->ops->features(run->device) &
 							  ~((uint64_t)(features >> 2) << 9));
-	LIST_INIT(&run->channels.list);
+	run->channels = (struct bdev_channels){ 0 };
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

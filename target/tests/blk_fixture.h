@@ -63,7 +63,7 @@ static inline void blk_open(struct blk_fixture *f, const struct blk_fixture_opti
 	blk.serial = opts->serial;
 	assert_int_equal(blk_new(&blk, &f->device), 0);
 	f->device->ops->negotiated(f->device, f->device->ops->features(f->device) & ~opts->without);
-	LIST_INIT(&f->channels.list);
+	f->channels = (struct bdev_channels){ 0 };
 	rd_open(&f->rd, &ring);
 	blk_queue_open(f);
 }

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -193,8 +193,19 @@ def interval(ratios: list[float]) -> tuple[float, float]:
     return medians[RESAMPLES // 40], medians[-RESAMPLES // 40]
 
 
+def millions(value: float) -> str:
+    return f"{value / 1e6:.3f} M"
+
+
 def alternating(
-    name: str, bar: float, wanted: int, a: Callable[[], float], b: Callable[[], float]
+    name: str,
+    bar: float,
+    wanted: int,
+    a: Callable[[], float],
+    b: Callable[[], float],
+    *,
+    at_least: bool = True,
+    shown: Callable[[float], str] = millions,
 ) -> Figure:
     """The median ratio of groups. A disturbed one is made again, as by vhost-bench --compare."""
     groups: list[Group] = []
@@ -215,8 +226,8 @@ def alternating(
         low,
         high,
         bar,
-        at_least=True,
-        detail=f"{medians[0] / 1e6:.3f} M against {medians[1] / 1e6:.3f} M",
+        at_least,
+        detail=f"{shown(medians[0])} against {shown(medians[1])}",
         others_percent=groups[-1].others_percent,
     )
 
@@ -249,7 +260,16 @@ def fio(how: Set, pattern: str, depth: int) -> float:
     return float(job["read" if pattern == "randread" else "write"]["iops"])
 
 
+@cache
+def read_once(file: Path) -> None:
+    """Storage below us that keeps what was read lately has all of it then, for both sides."""
+    jobs = ("--ioengine=libaio", "--direct=1", "--bs=1M", "--iodepth=8", "--rw=read")
+    run(["fio", "--name=x", *jobs, f"--filename={file}", "--output-format=json"])
+
+
 def aio(how: Set, pattern: str, depth: int, name: str) -> Figure:
+    read_once(how.file)
+
     def ours() -> float:
         report = bench(
             how,
@@ -297,29 +317,103 @@ def resident(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
-def memory(how: Set, name: str) -> Figure:
-    """Four disks that were written whole: what is resident beyond them."""
+@contextmanager
+def served(how: Set, config: str, sockets: list[str]) -> Iterator[tuple[Path, int]]:
+    """A daemon: the directory of its sockets and its process number."""
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
-        (directory / "conf").write_text(FOUR_DISKS)
-        sockets = [directory / f"disk.{i}" for i in range(DISKS)]
+        (directory / "conf").write_text(config)
         argv = [str(how.daemon), "--no-huge", "-c", str(directory / "conf"), "-S", folder]
+        argv += ["-m", f"[{how.target_cpu}]"]
         daemon = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
         try:
             end = time.monotonic() + START_DEADLINE_S
-            while not all(socket.exists() for socket in sockets):
+            while not all((directory / name).exists() for name in sockets):
                 if daemon.poll() is not None or time.monotonic() > end:
-                    raise CannotBe("the daemon with four disks did not start")
+                    raise CannotBe(f"the daemon with {len(sockets)} disks did not start")
                 time.sleep(INTERVAL_S)
-            for i, socket in enumerate(sockets):
-                device = "scsi" if i >= 2 else "blk"
-                bench(how, "--device", device, "--prefill", "--seconds", 0.2, socket)
-            rss = resident(daemon.pid) - DISKS * DISK_OF_FOUR_MB * MIB
+            yield directory, daemon.pid
         finally:
             daemon.terminate()
             daemon.wait()
+
+
+def memory(how: Set, name: str) -> Figure:
+    """Four disks that were written whole: what is resident beyond them."""
+    names = [f"disk.{i}" for i in range(DISKS)]
+    with served(how, FOUR_DISKS, names) as (directory, pid):
+        for i, disk in enumerate(names):
+            device = "scsi" if i >= 2 else "blk"
+            bench(how, "--device", device, "--prefill", "--seconds", 0.2, directory / disk)
+        rss = resident(pid) - DISKS * DISK_OF_FOUR_MB * MIB
     mib = rss / MIB
     return Figure(name, mib, mib, mib, 64, False, " MiB")
+
+
+TWO_DISKS = """\
+[Rpc]
+  Enable No
+[Malloc]
+  NumberOfLuns 2
+  LunSizeInMB 128
+[VhostBlk0]
+  Name quiet
+  Dev Malloc0
+[VhostBlk1]
+  Name flood
+  Dev Malloc1
+  CoalescingDelayUs 2000
+"""
+"""The client of the flood shares a processor with the one that is measured: it is called rarely."""
+FLOOD = ("--depth", 128, "--bs", "1M", "--completion", "event")
+
+
+@contextmanager
+def flooding(how: Set, socket: Path) -> Iterator[None]:
+    """Another client keeps its disk busy; its own share of the processor is small."""
+    argv = (how.bench, "--cpu", how.client_cpu, *FLOOD, "--seconds", 3600, socket)
+    client = subprocess.Popen(
+        ["nice", "-n", "10", *map(str, argv)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+        if client.poll() is not None:
+            raise CannotBe("the client of the flood has ended")
+    finally:
+        client.kill()
+        client.wait()
+
+
+def neighbour(how: Set, name: str) -> Figure:
+    """The 99th percentile of a disk's latency while another one on its core is flooded, and not."""
+    with served(how, TWO_DISKS, ["quiet", "flood"]) as (directory, _):
+        for disk in ("quiet", "flood"):
+            bench(how, "--prefill", "--seconds", 0.1, directory / disk)
+
+        def p99() -> float:
+            report = bench(
+                how,
+                *("--depth", 1, "--completion", "event"),
+                *("--seconds", 4 * how.block_s, "--warmup", 0.3),
+                directory / "quiet",
+            )
+            return float(report["result"]["latency_ns"]["percentiles"]["99"])
+
+        def beside_a_flood() -> float:
+            with flooding(how, directory / "flood"):
+                return p99()
+
+        return alternating(
+            name,
+            2.0,
+            how.few_groups,
+            beside_a_flood,
+            p99,
+            at_least=False,
+            shown=lambda ns: f"{ns / 1e3:.1f} us",
+        )
 
 
 # ---- all of it ----
@@ -353,6 +447,9 @@ def tasks(how: Set) -> list[Task]:
     for depth in (32, 128):
         name = f"null scsi / blk depth {depth}"
         against(name, 0.9, "vhost-null,device=scsi", "vhost-null", depth)
+    name = "p99 at depth 1 beside a flood / alone"
+    seconds = how.few_groups * 4 * (0.3 + 4 * block + SPAWN_S)
+    made.append(Task(name, seconds, partial(neighbour, how)))
     name = "resident memory beyond four ramdisks"
     made.append(Task(name, 6 * SPAWN_S, partial(memory, how)))
     return made
@@ -360,7 +457,7 @@ def tasks(how: Set) -> list[Task]:
 
 HEADER = (
     f"{'figure':<58} {'value':>9}  {'95 % interval':<15} {'bar':<7} {'':<8} "
-    f"{'others':>6}  medians in IOPS"
+    f"{'others':>6}  medians (without a unit: IOPS)"
 )
 
 

@@ -45,6 +45,7 @@ extern const struct case_table address_table;
 extern const struct case_table blk_table;
 extern const struct case_table chain_table;
 extern const struct case_table flood_table;
+extern const struct case_table log_table;
 extern const struct case_table memory_table;
 extern const struct case_table message_table;
 extern const struct case_table packed_table;

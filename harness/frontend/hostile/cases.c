@@ -4,9 +4,9 @@
 #include "case.h"
 
 static const struct case_table *const tables[] = {
-	&chain_table,  &packed_table,  &address_table,	    &race_table,
-	&blk_table,    &scsi_table,    &scsi_control_table, &message_table,
-	&memory_table, &session_table, &state_table,	    &flood_table,
+	&chain_table, &packed_table,	   &address_table, &race_table,	  &blk_table,
+	&scsi_table,  &scsi_control_table, &message_table, &memory_table, &session_table,
+	&log_table,   &state_table,	   &flood_table,
 };
 
 const struct hostile_case *case_at(unsigned int i)

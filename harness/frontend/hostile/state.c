@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* T75 to T78: dirty logs and in-flight areas. Skipped where the target does not offer them. */
+/* T76 to T78: in-flight areas. Skipped where the target does not offer them. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -9,155 +9,7 @@
 
 #include "case.h"
 
-#define F_LOG_ALL	(1ull << 26)
-#define PF_LOG_SHMFD	(1ull << 1)
-#define VRING_F_LOG	1
-#define LOG_PAGE	4096
-#define LOG_BYTE_PAGES	8
 #define INFLIGHT_ROUNDS 40
-
-/* Protocol features that the library does not take by itself. */
-static bool take_protocol_feature(struct rig *rig, uint64_t bit)
-{
-	struct vfe_message reply;
-	struct vfe_message set = { .header = { VFE_SET_PROTOCOL_FEATURES, VFE_FLAG_VERSION, 8 } };
-	uint64_t offered;
-
-	if (vfe_raw_query(rig->session, VFE_GET_PROTOCOL_FEATURES, &reply) < 0) {
-		rig_fail(rig, "GET_PROTOCOL_FEATURES: %s", vfe_why(rig->session));
-		return false;
-	}
-	offered = reply.payload.u64;
-	vfe_raw_close_fds(&reply);
-	if ((offered & bit) == 0 || (vfe_features_offered(rig->session) & F_LOG_ALL) == 0) {
-		rig_skip(rig, "the target does not offer the dirty log (LOG_SHMFD, LOG_ALL)");
-		return false;
-	}
-	set.payload.u64 = vfe_protocol_features(rig->session) | bit;
-	return vfe_raw_send(rig->session, &set) == 0;
-}
-
-/* ---- T75 ---- */
-
-struct log_message {
-	uint64_t size;
-	uint64_t offset;
-};
-
-/* Of all of memory a log would need one bit for each page. */
-#define LOG_WHOLE (RIG_END / LOG_PAGE / LOG_BYTE_PAGES)
-/* And the file is a page longer. */
-#define LOG_FILE ((LOG_WHOLE + LOG_PAGE - 1) / LOG_PAGE * LOG_PAGE + LOG_PAGE)
-
-static int make_log(uint8_t **ret_map)
-{
-	int fd = memfd_create("log", MFD_CLOEXEC);
-	void *map;
-
-	if (fd < 0 || ftruncate(fd, LOG_FILE) < 0) {
-		return -1;
-	}
-	map = mmap(NULL, LOG_FILE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED) {
-		close(fd);
-		return -1;
-	}
-	*ret_map = map;
-	return fd;
-}
-
-static enum taken set_log(struct rig *rig, const struct log_message *log, int fd)
-{
-	struct vfe_message message = { .header = { VFE_SET_LOG_BASE, 0, 16 },
-				       .fds = { fd },
-				       .fd_n = 1 };
-
-	memcpy(message.payload.bytes, log, sizeof(*log));
-	return rig_ask(rig, &message);
-}
-
-/* The device writes to memory, and to its ring, while logging is on. */
-static void work_with_log(struct rig *rig)
-{
-	struct vfe_message features = { .header = { VFE_SET_FEATURES, 0, 8 } };
-	struct vfe_message addr = { .header = { VFE_SET_VRING_ADDR, 0,
-						sizeof(struct vfe_wire_addr) } };
-	struct vfe_raw_ring ring;
-
-	vfe_raw_ring_of(rig->queue, &ring);
-	features.payload.u64 = vfe_features(rig->session) | F_LOG_ALL;
-	addr.payload.addr = ring.addr;
-	addr.payload.addr.flags = VRING_F_LOG;
-	addr.payload.addr.log = RIG_SCRATCH;
-	if (rig_ask(rig, &features) == TAKEN_STALLED ||
-	    (rig_alive(rig) && rig_ask(rig, &addr) == TAKEN_STALLED)) {
-		rig_fail(rig, "the start of logging was followed by silence");
-	}
-	if (!rig->failed && rig_alive(rig)) {
-		rig_expect_usable(rig);
-	}
-}
-
-static void check_log(struct rig *rig, const struct log_message *log, const uint8_t *map)
-{
-	uint64_t i;
-
-	for (i = 0; i < LOG_FILE && !rig->failed; i++) {
-		if (map[i] != 0 && (i < log->offset || i - log->offset >= log->size)) {
-			rig_fail(rig,
-				 "byte %llu was written, outside of a log of %llu bytes at %llu",
-				 (unsigned long long)i, (unsigned long long)log->size,
-				 (unsigned long long)log->offset);
-		}
-	}
-}
-
-/* A log that does not cover memory is refused, or nothing outside of it is written. */
-static void log_too_small(struct rig *rig, const void *arg)
-{
-	static const struct log_message logs[] = {
-		{ 0, 0 },
-		{ 1, 0 },
-		/* Of the first 128 MiB, where there is no memory. */
-		{ 4096, 0 },
-		/* One byte too few. */
-		{ LOG_WHOLE - 1, 0 },
-		{ 4096, 4096 },
-		{ 4096, 1 },
-		{ LOG_WHOLE, LOG_FILE - 1 },
-		{ LOG_WHOLE, UINT64_MAX - 4095 },
-		{ UINT64_MAX, 0 },
-		{ UINT64_MAX - 4095, 4096 },
-		{ 1ull << 40, 0 },
-	};
-	const struct rig_options how = { .with_protocol = VFE_PF_REPLY_ACK };
-	uint8_t *map = NULL;
-	enum taken taken;
-	unsigned int i;
-	int fd = make_log(&map);
-
-	(void)arg;
-	if (fd < 0) {
-		rig_fail(rig, "no file for a log");
-		return;
-	}
-	for (i = 0; i < sizeof(logs) / sizeof(logs[0]) && !rig->failed; i++) {
-		rig_close(rig);
-		if (!rig_start(rig, &how) || !take_protocol_feature(rig, PF_LOG_SHMFD)) {
-			break;
-		}
-		taken = set_log(rig, &logs[i], fd);
-		if (taken == TAKEN_STALLED) {
-			rig_fail(rig, "SET_LOG_BASE was followed by silence");
-		} else if (taken != TAKEN_ENDED) {
-			work_with_log(rig);
-		}
-		check_log(rig, &logs[i], map);
-		memset(map, 0, LOG_FILE);
-	}
-	munmap(map, LOG_FILE);
-	close(fd);
-}
 
 /* ---- T76, T77 ---- */
 
@@ -232,15 +84,70 @@ static void areas_that_do_not_fit(struct rig *rig, const void *arg)
 
 /* vhost-user, "Inflight I/O tracking": what lies before the entries of each queue. */
 #define SPLIT_HEADER  16
-#define PACKED_HEADER 32
+#define PACKED_HEADER sizeof(struct packed_area)
+
+/* "DescStatePacked" and "QueueRegionPacked" */
+struct packed_area_entry {
+	uint8_t inflight;
+	uint8_t padding;
+	uint16_t next;
+	uint16_t last;
+	uint16_t num;
+	uint64_t counter;
+	uint16_t id;
+	uint16_t flags;
+	uint32_t len;
+	uint64_t addr;
+};
+
+struct packed_area {
+	uint64_t features;
+	uint16_t version;
+	uint16_t desc_num;
+	uint16_t free_head;
+	uint16_t old_free_head;
+	uint16_t used_idx;
+	uint16_t old_used_idx;
+	uint8_t used_wrap_counter;
+	uint8_t old_used_wrap_counter;
+	uint8_t padding[10];
+	struct packed_area_entry entries[];
+};
 
 enum damage {
 	DAMAGE_ALL,
 	DAMAGE_SOME,	/* here and there */
 	DAMAGE_ENTRIES, /* behind a header that is good */
 	DAMAGE_ONES,	/* the same: everything is in flight, and all at the same time */
+	DAMAGE_GHOST,	/* packed: all is in order, but for a request that never was */
 	DAMAGES,
 };
+
+/* The area says that it was fetched, the ring that it was offered; only its descriptor is nonsense. */
+static void conjure(const struct rig *rig, struct packed_area *area, unsigned int *seed)
+{
+	static const uint16_t flags[] = { 0, VFE_DESC_WRITE, VFE_DESC_INDIRECT, VFE_DESC_NEXT };
+	uint16_t at = area->free_head;
+	struct packed_area_entry *entry = &area->entries[at];
+
+	if (at >= area->desc_num || area->used_idx >= rig->view.size) {
+		return; /* the target keeps something else there */
+	}
+	area->free_head = area->old_free_head = entry->next;
+	*entry = (struct packed_area_entry){
+		.inflight = 1,
+		.next = entry->next,
+		.last = at,
+		.num = 1,
+		.counter = (uint64_t)rand_r(seed),
+		.id = (uint16_t)(rand_r(seed) % (int)(rig->view.size + 1)),
+		.flags = flags[rand_r(seed) % 4],
+		.len = (uint32_t)(rand_r(seed) % 8192),
+		.addr = rig_data_gpa(rig, 0) + (uint64_t)(rand_r(seed) % 65536),
+	};
+	rig->view.packed[area->used_idx].flags = area->used_wrap_counter != 0 ? VFE_DESC_AVAIL :
+										VFE_DESC_USED;
+}
 
 static void damage_area(const struct rig *rig, enum damage damage, uint8_t *area, size_t size,
 			unsigned int *seed)
@@ -249,6 +156,10 @@ static void damage_area(const struct rig *rig, enum damage damage, uint8_t *area
 	size_t of_queue = size / (rig_queue_index(rig) + 1);
 	size_t i;
 
+	if (damage == DAMAGE_GHOST && rig->options->packed) {
+		conjure(rig, (struct packed_area *)(area + of_queue * rig_queue_index(rig)), seed);
+		return;
+	}
 	for (i = 0; i < size; i++) {
 		bool keep = damage == DAMAGE_SOME ? rand_r(seed) % 32 != 0 :
 						    damage != DAMAGE_ALL && i % of_queue < header;
@@ -300,7 +211,6 @@ static void random_inflight_area(struct rig *rig, const void *arg)
 }
 
 static const struct hostile_case cases[] = {
-	{ "T75", "dirty logs that are too small", ON_DISK | ON_SPLIT, log_too_small, NULL },
 	{ "T76", "an in-flight area for 65535 queues of 65535", ON_DISK | ON_RING,
 	  enormous_inflight_areas, NULL },
 	{ "T77", "in-flight areas that do not fit", ON_DISK | ON_RING, areas_that_do_not_fit,

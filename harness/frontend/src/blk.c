@@ -109,7 +109,6 @@ int vfe_blk_add(struct vfe_queue *queue, struct vfe_blk_frame *frame, enum vfe_b
 	unsigned int out_n = reads ? 1 : 1 + data_n;
 	unsigned int in_n = reads ? data_n + 1 : 1;
 	struct vfe_seg segs[SEGS_INLINE + 2];
-	unsigned int i;
 
 	frame->type = type;
 	frame->ioprio = 0;
@@ -121,9 +120,7 @@ int vfe_blk_add(struct vfe_queue *queue, struct vfe_blk_frame *frame, enum vfe_b
 	if (data_n > SEGS_INLINE) {
 		return add_long(queue, segs[0], status, data, data_n, out_n, in_n, cookie);
 	}
-	for (i = 0; i < data_n; i++) {
-		segs[i + 1] = data[i];
-	}
+	vfe_copy_segs(segs + 1, data, data_n);
 	segs[data_n + 1] = status;
 	return vfe_queue_add(queue, segs, out_n, in_n, cookie);
 }

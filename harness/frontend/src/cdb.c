@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Command descriptor blocks: SPC-4 and SBC-3. All fields are big-endian. */
+#include <endian.h>
 #include <string.h>
 
 #include "vhost_frontend/scsi.h"
@@ -37,12 +38,6 @@ static void put32(uint8_t *p, uint32_t value)
 	memcpy(p, &value, sizeof(value));
 }
 
-static void put64(uint8_t *p, uint64_t value)
-{
-	value = __builtin_bswap64(value);
-	memcpy(p, &value, sizeof(value));
-}
-
 static size_t begin(uint8_t *cdb, uint8_t opcode, size_t len)
 {
 	memset(cdb, 0, VFE_CDB_MAX);
@@ -50,22 +45,31 @@ static size_t begin(uint8_t *cdb, uint8_t opcode, size_t len)
 	return len;
 }
 
+static void put64(uint8_t *p, uint64_t value)
+{
+	value = htobe64(value);
+	memcpy(p, &value, sizeof(value));
+}
+
+/* All of it in few stores: the line may just be on its way from the other side. */
+static void put_words(uint8_t *cdb, uint64_t first, uint64_t second)
+{
+	put64(cdb, first);
+	put64(cdb + 8, second);
+	memset(cdb + 16, 0, VFE_CDB_MAX - 16);
+}
+
 static size_t ten(uint8_t *cdb, uint8_t opcode, uint32_t lba, uint16_t blocks)
 {
-	size_t len = begin(cdb, opcode, 10);
-
-	put32(cdb + 2, lba);
-	put16(cdb + 7, blocks);
-	return len;
+	put_words(cdb, (uint64_t)opcode << 56 | (uint64_t)lba << 16 | blocks >> 8,
+		  (uint64_t)blocks << 56);
+	return 10;
 }
 
 static size_t sixteen(uint8_t *cdb, uint8_t opcode, uint64_t lba, uint32_t blocks)
 {
-	size_t len = begin(cdb, opcode, 16);
-
-	put64(cdb + 2, lba);
-	put32(cdb + 10, blocks);
-	return len;
+	put_words(cdb, (uint64_t)opcode << 56 | lba >> 16, lba << 48 | (uint64_t)blocks << 16);
+	return 16;
 }
 
 size_t vfe_cdb_test_unit_ready(uint8_t *cdb)

@@ -174,6 +174,33 @@ static inline uint64_t vfe_gpa(const struct vfe_memory *memory, const void *p)
 					   vfe_memory_gpa(memory, p);
 }
 
+/*
+ * A few segments: most requests have one, made just now. Member by member, as they were stored: the load of a whole
+ * one would wait until both stores have reached the cache, behind all those that wait for lines of the other
+ * side. Left alone, the compiler makes such loads of this, or an instruction that copies slowly.
+ */
+static inline void vfe_copy_segs(struct vfe_seg *to, const struct vfe_seg *from, unsigned int n)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		to[i].gpa = from[i].gpa;
+		to[i].len = from[i].len;
+		__asm__ volatile("" : : : "memory");
+	}
+}
+
+/* Fetches a line that the device has, to be written. */
+static inline void vfe_fetch_to_write(const void *p)
+{
+#if defined(__x86_64__)
+	/* The builtin means a mere read, unless the compiler knows the processor. */
+	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)p));
+#else
+	__builtin_prefetch(p, 1);
+#endif
+}
+
 /* One load or store of a field that the device may change or read at any instant. */
 static inline uint16_t vfe_load16(const uint16_t *p)
 {

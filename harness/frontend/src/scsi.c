@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Requests of the virtio SCSI host: virtio 1.2, 5.6.4 and 5.6.6. */
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
 #include "internal.h"
 #include "vhost_frontend/scsi.h"
 
-_Static_assert(sizeof(struct vfe_scsi_frame) == 256, "four lines per frame");
+_Static_assert(
+	sizeof(struct vfe_scsi_frame) % (2 * VFE_CACHE_LINE) == VFE_CACHE_LINE,
+	"an odd number of lines: the hot ones of many frames spread over all sets of a cache");
 _Static_assert(offsetof(struct vfe_scsi_frame, reply.sense) < VFE_CACHE_LINE, "one of them is hot");
 _Static_assert(sizeof(struct vfe_scsi_task_frame) == VFE_CACHE_LINE, "one line per frame");
 _Static_assert(sizeof(struct vfe_scsi_event) == 16, "virtio 1.2, 5.6.6.3");
@@ -83,11 +86,29 @@ struct vfe_scsi_frame *vfe_scsi_frames(struct vfe_memory *memory, unsigned int n
 /* virtio 1.2, 5.6.6.1: 1, the target, then the LUN in the flat format of SAM. */
 static void put_lun(uint8_t *lun, struct vfe_scsi_address address)
 {
-	memset(lun, 0, 8);
-	lun[0] = 1;
-	lun[1] = address.target;
-	lun[2] = (uint8_t)(0x40 | address.lun >> 8);
-	lun[3] = (uint8_t)address.lun;
+	/* As one store. */
+	uint64_t word =
+		htole64(1u | address.target << 8 | (uint64_t)(0x40 | address.lun >> 8) << 16 |
+			(uint64_t)(address.lun & 0xff) << 24);
+
+	memcpy(lun, &word, sizeof(word));
+}
+
+/* 5.6.6.1: data to the device lies behind the request, data from it behind the reply. A function of its own, since
+ * its stack frame is large. */
+static __attribute__((noinline)) int add_long(struct vfe_queue *queue, struct vfe_seg request,
+					      struct vfe_seg reply, const struct vfe_seg *data,
+					      unsigned int data_n, bool in, void *cookie)
+{
+	struct vfe_seg segs[VFE_SCSI_SEGS_MAX + 2];
+
+	if (data_n > VFE_SCSI_SEGS_MAX) {
+		return -E2BIG;
+	}
+	segs[0] = request;
+	segs[in ? 1 : 1 + data_n] = reply;
+	memcpy(segs + (in ? 2 : 1), data, data_n * sizeof(*data));
+	return vfe_queue_add(queue, segs, in ? 1 : 1 + data_n, in ? 1 + data_n : 1, cookie);
 }
 
 int vfe_scsi_add(struct vfe_queue *queue, struct vfe_scsi_frame *frame,
@@ -97,9 +118,7 @@ int vfe_scsi_add(struct vfe_queue *queue, struct vfe_scsi_frame *frame,
 	uint64_t gpa = vfe_gpa(queue->session->memory, frame);
 	const struct vfe_seg request = { gpa, REQUEST_LEN };
 	const struct vfe_seg reply = { gpa + offsetof(struct vfe_scsi_frame, reply), REPLY_LEN };
-	/* 5.6.6.1: data to the device lies behind the request, data from it behind the reply. */
-	unsigned int at = in ? 2 : 1;
-	unsigned int i;
+	struct vfe_seg segs[SEGS_INLINE + 2];
 
 	if (cdb_len > VFE_CDB_MAX) {
 		return -EINVAL;
@@ -115,24 +134,12 @@ int vfe_scsi_add(struct vfe_queue *queue, struct vfe_scsi_frame *frame,
 	frame->reply.residual = 0;
 	frame->reply.status = VFE_SCSI_UNTOUCHED;
 	frame->reply.response = VFE_SCSI_UNTOUCHED;
-	if (data_n <= SEGS_INLINE) {
-		struct vfe_seg segs[SEGS_INLINE + 2];
-
-		segs[0] = request;
-		segs[in ? 1 : 1 + data_n] = reply;
-		for (i = 0; i < data_n; i++) {
-			segs[at + i] = data[i];
-		}
-		return vfe_queue_add(queue, segs, in ? 1 : 1 + data_n, in ? 1 + data_n : 1, cookie);
+	if (data_n > SEGS_INLINE) {
+		return add_long(queue, request, reply, data, data_n, in, cookie);
 	}
-	if (data_n > VFE_SCSI_SEGS_MAX) {
-		return -E2BIG;
-	}
-	struct vfe_seg segs[VFE_SCSI_SEGS_MAX + 2];
-
 	segs[0] = request;
 	segs[in ? 1 : 1 + data_n] = reply;
-	memcpy(segs + at, data, data_n * sizeof(*data));
+	vfe_copy_segs(segs + (in ? 2 : 1), data, data_n);
 	return vfe_queue_add(queue, segs, in ? 1 : 1 + data_n, in ? 1 + data_n : 1, cookie);
 }
 

@@ -164,6 +164,9 @@ int vfe_split_reap(struct vfe_queue *queue, struct vfe_done *done, unsigned int 
 			return bad_used(queue, id);
 		}
 		entry = &queue->entries[id];
+		/* The device has read them; they are written next. */
+		vfe_fetch_to_write(&ring->desc[id]);
+		vfe_fetch_to_write(&ring->desc[entry->last]);
 		done[i].cookie = entry->cookie;
 		done[i].written = elem->len;
 		ring->next[entry->last] = ring->free_head;

@@ -4,6 +4,7 @@
 from vhostlab.qemu.config import VmConfig
 from vhostlab.qemu.console import Console
 from vhostlab.qemu.disks import Disk, VhostBlk, VhostScsi
+from vhostlab.qemu.migration import move
 from vhostlab.qemu.vm import Vm
 
-__all__ = ["Console", "Disk", "VhostBlk", "VhostScsi", "Vm", "VmConfig"]
+__all__ = ["Console", "Disk", "VhostBlk", "VhostScsi", "Vm", "VmConfig", "move"]

@@ -34,6 +34,10 @@ class VmConfig:
     max_memory_mib: int = 4096
     """With all modules, if there can be any."""
     kernel_options: tuple[str, ...] = ()
+    one_thread: bool = False
+    """For all processors, under TCG."""
+    incoming: bool = False
+    """It does not boot: a guest that runs already comes from another QEMU."""
     extra: tuple[str, ...] = ()
     qemu: Path | None = None
     name: str = "guest"
@@ -55,7 +59,9 @@ class Channels:
 
 def qemu_argv(config: VmConfig, channels: Channels) -> list[str]:
     """The whole command line."""
-    accel = "tcg,thread=multi" if config.accel == "tcg" else config.accel
+    accel = config.accel
+    if accel == "tcg":
+        accel = f"tcg,thread={'single' if config.one_thread else 'multi'}"
     words = [
         config.program(),
         *("-name", config.name),
@@ -84,6 +90,8 @@ def qemu_argv(config: VmConfig, channels: Channels) -> list[str]:
         words += ["-device", f"pcie-root-port,id=slot{slot},chassis={slot + 1},bus=pcie.0"]
     for disk in config.disks:
         words += arguments(disk)
+    if config.incoming:
+        words += ["-incoming", "defer"]
     return [*words, *config.extra]
 
 

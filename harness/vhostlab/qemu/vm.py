@@ -36,7 +36,8 @@ EXIT_DEADLINE_S = 30.0
 
 
 class Vm:
-    """Async context manager around one QEMU. ``async with`` boots it up to the guest agent.
+    """Async context manager around one QEMU. ``async with`` boots it up to the guest agent, or to
+    the point where a guest can come in from another QEMU.
 
     Logs go to ``workdir``: console.log, qemu.log and qemu.sh (the command line).
     """
@@ -82,6 +83,8 @@ class Vm:
         """Start QEMU and wait until the guest's agent answers."""
         began = time.monotonic()
         await self.launch()
+        if self.config.incoming:
+            return
         for stage, deadline_s in self._deadlines.items():
             await self.wait_milestone(stage, deadline_s)
         await self._wait_agent(self._deadlines["agent"])
@@ -207,6 +210,10 @@ class Vm:
     def resume(self) -> None:
         self.process.signal(signal.SIGCONT)
 
+    async def wait_arrival(self, deadline_s: float) -> None:
+        """Wait until a guest that came from another QEMU answers here."""
+        await self._wait_agent(deadline_s)
+
     async def wait_exit(self, timeout_s: float = EXIT_DEADLINE_S) -> int:
         """Wait until QEMU has ended; return its status."""
         try:
@@ -245,7 +252,7 @@ class Vm:
             return
 
     async def _wait_agent(self, deadline_s: float) -> None:
-        what = f"boot of {self.config.name}: answer of the guest agent"
+        what = f"answer of the guest agent of {self.config.name}"
 
         async def answered() -> bool | None:
             self.console.poll()

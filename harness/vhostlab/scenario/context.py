@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,7 +22,7 @@ from vhostlab.images import Image
 from vhostlab.paths import source_dir
 from vhostlab.qemu import Vm
 from vhostlab.results import Better, CellResult, Check, Metric
-from vhostlab.scenario.layout import PLAIN, Hardware, boot
+from vhostlab.scenario.layout import PLAIN, Hardware, boot, config
 from vhostlab.scenario.progress import Progress
 from vhostlab.target import Controller, Target
 
@@ -73,12 +73,13 @@ class Bench:
 
     @asynccontextmanager
     async def running_target(
-        self, controllers: Sequence[Controller], logs: Path
+        self, controllers: Sequence[Controller], logs: Path, mode: str = ""
     ) -> AsyncIterator[Target]:
         """The target, started. Its logs and start-up file are kept, its disks are not."""
         workdir = self.scratch / f"target-{logs.name}"
         try:
             async with self.target(workdir) as target:
+                target.mode = mode
                 await target.start(controllers)
                 yield target
         finally:
@@ -168,11 +169,14 @@ class HostContext(Context):
     """For scenarios that start and end targets and guests themselves."""
 
     @asynccontextmanager
-    async def target(self, controllers: Sequence[Controller]) -> AsyncIterator[Target]:
-        """The target under test with these controllers, running."""
+    async def target(
+        self, controllers: Sequence[Controller], mode: str = "", name: str = ""
+    ) -> AsyncIterator[Target]:
+        """The target under test with these controllers, running. ``name``: one of several."""
         if reason := self.bench.target.capabilities.lacks(controllers):
             self.skip(f"target {self.bench.target.name}: {reason}")
-        async with self.bench.running_target(controllers, self.bench.logs) as target:
+        logs = self.bench.logs / name
+        async with self.bench.running_target(controllers, logs, mode) as target:
             yield target
 
     @asynccontextmanager
@@ -189,6 +193,19 @@ class HostContext(Context):
         async with boot(image, accel, target, controllers, workdir, hardware=hardware) as up:
             await self.bench.booted(up.vm)
             yield up.vm, up.disks
+
+    @asynccontextmanager
+    async def destination(
+        self,
+        target: Target,
+        controllers: Sequence[Controller],
+        name: str,
+        hardware: Hardware = PLAIN,
+    ) -> AsyncIterator[Vm]:
+        """A QEMU on these controllers that waits for a guest to come from another one."""
+        wanted = config(self.bench.image, self.bench.accel, target, controllers, (), hardware)
+        async with Vm(replace(wanted, incoming=True), self.bench.logs / name) as vm:
+            yield vm
 
 
 def described(error: BaseException) -> str:

@@ -98,6 +98,9 @@ class Hardware:
     """Seconds after which QEMU tries to connect again when the target has gone; 0: it does not."""
     packed: bool = False
     """Packed rings."""
+    moves: bool = False
+    """It goes to another QEMU. Under TCG with a thread for each processor memory does not arrive
+    as it was, whatever its disks are."""
 
 
 PLAIN = Hardware()
@@ -139,6 +142,7 @@ def config(
         disks=qemu_disks(target, controllers, hardware),
         extra=extra,
         memory_slots=hardware.memory_slots,
+        one_thread=hardware.moves,
     )
 
 

@@ -84,7 +84,7 @@ SUITES: Mapping[str, Suite] = {
         Suite(
             "vmtest",
             "everything: disks, data, file systems, idleness, packed rings, a killed front-end and "
-            "target, changing memory, disks and cores, the smoke matrix",
+            "target, hand-overs, live migration, changing memory, disks and cores, the smoke matrix",
             (
                 "boot",
                 "readonly",
@@ -95,6 +95,9 @@ SUITES: Mapping[str, Suite] = {
                 "packed",
                 "kill",
                 "reconnect",
+                "reconnect-packed",
+                "migration",
+                "handover",
                 "memory",
                 "resize",
                 "hotplug",

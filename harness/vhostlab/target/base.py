@@ -65,7 +65,8 @@ class TargetCapabilities:
     """What a target can do, so that a scenario is skipped with a reason and not failed.
 
     ``serial`` says what the guest reads as a blk disk's serial: "configured" is the Disk's own, any
-    other text is what every disk says.
+    other text is what every disk says. ``modes``: the ways in which it can be told to wait for
+    requests. ``migration``: guests move to another QEMU on it, which shares the disk meanwhile.
     """
 
     devices: frozenset[str]
@@ -76,6 +77,8 @@ class TargetCapabilities:
     ring_formats: frozenset[str]
     max_queues: int
     serial: str
+    modes: frozenset[str] = frozenset()
+    migration: bool = False
 
     def lacks(self, controllers: Sequence[Controller]) -> str | None:
         """Why these controllers cannot be had from the target; None when they can."""
@@ -109,6 +112,8 @@ class Target(abc.ABC):
         self.workdir = workdir
         self.log = workdir / f"{self.name}.log"
         self.endpoints: dict[str, Path] = {}
+        self.mode = ""
+        """How it waits for requests, one of its modes; "": as it likes."""
         self._program = program
         self._stack = AsyncExitStack()
         self._sockets: Path | None = None

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
 from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.paths import source_dir
-from vhostlab.process import Process
+from vhostlab.process import Adopted, Process
 from vhostlab.rpc import RpcClient
 from vhostlab.target.base import READY_DEADLINE_S, Controller, Target, TargetCapabilities
 from vhostlab.target.conf import plan
@@ -29,6 +30,8 @@ class VhostlabTarget(Target):
         ring_formats=frozenset({"split", "packed"}),
         max_queues=254,
         serial="configured",
+        modes=frozenset({"adaptive", "poll", "event"}),
+        migration=True,
     )
 
     reactor_mask = "0x1"
@@ -43,6 +46,28 @@ class VhostlabTarget(Target):
         answer = await self.rpc.call("vhost_get_stats")
         return answer if isinstance(answer, dict) else {"controllers": answer}
 
+    async def hand_over(self, by_signal: bool = False) -> float:
+        """Let another process of the daemon take over; the guests' pause, in milliseconds."""
+        old = self.process
+
+        async def over() -> dict[str, Any] | None:
+            status = dict(await self.rpc.call("handover_get_status"))
+            if status["state"] == "failed":
+                raise HarnessError(f"the hand-over failed: {status['reason']}")
+            return status if status["pid"] != old.pid else None
+
+        if by_signal:
+            old.signal(signal.SIGUSR2)
+        else:
+            await self.rpc.call("handover")
+        status = await until("another process of the daemon", READY_DEADLINE_S, over)
+        new = Adopted(int(status["pid"]), old.argv, self.log)
+        ended = await old.wait(READY_DEADLINE_S)
+        self._process = new
+        if ended != 0:
+            raise HarnessError(f"the process that handed over ended with status {ended}")
+        return float(status["pause_ms"])
+
     async def _start(self, controllers: tuple[Controller, ...]) -> None:
         made = plan(controllers, self.reactor_mask)
         conf = self.workdir / "vhost.conf"
@@ -52,6 +77,7 @@ class VhostlabTarget(Target):
             *("-c", str(conf)),
             *("-S", str(self.sockets)),
             *("-r", str(self.sockets / "rpc.sock")),
+            *(("--mode", self.mode) if self.mode else ()),
         ]
         self._process = Process(argv, self.log)
         await self._process.start()

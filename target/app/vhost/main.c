@@ -45,8 +45,17 @@ static void end_signal(int number)
 	errno = saved_errno;
 }
 
+static void handover_signal(int number)
+{
+	int saved_errno = errno;
+
+	vht_target_hand_over(signalled_target);
+	errno = saved_errno;
+}
+
 static void catch_signals(struct vht_target *target)
 {
+	struct sigaction handover = { .sa_handler = handover_signal, .sa_flags = SA_RESTART };
 	struct sigaction end = { .sa_handler = end_signal, .sa_flags = SA_RESTART };
 	struct sigaction ignore = { .sa_handler = SIG_IGN };
 	struct sigaction hangup;
@@ -57,6 +66,7 @@ static void catch_signals(struct vht_target *target)
 	sigaddset(&end.sa_mask, SIGHUP);
 	sigaction(SIGINT, &end, NULL);
 	sigaction(SIGTERM, &end, NULL);
+	sigaction(SIGUSR2, &handover, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
 	/* nohup(1) wants a closed terminal to be no end. */
 	if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) {
@@ -72,6 +82,7 @@ static void release_signals(void)
 
 	sigaction(SIGINT, &usual, NULL);
 	sigaction(SIGTERM, &usual, NULL);
+	sigaction(SIGUSR2, &usual, NULL);
 	if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) {
 		sigaction(SIGHUP, &usual, NULL);
 	}
@@ -179,31 +190,48 @@ static int load(struct vht_target *target, const struct options *o, const char *
 	return r;
 }
 
-static int serve(struct vht_target *target, const struct options *o)
+/* All that the command line and its file describe. */
+static int make(struct vht_target *target, const struct options *o, const char **ret_why)
 {
-	const char *reason = NULL;
 	int r = 0;
 
 	if (o->blk_file == NULL) {
-		r = load(target, o, &reason);
+		r = load(target, o, ret_why);
 	}
 	if (r == 0) {
-		r = vht_target_start(target, &reason);
+		r = vht_target_start(target, ret_why);
 	}
 	if (r == 0 && o->blk_file != NULL) {
-		r = add_blk_file(target, o, &reason);
+		r = add_blk_file(target, o, ret_why);
 	}
+	return r;
+}
+
+/* handover_fd >= 0: goes on with what another process of ours has made of the same command line. */
+static int serve(struct vht_target *target, const struct options *o, int handover_fd)
+{
+	const char *reason = NULL;
+	int r;
+
+	r = handover_fd >= 0 ? vht_target_take_over(target, handover_fd, &reason) :
+			       make(target, o, &reason);
 	if (r < 0) {
 		log_error("%s", reason);
+		if (handover_fd >= 0) {
+			_exit(EXIT_FAILURE);
+		}
 		return r;
 	}
 	if (o->pid_file != NULL) {
 		r = write_pid_file(o->pid_file);
-		if (r < 0) {
+		if (r < 0 && handover_fd < 0) {
 			return r;
 		}
 	}
 	r = vht_target_run(target, &reason);
+	if (r == VHT_HANDED_OVER) {
+		_exit(EXIT_SUCCESS);
+	}
 	if (r < 0) {
 		log_error("%s", reason);
 	} else {
@@ -215,16 +243,48 @@ static int serve(struct vht_target *target, const struct options *o)
 	return r;
 }
 
+/* As it was given: options_parse() takes it apart. NULL: out of memory. */
+static char **copy_arguments(int argc, char **argv)
+{
+	char **copy = calloc((size_t)argc + 1, sizeof(*copy));
+	int i;
+
+	for (i = 0; copy != NULL && i < argc; i++) {
+		copy[i] = strdup(argv[i]);
+		if (copy[i] == NULL) {
+			return NULL;
+		}
+	}
+	return copy;
+}
+
+/* The descriptor that a predecessor tells us everything on; -1: there is none. Not for our own children. */
+static int take_handover_fd(void)
+{
+	const char *text = getenv(VHT_HANDOVER_VARIABLE);
+	int fd = text != NULL ? atoi(text) : -1;
+
+	unsetenv(VHT_HANDOVER_VARIABLE);
+	if (fd <= STDERR_FILENO || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
+		return -1;
+	}
+	return fd;
+}
+
 int main(int argc, char **argv)
 {
+	static char **arguments; /* a hand-over needs it at any time */
 	struct vht_target *target;
 	struct options options;
 	const char *reason;
+	int handover_fd;
 	int r;
 
 	if (fill_standard_descriptors() < 0) {
 		return EXIT_FAILURE; /* and nowhere to say why */
 	}
+	arguments = copy_arguments(argc, argv);
+	handover_fd = take_handover_fd();
 	switch (options_parse(argc, argv, &options)) {
 	case OPTIONS_DONE:
 		return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -241,12 +301,14 @@ int main(int argc, char **argv)
 	}
 	allow_many_descriptors();
 	options.target.no_rpc = options.blk_file != NULL;
+	options.target.argv = arguments;
+	options.target.confine = !options.no_seccomp;
 	if (vht_target_new(&options.target, &target, &reason) < 0) {
 		log_error("%s", reason);
 		return EXIT_FAILURE;
 	}
 	catch_signals(target);
-	r = serve(target, &options);
+	r = serve(target, &options, handover_fd);
 	if (r == -ETIMEDOUT) {
 		_exit(EXIT_FAILURE); /* its threads cannot be joined */
 	}

@@ -18,6 +18,7 @@ enum {
 	LONG_MODE,
 	LONG_IDLE_US,
 	LONG_NO_HUGE,
+	LONG_NO_SECCOMP,
 	LONG_BLK_FILE,
 	LONG_SOCKET_PATH,
 	LONG_READ_ONLY,
@@ -58,6 +59,9 @@ static const struct option_row rows[] = {
 	  "sleep), event (never spin)" },
 	{ LONG_IDLE_US, "idle-us", "N", "adaptive: sleep after N idle microseconds" },
 	{ LONG_NO_HUGE, "no-huge", NULL, "use no hugepages, even when there are some" },
+	{ LONG_NO_SECCOMP, "no-seccomp", NULL,
+	  "keep all capabilities and system calls; without it, only what "
+	  "serving needs" },
 	{ LONG_FD, "fd", "[NAME=]NUM",
 	  "serve controller NAME (or the only one) on listening socket "
 	  "NUM, inherited from the parent process" },
@@ -242,6 +246,9 @@ static int take(struct options *o, int id, char *argument)
 		return parse_number("--idle-us", argument, 10 * 1000 * 1000, &o->target.idle_us);
 	case LONG_NO_HUGE:
 		o->target.no_huge = true;
+		return 0;
+	case LONG_NO_SECCOMP:
+		o->no_seccomp = true;
 		return 0;
 	case LONG_BLK_FILE:
 		o->blk_file = argument;

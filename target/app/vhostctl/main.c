@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include <vhost_target/version.h>
 
@@ -22,6 +23,9 @@
 #define MAX_ARGUMENTS	   3
 #define MIB		   (INT64_C(1) << 20)
 #define DEFAULT_BLOCK_SIZE 512
+/* The daemon itself gives up long before. */
+#define HANDOVER_LIMIT_S 180
+#define HANDOVER_POLL_MS 20
 
 #define EXIT_REFUSED 1
 #define EXIT_USAGE   2
@@ -114,6 +118,18 @@ static const struct command commands[] = {
 	  2,
 	  show_short,
 	  "CONTROLLER NUMBER" },
+	{ "set-coalescing",
+	  "vhost_controller_set_coalescing",
+	  { "ctrlr", "delay_base_us", "iops_threshold" },
+	  3,
+	  show_short,
+	  "CONTROLLER DELAY-US IOPS-THRESHOLD" },
+	{ "set-limits",
+	  "vhost_controller_set_qos_limit",
+	  { "ctrlr" },
+	  1,
+	  show_short,
+	  "CONTROLLER [rw_ios_per_sec=N] [rw_mbytes_per_sec=N]" },
 	{ "delete-controller",
 	  "vhost_delete_controller",
 	  { "ctrlr" },
@@ -126,6 +142,8 @@ static const struct command commands[] = {
 	  1,
 	  show_short,
 	  "ERROR|WARNING|NOTICE|INFO|DEBUG" },
+	{ "handover", "handover", { "binary" }, 0, show_handover, "[BINARY]" },
+	{ "handover-status", "handover_get_status", { NULL }, 0, show_handover, "" },
 	{ "version", "spdk_get_version", { NULL }, 0, show_version, "" },
 	{ "methods", "rpc_get_methods", { NULL }, 0, show_lines, "" },
 	{ "shutdown", "shutdown", { NULL }, 0, show_short, "" },
@@ -136,7 +154,8 @@ static const struct command commands[] = {
 /* Parameters that are text even when they look like a number. */
 static const char *const text_parameters[] = { "name",	   "ctrlr",   "dev_name", "bdev_name",
 					       "lun_name", "cpumask", "serial",	  "filename",
-					       "fname",	   "level",   "flag",	  "sig_name" };
+					       "fname",	   "level",   "flag",	  "sig_name",
+					       "binary" };
 
 static void usage(FILE *out)
 {
@@ -263,6 +282,52 @@ static int read_arguments(const struct command *command, char **words, json_t *p
 	return set_blocks(params);
 }
 
+/*
+ * A hand-over has begun. Who answers while it is under way is the old daemon, afterwards the new one, or the
+ * old one again.
+ */
+static enum client_result wait_for_handover(const char *socket_path, json_t **ret_status)
+{
+	const struct timespec interval = { .tv_nsec = HANDOVER_POLL_MS * 1000000 };
+	enum client_result result;
+	const char *state;
+	unsigned int tries;
+
+	for (tries = 0; tries < HANDOVER_LIMIT_S * 1000 / HANDOVER_POLL_MS; tries++) {
+		result = client_call(socket_path, "handover_get_status", NULL, ret_status);
+		if (result != CLIENT_OK) {
+			return result;
+		}
+		state = json_string_value(json_object_get(*ret_status, "state"));
+		if (state != NULL && strcmp(state, "failed") == 0) {
+			fprintf(stderr,
+				"vhostctl: the hand-over has failed, the daemon goes on: %s\n",
+				json_string_value(json_object_get(*ret_status, "reason")));
+			json_decref(*ret_status);
+			return CLIENT_REFUSED;
+		}
+		if (state == NULL || strcmp(state, "running") != 0) {
+			return CLIENT_OK;
+		}
+		json_decref(*ret_status);
+		nanosleep(&interval, NULL);
+	}
+	fprintf(stderr, "vhostctl: the hand-over is still under way\n");
+	return CLIENT_FAILED;
+}
+
+static enum client_result call(const char *socket_path, const char *method, json_t *params,
+			       json_t **ret_result)
+{
+	enum client_result result = client_call(socket_path, method, params, ret_result);
+
+	if (result == CLIENT_OK && strcmp(method, "handover") == 0) {
+		json_decref(*ret_result);
+		result = wait_for_handover(socket_path, ret_result);
+	}
+	return result;
+}
+
 static int run(const char *socket_path, bool as_json, char **words)
 {
 	const struct command *command = find_command(words[0]);
@@ -278,8 +343,7 @@ static int run(const char *socket_path, bool as_json, char **words)
 		json_decref(params);
 		return EXIT_USAGE;
 	}
-	switch (client_call(socket_path, command != NULL ? command->method : words[0], params,
-			    &result)) {
+	switch (call(socket_path, command != NULL ? command->method : words[0], params, &result)) {
 	case CLIENT_REFUSED:
 		return EXIT_REFUSED;
 	case CLIENT_FAILED:

@@ -90,9 +90,39 @@ static void cores_cell(struct table *table, const json_t *controller)
 	table_cell(table, "%s", used > 0 ? list : "-");
 }
 
+/* "50us>60000/s": how long calls are held back, above which rate. */
+static void coalescing_cell(struct table *table, const json_t *controller)
+{
+	if (number(controller, "delay_base_us") == 0) {
+		table_cell(table, "-");
+		return;
+	}
+	table_cell(table, "%lldus>%lld/s", number(controller, "delay_base_us"),
+		   number(controller, "iops_threshold"));
+}
+
+/* "5000/s", "100MiB/s", "5000/s 100MiB/s" */
+static void limits_cell(struct table *table, const json_t *controller)
+{
+	const json_t *limits = json_object_get(controller, "assigned_rate_limits");
+	long long ios = number(limits, "rw_ios_per_sec");
+	long long mbytes = number(limits, "rw_mbytes_per_sec");
+
+	if (ios > 0 && mbytes > 0) {
+		table_cell(table, "%lld/s %lldMiB/s", ios, mbytes);
+	} else if (ios > 0) {
+		table_cell(table, "%lld/s", ios);
+	} else if (mbytes > 0) {
+		table_cell(table, "%lldMiB/s", mbytes);
+	} else {
+		table_cell(table, "-");
+	}
+}
+
 void show_controllers(const json_t *result)
 {
-	struct table *table = table_new("NAME TYPE CPUMASK CORES FRONT-END SESSIONS SOCKET DISKS");
+	struct table *table = table_new("NAME TYPE CPUMASK CORES FRONT-END SESSIONS COALESCING "
+					"LIMITS SOCKET DISKS");
 	const json_t *controller;
 	size_t i;
 
@@ -103,6 +133,8 @@ void show_controllers(const json_t *result)
 		cores_cell(table, controller);
 		table_cell(table, "%s", yes(controller, "connected") ? "connected" : "none");
 		table_cell(table, "%lld", number(controller, "sessions_accepted"));
+		coalescing_cell(table, controller);
+		limits_cell(table, controller);
 		table_cell(table, "%s", text(controller, "socket"));
 		disks_cell(table, controller);
 	}
@@ -212,6 +244,26 @@ void show_lines(const json_t *result)
 	json_array_foreach (result, i, line) {
 		printf("%s\n", json_string_value(line));
 	}
+}
+
+void show_handover(const json_t *result)
+{
+	const json_t *pause = json_object_get(result, "pause_ms");
+	const json_t *longest = json_object_get(result, "longest_pause_ms");
+	const char *reason = json_string_value(json_object_get(result, "reason"));
+
+	printf("process %lld, hand-overs: %lld", number(result, "pid"), number(result, "count"));
+	if (number(result, "count") > 0) {
+		printf(", pause of the last %.3f ms, longest %.3f ms", json_real_value(pause),
+		       json_real_value(longest));
+	}
+	if (strcmp(text(result, "state"), "running") == 0) {
+		printf("; another one is under way");
+	}
+	if (reason != NULL) {
+		printf("; the last attempt failed: %s", reason);
+	}
+	printf("\n");
 }
 
 void show_version(const json_t *result)

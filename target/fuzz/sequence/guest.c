@@ -17,6 +17,7 @@ void guest_init(struct guest *g)
 	g->half_fd = -1;
 	ram_init(&g->ram);
 	ram_init(&g->old);
+	log_init(&g->log);
 	for (i = 0; i < RINGS_MAX; i++) {
 		g->rings[i].index = i;
 		g->rings[i].kick_fd = g->rings[i].call_fd = g->rings[i].next_call_fd = -1;
@@ -33,6 +34,7 @@ void guest_done(struct guest *g)
 	}
 	ram_close(&g->ram);
 	ram_close(&g->old);
+	log_forget(&g->log);
 }
 
 /* ---- it begins ---- */
@@ -40,6 +42,7 @@ void guest_done(struct guest *g)
 static void reset_session(struct guest *g)
 {
 	struct controller_info info;
+	unsigned int i;
 
 	controller_get_info(controller_find(g->target, g->controller), &info);
 	g->accepted = false;
@@ -55,6 +58,10 @@ static void reset_session(struct guest *g)
 	g->features_said = false;
 	g->features_set = false;
 	g->told_due = false;
+	log_forget(&g->log);
+	for (i = 0; i < RINGS_MAX; i++) {
+		g->rings[i].logs = false;
+	}
 }
 
 /* Both counters of a packed ring are 1 at first, and 0 at the end of the second round. */
@@ -231,6 +238,7 @@ static void part(struct guest *g)
 	g->parted_released = false;
 	g->parted_session = g->session;
 	g->parted_hostile = g->hostile;
+	log_off(&g->log);
 	for (i = 0; i < RINGS_MAX; i++) {
 		g->parted_used[i] = ring_used_area(&g->rings[i]);
 	}

@@ -16,6 +16,7 @@
 #include "base/bytes.h"
 #include "controller/target.h"
 #include "disk.h"
+#include "log.h"
 #include "peer.h"
 #include "ring.h"
 
@@ -54,6 +55,7 @@ struct guest {
 	int half_fd; /* a connection that was shut down in one direction, or -1 */
 	struct ram ram;
 	struct ram old; /* replaced, or of the session before */
+	struct log log;
 	struct ring rings[RINGS_MAX];
 	uint64_t offered;  /* by the device */
 	uint64_t features; /* that this session takes */
@@ -138,6 +140,7 @@ void guest_spoil(struct guest *g, struct bytes_reader *in);
 void guest_request(struct guest *g, struct bytes_reader *in);
 void guest_reap(struct guest *g, struct ring *ring);
 void guest_reap_all(struct guest *g);
+unsigned int guest_outstanding(const struct guest *g); /* requests */
 /* Does the target serve this ring, by what it has confirmed? */
 bool guest_ring_runs(const struct guest *g, const struct ring *ring);
 

@@ -84,8 +84,10 @@ void guest_spoil(struct guest *g, struct bytes_reader *in)
 		return;
 	}
 	guest_be_hostile(g);
-	if (how < 0xf0) {
+	if (how < 0xe8) {
 		write_anywhere(g, in);
+	} else if (how < 0xf0) {
+		log_cut_short(&g->log);
 	} else {
 		ram_cut_short(&g->ram, how % 4 * 0x19000);
 	}

@@ -14,10 +14,10 @@
 #include "guest.h"
 
 static const uint64_t protocol_features =
-	1ull << VU_PROTOCOL_F_MQ | 1ull << VU_PROTOCOL_F_REPLY_ACK |
-	1ull << VU_PROTOCOL_F_BACKEND_REQ | 1ull << VU_PROTOCOL_F_CONFIG |
-	1ull << VU_PROTOCOL_F_RESET_DEVICE | 1ull << VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS |
-	1ull << VU_PROTOCOL_F_STATUS;
+	1ull << VU_PROTOCOL_F_MQ | 1ull << VU_PROTOCOL_F_LOG_SHMFD |
+	1ull << VU_PROTOCOL_F_REPLY_ACK | 1ull << VU_PROTOCOL_F_BACKEND_REQ |
+	1ull << VU_PROTOCOL_F_CONFIG | 1ull << VU_PROTOCOL_F_RESET_DEVICE |
+	1ull << VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS | 1ull << VU_PROTOCOL_F_STATUS;
 
 /* ---- sending ---- */
 
@@ -27,7 +27,7 @@ static bool say_with(struct guest *g, struct peer_message m, const void *payload
 	m.replies = m.request == VU_GET_FEATURES || m.request == VU_GET_PROTOCOL_FEATURES ||
 		    m.request == VU_GET_QUEUE_NUM || m.request == VU_GET_VRING_BASE ||
 		    m.request == VU_GET_CONFIG || m.request == VU_GET_MAX_MEM_SLOTS ||
-		    m.request == VU_GET_STATUS;
+		    m.request == VU_GET_STATUS || m.request == VU_SET_LOG_BASE;
 	m.acknowledged = !m.replies && g->peer.reply_ack;
 	if (!peer_send(&g->peer, &m, payload, len, fds, fd_n)) {
 		g->unsure = true;
@@ -88,17 +88,33 @@ static void say_base(struct guest *g, struct ring *ring)
 	say_state(g, VU_SET_VRING_BASE, ring, ring_base(ring));
 }
 
-static void say_addr(struct guest *g, struct ring *ring)
+static void say_addr(struct guest *g, struct ring *ring, bool log)
 {
 	uint64_t at = RAM_UVA + ring->index * RING_BYTES;
+	unsigned int i;
 	const struct vu_vring_addr addr = {
 		.index = ring->index,
 		.descriptor = at,
 		.available = at + RING_AVAIL,
 		.used = at + RING_USED,
+		.flags = log ? VU_VRING_F_LOG : 0,
+		.log = RAM_GPA + ring->index * RING_BYTES + RING_USED,
 	};
 
-	say_with(g, (struct peer_message){ .request = VU_SET_VRING_ADDR, .ring = ring->index },
+	if (!log) {
+		ring->addr++;
+		/* Nothing is expected from here on, also of what is out. */
+		ring->logs = false;
+		for (i = 0; i < SLOTS; i++) {
+			ring->requests[i].ring_logged = false;
+		}
+	}
+	say_with(g,
+		 (struct peer_message){
+			 .request = VU_SET_VRING_ADDR,
+			 .ring = ring->index,
+			 .value = log ? ++ring->addr : 0,
+		 },
 		 &addr, sizeof(addr), NULL, 0);
 }
 
@@ -177,9 +193,7 @@ void guest_ring_message(struct guest *g, struct bytes_reader *in)
 		}
 		break;
 	case 1:
-		if (dare(g, ring, daring)) {
-			say_addr(g, ring);
-		}
+		say_addr(g, ring, false); /* a ring that runs goes on */
 		break;
 	case 2:
 		/* Behind a stop it would be taken, and be that of a moment before. */
@@ -220,23 +234,12 @@ void guest_ring_message(struct guest *g, struct bytes_reader *in)
 
 /* ---- memory ---- */
 
-static unsigned int outstanding(const struct guest *g)
-{
-	unsigned int n = 0;
-	unsigned int i;
-
-	for (i = 0; i < g->driver->rings; i++) {
-		n += g->rings[i].outstanding;
-	}
-	return n;
-}
-
 /* From now on the driver uses a copy of its memory. Nothing is on its way that would be missed. */
 static bool move(struct guest *g)
 {
 	unsigned int i;
 
-	if (outstanding(g) > 0 || g->moving || g->parted ||
+	if (guest_outstanding(g) > 0 || g->moving || g->parted ||
 	    (g->old.fd >= 0 && g->old.frozen == NULL)) {
 		return false;
 	}
@@ -310,7 +313,7 @@ static void say_remap(struct guest *g, uint32_t cuts, bool shuffled)
 	unsigned int n = ram_table(cuts, shuffled, regions);
 	unsigned int i;
 
-	if (outstanding(g) > 0 || g->parted) {
+	if (guest_outstanding(g) > 0 || g->parted) {
 		return;
 	}
 	g->remapping++;
@@ -345,8 +348,53 @@ void guest_memory_message(struct guest *g, struct bytes_reader *in)
 
 static void say_features(struct guest *g)
 {
+	const uint64_t features = g->features | (g->protocol ? VU_F_PROTOCOL_FEATURES : 0) |
+				  (g->log.said ? VU_F_LOG_ALL : 0);
+
 	g->features_said = true;
-	say_u64(g, VU_SET_FEATURES, g->features | (g->protocol ? VU_F_PROTOCOL_FEATURES : 0));
+	say_with(g,
+		 (struct peer_message){ .request = VU_SET_FEATURES,
+					.value = g->log.said ? g->log.epoch : 0 },
+		 &features, sizeof(features), NULL, 0);
+}
+
+/* ---- live migration ---- */
+
+static void say_log(struct guest *g)
+{
+	const struct vu_log log = { .mmap_size = LOG_BYTES };
+	int fd = log_send(&g->log);
+
+	if (fd >= 0) {
+		say_with(g, (struct peer_message){ .request = VU_SET_LOG_BASE }, &log, sizeof(log),
+			 &fd, 1);
+	}
+}
+
+static void say_log_fd(struct guest *g)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	MUST(fd >= 0);
+	say_with(g, (struct peer_message){ .request = VU_SET_LOG_FD }, "", 0, &fd, 1);
+	fd_close(&fd);
+}
+
+static void say_logging(struct guest *g, unsigned int which)
+{
+	if (which % 5 == 0) {
+		say_log(g);
+	} else if (which % 5 == 1 && g->log.now.fd >= 0 && g->features_said) {
+		g->log.said = true;
+		say_features(g);
+	} else if (which % 5 == 2 && g->features_said) {
+		log_off(&g->log);
+		say_features(g);
+	} else if (which % 5 == 3) {
+		say_addr(g, &g->rings[which / 5 % g->driver->rings], true);
+	} else if (which % 5 == 4) {
+		say_log_fd(g);
+	}
 }
 
 static void say_config(struct guest *g, uint32_t offset, uint32_t size, const uint8_t *data)
@@ -404,12 +452,20 @@ static void say_reset(struct guest *g)
 	}
 	say(g, VU_RESET_DEVICE);
 	g->features_said = false;
+	log_off(&g->log);
+	for (i = 0; i < g->driver->rings; i++) {
+		g->rings[i].logs = false;
+	}
 }
 
 /* What needs protocol features of its own. */
 static void say_special(struct guest *g, unsigned int which)
 {
 	if (!g->peer.reply_ack) {
+		return;
+	}
+	if (which >= 20) {
+		say_logging(g, which);
 		return;
 	}
 	switch (which % 4) {
@@ -479,7 +535,7 @@ static void say_ring(struct guest *g, struct ring *ring)
 	if (dare(g, ring, false)) {
 		say_state(g, VU_SET_VRING_NUM, ring, ring->size);
 		say_base(g, ring);
-		say_addr(g, ring);
+		say_addr(g, ring, false);
 	}
 	say_kick(g, ring);
 	say_call(g, ring, false);
@@ -614,6 +670,10 @@ void guest_message_done(struct guest *g, const struct peer_message *m, bool ok,
 	switch (m->request) {
 	case VU_SET_FEATURES:
 		features_set(g);
+		log_confirmed(&g->log, (uint32_t)m->value);
+		break;
+	case VU_SET_LOG_BASE:
+		log_sent(&g->log);
 		break;
 	case VU_SET_MEM_TABLE:
 		memory_swapped(g, m);
@@ -635,6 +695,7 @@ void guest_message_done(struct guest *g, const struct peer_message *m, bool ok,
 		break;
 	case VU_SET_VRING_ADDR:
 		ring->has_addr = true;
+		ring->logs = m->value == ring->addr;
 		break;
 	case VU_SET_VRING_KICK:
 		ring->has_kick = true;

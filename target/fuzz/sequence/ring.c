@@ -62,6 +62,11 @@ uint8_t *ring_in(const struct ring *ring, const struct request *request)
 	return ring->ram->mem + slot_at(ring, request) + SLOT_IN;
 }
 
+uint64_t ring_in_offset(const struct ring *ring, const struct request *request)
+{
+	return slot_at(ring, request) + SLOT_IN;
+}
+
 uint64_t ring_table_at(const struct ring *ring, const struct request *request)
 {
 	return slot_at(ring, request) + SLOT_TABLE;
@@ -282,9 +287,12 @@ void ring_kick(struct ring *ring, bool always)
 	uint16_t now = ring->next_avail;
 	uint16_t event = le16toh(*(uint16_t *)used(ring, ring->size)); /* avail_event */
 	bool needed = (le16toh(*used_flags(ring)) & 1) == 0;
+	bool news = now != old;
 
 	if (ring->packed) {
 		needed = packed_kick_needed(ring);
+		/* After a whole number of times round both counters the position is the old one. */
+		news = ring->unchecked > 0;
 	} else if (ring->event_idx) {
 		needed = (uint16_t)(now - event - 1) < (uint16_t)(now - old);
 	}
@@ -293,7 +301,7 @@ void ring_kick(struct ring *ring, bool always)
 	}
 	ring->checked_avail = now;
 	ring->unchecked = 0;
-	if (always || (needed && now != old)) {
+	if (always || (needed && news)) {
 		TRACE("  ring %u: kick\n", ring->index);
 		eventfd_signal(ring->kick_fd);
 	}

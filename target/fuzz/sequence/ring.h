@@ -62,6 +62,8 @@ struct request {
 	unsigned int failures, refusals; /* of the disk, when it was made */
 	unsigned int changes;		 /* of the guest's disk, likewise */
 	bool sure;			 /* the device certainly had its disk then */
+	uint32_t log_epoch;		 /* in which it was made, 0: nothing was logged */
+	bool ring_logged;
 	uint64_t tag;
 	enum effect effect;
 	struct range ranges[RANGES_MAX];
@@ -98,6 +100,8 @@ struct ring {
 	unsigned int starts;
 	unsigned int stops;
 	bool has_base; /* was sent */
+	bool logs;     /* its used ring is logged, confirmed */
+	uint32_t addr; /* number of the last SET_VRING_ADDR */
 	bool quiet;    /* the target does not have it */
 	uint16_t quiet_used;
 };
@@ -116,6 +120,8 @@ void ring_reset(struct ring *ring, const struct ring_options *opts);
 void ring_resume(struct ring *ring);
 void ring_close_fds(struct ring *ring);
 
+/* Where in memory the writable part lies. */
+uint64_t ring_in_offset(const struct ring *ring, const struct request *request);
 uint8_t *ring_out(const struct ring *ring, const struct request *request);
 uint8_t *ring_in(const struct ring *ring, const struct request *request);
 struct request *ring_free_slot(struct ring *ring); /* NULL: all are out; cleared otherwise */

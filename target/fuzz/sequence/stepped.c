@@ -94,7 +94,7 @@ bool stepped_round(unsigned int core)
 	bool work;
 
 	if (asleep[core]) {
-		if (epoll_wait(r->epoll_fd, &event, 1, 0) <= 0) {
+		if (epoll_wait(r->epoll_fd, &event, 1, 0) <= 0 && env_ticks() < r->wake_at) {
 			return false;
 		}
 		wake_up(core);

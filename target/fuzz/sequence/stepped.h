@@ -4,7 +4,7 @@
  * thread, in the order that the input says, and the same input does the same each time:
  *
  *   reactors     the real ones, a round at a time. One that was put to sleep runs again only when
- *                its epoll says so: a wake-up that got lost stays lost.
+ *                its epoll or the clock says so: a wake-up that got lost stays lost.
  *   clock        stands still unless it is moved, or a step for each look at it is set.
  *   closing      descriptors that the target has closed on a thread of their own stay open until then.
  *   sockets      what the target reads is counted.

@@ -34,6 +34,8 @@ void guest_request(struct guest *g, struct bytes_reader *in)
 	if (!can_drive(g) || g->remapping > 0 || r == NULL || !g->driver->make(g, ring, r, in)) {
 		return;
 	}
+	r->log_epoch = g->log.on ? g->log.epoch : 0;
+	r->ring_logged = ring->logs;
 	r->failures = g->disk->failures;
 	r->refusals = g->disk->refusals;
 	r->changes = g->changes;
@@ -47,6 +49,25 @@ void guest_request(struct guest *g, struct bytes_reader *in)
 	}
 	if ((how & 0x80) == 0) {
 		ring_kick(ring, false);
+	}
+}
+
+/* Whoever copies memory must hear of what was written: the answer, and that there is one. */
+static void check_log(struct guest *g, const struct ring *ring, const struct request *r,
+		      uint32_t len)
+{
+	const struct ring_area used = ring_used_area(ring);
+	uint64_t ring_at = ring->index * RING_BYTES;
+	uint64_t in = ring_in_offset(ring, r);
+
+	if (!g->log.on || r->log_epoch != g->log.epoch) {
+		return;
+	}
+	log_expect(&g->log, in, len);
+	/* The status of a block request is its last byte; a SCSI response its first ones. */
+	log_expect(&g->log, in + (g->driver == &blk_driver ? r->in_len - 1 : 0), 1);
+	if (ring->packed || r->ring_logged) {
+		log_expect(&g->log, ring_at + used.offset, 1);
 	}
 }
 
@@ -65,10 +86,25 @@ void guest_reap(struct guest *g, struct ring *ring)
 		eventfd_drain(ring->next_call_fd);
 	}
 	while ((r = ring_reap(ring, &len)) != NULL) {
+		check_log(g, ring, r, len);
 		claims_end(g, r, g->driver->check(g, ring, r, len));
 		ring_free(ring, r);
 	}
+	if (guest_outstanding(g) == 0) {
+		log_at_rest(&g->log);
+	}
 	ring_want_calls(ring, ring->wants_calls);
+}
+
+unsigned int guest_outstanding(const struct guest *g)
+{
+	unsigned int n = 0;
+	unsigned int i;
+
+	for (i = 0; i < g->driver->rings; i++) {
+		n += g->rings[i].outstanding;
+	}
+	return n;
 }
 
 void guest_reap_all(struct guest *g)

@@ -45,6 +45,12 @@ struct vht_options {
 	bool no_huge;		    /* leave hugepages alone */
 	bool quiet;		    /* no notices from DPDK */
 	bool strict;		    /* the configuration file must be without any oddity */
+	/* The command line that starts this program, up to a NULL, not copied: a planned hand-over starts another
+	 * process with it. NULL: no hand-over. */
+	char *const *argv;
+	/* The whole process gives up what a target does not need: capabilities at start, system calls
+	 * (by a seccomp filter) in run, for good. For programs that do nothing else. */
+	bool confine;
 };
 
 int vht_target_new(const struct vht_options *opts, struct vht_target **ret_target,
@@ -100,6 +106,27 @@ int vht_target_run(struct vht_target *target, const char **ret_why);
 
 /* Any thread, also from a signal handler; before run too: then run returns at once. */
 void vht_target_stop(struct vht_target *target);
+
+/*
+ * ---- a planned hand-over ----
+ * Another process, perhaps of a newer program, takes over sockets, configuration and running sessions; guests see
+ * a pause of some milliseconds. It is started with the same command line, and with VHT_HANDOVER_VARIABLE in its
+ * environment, which says on which descriptor it is told everything.
+ */
+#define VHT_HANDOVER_VARIABLE "VHOST_HANDOVER_FD"
+/* What run returns in the old process when the new one serves: end by _exit(2), and leave all files alone. */
+#define VHT_HANDED_OVER 1
+
+/* Begins one, if none is under way. If it fails, the old process goes on, and has said why in the log. Any thread,
+ * also from a signal handler. */
+void vht_target_hand_over(struct vht_target *target);
+
+/*
+ * In place of load_config, start and add: takes over what is told on this descriptor. Then comes run; it must not
+ * take long until then, since the old process waits for it. On failure the process has to end by _exit(2) at once:
+ * what it has got so far is the old one's.
+ */
+int vht_target_take_over(struct vht_target *target, int fd, const char **ret_why);
 
 void vht_target_free(struct vht_target *target); /* NULL is fine */
 

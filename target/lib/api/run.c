@@ -8,6 +8,7 @@
 
 #include "api/api.h"
 #include "base/cleanup.h"
+#include "base/confine.h"
 #include "base/log.h"
 #include "base/why.h"
 
@@ -28,6 +29,31 @@ static char *default_rpc_path(const struct vht_target *t)
 	return asprintf(&path, "%s%s%s", dir, slash, DEFAULT_RPC_NAME) < 0 ? NULL : path;
 }
 
+static int hand_over(void *arg, const char *binary, const char **ret_why)
+{
+	return predecessor_begin(arg, binary, ret_why);
+}
+
+static void handover_status(void *arg, struct handover_status *ret_status)
+{
+	const struct vht_target *t = arg;
+
+	*ret_status = t->handover;
+}
+
+struct mgmt_options api_mgmt_options(struct vht_target *t, const char *path)
+{
+	return (struct mgmt_options){
+		.loop = t->loop,
+		.target = t->target,
+		.path = path,
+		.shutdown = api_begin_shutdown,
+		.hand_over = hand_over,
+		.handover_status = handover_status,
+		.arg = t,
+	};
+}
+
 /*
  * A path that somebody asked for must work. The default place may be taken, by a second daemon in the
  * same directory: that one runs without management, as both did before there was any. *ret_missing, the
@@ -37,12 +63,7 @@ static int open_management(struct vht_target *t, char **ret_missing, const char 
 {
 	const char *asked = t->opts.rpc_path;
 	CLEANUP(freep) char *chosen = NULL;
-	struct mgmt_options opts = {
-		.loop = t->loop,
-		.target = t->target,
-		.shutdown = api_begin_shutdown,
-		.arg = t,
-	};
+	struct mgmt_options opts;
 	unsigned int line = 0;
 	int r;
 
@@ -58,7 +79,7 @@ static int open_management(struct vht_target *t, char **ret_missing, const char 
 		*ret_why = why("out of memory");
 		return -ENOMEM;
 	}
-	opts.path = chosen;
+	opts = api_mgmt_options(t, chosen);
 	r = mgmt_new(&opts, &t->mgmt, ret_why);
 	if (r < 0 && asked == NULL) {
 		*ret_missing = strdup(*ret_why);
@@ -106,15 +127,26 @@ static void say_ready(const struct vht_target *t)
 					 "without hugepages (none are free; they are not needed)");
 }
 
-int vht_target_run(struct vht_target *target, const char **ret_why)
+/* All that needs more rights has been done. A kernel without seccomp is no reason not to serve. */
+static void confine(const struct vht_target *t)
+{
+	const char *reason;
+
+	if (t->opts.confine && confine_system_calls(&reason) < 0) {
+		log_warning("%s", reason);
+	}
+}
+
+/* Sockets are opened, or were taken over. */
+static int begin_serving(struct vht_target *t, const char **ret_why)
 {
 	CLEANUP(freep) char *no_management = NULL;
-	struct vht_target *t = target;
 	int r;
 
-	if (t->target == NULL) {
-		*ret_why = why("the target was not started");
-		return -EINVAL;
+	if (t->successor_fd >= 0) {
+		successor_serves(t);
+		say_ready(t);
+		return 0;
 	}
 	r = check_directory(t, ret_why);
 	if (r == 0) {
@@ -126,13 +158,37 @@ int vht_target_run(struct vht_target *target, const char **ret_why)
 	if (r < 0) {
 		return r;
 	}
+	confine(t);
 	if (no_management != NULL) {
 		log_warning("no management socket: %s (-r PATH gives it another place)",
 			    no_management);
 	}
 	say_ready(t);
+	return 0;
+}
+
+int vht_target_run(struct vht_target *target, const char **ret_why)
+{
+	struct vht_target *t = target;
+	int r;
+
+	if (t->target == NULL) {
+		*ret_why = why("the target was not started");
+		return -EINVAL;
+	}
+	r = begin_serving(t, ret_why);
+	if (r < 0) {
+		return r;
+	}
+	t->serving = true;
+	if (t->stop_wanted) {
+		api_begin_shutdown(t);
+	}
 	while (r == 0 && !t->ended) {
 		r = loop_run_once(t->loop, -1);
+	}
+	if (t->handed_over) {
+		return VHT_HANDED_OVER;
 	}
 	/* Its socket goes with the others, even when the rest must be left behind. */
 	mgmt_free(t->mgmt);

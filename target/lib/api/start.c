@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "base/confine.h"
 #include "base/why.h"
 #include "env/env.h"
 #include "reactor/reactor.h"
@@ -41,8 +42,7 @@ static int choose_cores(const struct vht_target *t, struct env_cpuset *ret_cores
 	return r;
 }
 
-static int start_reactors(struct vht_target *t, const struct env_cpuset *cores,
-			  const char **ret_why)
+static int start_reactors(struct vht_target *t, const char **ret_why)
 {
 	static const enum reactor_mode modes[] = {
 		[VHT_MODE_ADAPTIVE] = REACTOR_ADAPTIVE,
@@ -51,7 +51,7 @@ static int start_reactors(struct vht_target *t, const struct env_cpuset *cores,
 	};
 	const struct env_options env = {
 		.name = t->opts.name,
-		.cores = *cores,
+		.cores = t->cores,
 		.mem_limit_mib = t->opts.mem_limit_mib,
 		.no_huge = t->opts.no_huge,
 		.quiet = t->opts.quiet,
@@ -72,7 +72,7 @@ static int start_reactors(struct vht_target *t, const struct env_cpuset *cores,
 		*ret_why = why("cannot install the SIGBUS handler: %s", strerror(-r));
 		return r;
 	}
-	r = reactors_start(cores, &reactor);
+	r = reactors_start(&t->cores, &reactor);
 	if (r < 0) {
 		*ret_why = why("cannot start the reactors: %s", strerror(-r));
 		return r;
@@ -81,30 +81,46 @@ static int start_reactors(struct vht_target *t, const struct env_cpuset *cores,
 	return 0;
 }
 
+int api_start(struct vht_target *t, bool held, const char **ret_why)
+{
+	struct target_options opts = {
+		.loop = t->loop,
+		.socket_dir = t->opts.socket_dir,
+		.held = held,
+	};
+	int r = start_reactors(t, ret_why);
+
+	if (r < 0) {
+		return r;
+	}
+	opts.cores = t->cores;
+	r = target_new(&opts, &t->target);
+	if (r < 0) {
+		*ret_why = why("cannot create the target: %s", strerror(-r));
+	}
+	return r;
+}
+
 int vht_target_start(struct vht_target *target, const char **ret_why)
 {
 	struct vht_target *t = target;
-	struct target_options opts = { .loop = t->loop, .socket_dir = t->opts.socket_dir };
 	int r;
 
 	if (t->target != NULL) {
 		*ret_why = why("the target was started already");
 		return -EALREADY;
 	}
-	r = choose_cores(t, &opts.cores, ret_why);
+	r = t->opts.confine ? confine_capabilities() : 0;
+	if (r < 0) {
+		*ret_why = why("cannot give up capabilities: %s", strerror(-r));
+		return r;
+	}
+	r = choose_cores(t, &t->cores, ret_why);
 	if (r == 0) {
-		r = start_reactors(t, &opts.cores, ret_why);
+		r = api_start(t, false, ret_why);
 	}
-	if (r < 0) {
+	if (r < 0 || t->config == NULL) {
 		return r;
-	}
-	r = target_new(&opts, &t->target);
-	if (r < 0) {
-		*ret_why = why("cannot create the target: %s", strerror(-r));
-		return r;
-	}
-	if (t->config == NULL) {
-		return 0;
 	}
 	return config_apply(t->config, t->target, t->fds, t->fd_n, ret_why);
 }

@@ -8,6 +8,7 @@
 
 #include "api/api.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/why.h"
 #include "bdev/bdev.h"
 #include "env/env.h"
@@ -49,6 +50,16 @@ void api_begin_shutdown(void *arg)
 	if (t->stopping) {
 		return;
 	}
+	if (t->handed_over) {
+		predecessor_pass_stop_on(t);
+		return;
+	}
+	/* In the middle of a hand-over: when it is over, whoever serves then stops. */
+	if (t->successor_fd >= 0 || predecessor_cancel(t)) {
+		t->stop_wanted = true;
+		return;
+	}
+	t->serving = false;
 	t->stopping = true;
 	loop_timer_set(t->stop_timer, SHUTDOWN_LIMIT_MS);
 	target_shutdown(t->target, shut_down_done, t);
@@ -65,6 +76,22 @@ static void stop_requested(void *arg, uint32_t events)
 void vht_target_stop(struct vht_target *target)
 {
 	eventfd_signal(target->stop_fd);
+}
+
+static void handover_requested(void *arg, uint32_t events)
+{
+	struct vht_target *t = arg;
+	const char *reason;
+
+	eventfd_drain(t->handover_fd);
+	if (predecessor_begin(t, NULL, &reason) < 0) {
+		log_warning("cannot hand over: %s", reason);
+	}
+}
+
+void vht_target_hand_over(struct vht_target *target)
+{
+	eventfd_signal(target->handover_fd);
 }
 
 /* ---- new and free ---- */
@@ -101,12 +128,17 @@ static int open_loop(struct vht_target *t)
 	int r;
 
 	t->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	r = t->stop_fd < 0 ? -errno : loop_new(&t->loop);
+	t->handover_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	r = t->stop_fd < 0 || t->handover_fd < 0 ? -errno : loop_new(&t->loop);
 	if (r == 0) {
 		r = loop_timer_new(t->loop, shut_down_late, t, &t->stop_timer);
 	}
 	if (r == 0) {
 		r = loop_watch(t->loop, t->stop_fd, EPOLLIN, stop_requested, t, &t->stop_watch);
+	}
+	if (r == 0) {
+		r = loop_watch(t->loop, t->handover_fd, EPOLLIN, handover_requested, t,
+			       &t->handover_watch);
 	}
 	return r;
 }
@@ -127,6 +159,9 @@ int vht_target_new(const struct vht_options *opts, struct vht_target **ret_targe
 		return -ENOMEM;
 	}
 	t->stop_fd = -1;
+	t->handover_fd = -1;
+	t->successor_fd = -1;
+	t->predecessor.fd = -1;
 	r = copy_options(t, opts);
 	if (r == 0) {
 		r = open_loop(t);
@@ -171,9 +206,12 @@ void vht_target_free(struct vht_target *target)
 	}
 	if (t->loop != NULL) {
 		loop_timer_free(t->stop_timer);
+		predecessor_done(t);
+		loop_unwatch(t->handover_watch);
 		loop_unwatch(t->stop_watch);
 		loop_free(t->loop);
 	}
+	fd_close(&t->handover_fd);
 	fd_close(&t->stop_fd);
 	config_free(t->config);
 	while (t->fd_n > 0) {

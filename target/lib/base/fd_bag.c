@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "base/confine.h"
 #include "base/fd.h"
 
 struct job {
@@ -63,12 +64,10 @@ static void job_over(struct msg *msg)
 /* Signals are for the threads that were there before. */
 static int start_thread(pthread_t *thread, void *(*fn)(void *arg), void *arg)
 {
-	sigset_t all;
 	sigset_t before;
 	int r;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
+	confine_block_signals(&before);
 	r = pthread_create(thread, NULL, fn, arg);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return -r;

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/fd.h"
+#include "base/parcel.h"
 #include "base/why.h"
 
 static void aio_close(struct bdev *bdev)
@@ -32,6 +33,18 @@ static int aio_rescan(struct bdev *bdev, uint64_t *ret_size, const char **ret_wh
 	return rc;
 }
 
+static void aio_save(const struct bdev *bdev, struct parcel *parcel)
+{
+	const struct aio_bdev *aio = (const struct aio_bdev *)bdev;
+
+	/* The open file rather than its name: it may have been renamed, or this process has lost the right. */
+	parcel_put_fd(parcel, aio->fd);
+	parcel_put_u8(parcel, aio->direct);
+	parcel_put_u8(parcel, aio->is_block_device);
+	parcel_put_u32(parcel, aio->memory_align);
+	parcel_put_u32(parcel, aio->length_align);
+}
+
 static const struct bdev_ops aio_ops = {
 	.driver = "aio",
 	.close = aio_close,
@@ -42,6 +55,7 @@ static const struct bdev_ops aio_ops = {
 	.commit = aio_commit,
 	.poll = aio_poll,
 	.event_fd = aio_event_fd,
+	.save = aio_save,
 };
 
 /* Opening a pipe or a terminal could block or do things: look first. */
@@ -133,6 +147,52 @@ static int start(struct aio_bdev *aio, const struct bdev_aio_options *opts, cons
 		return rc;
 	}
 	bdev_init(&aio->bdev, &aio_ops, opts->name, "AIO disk");
+	return 0;
+}
+
+static int take_over(struct aio_bdev *aio, struct parcel *parcel, const char **ret_why)
+{
+	int rc;
+
+	aio->fd = parcel_get_fd(parcel);
+	aio->direct = parcel_get_bool(parcel);
+	aio->is_block_device = parcel_get_bool(parcel);
+	aio->memory_align = parcel_get_u32(parcel);
+	aio->length_align = parcel_get_u32(parcel);
+	if (parcel->failed || aio->fd < 0 || !is_power_of_two(aio->memory_align) ||
+	    !is_power_of_two(aio->length_align)) {
+		*ret_why = why("its file does not come along");
+		return -EINVAL;
+	}
+	rc = check_kernel(ret_why);
+	if (rc == 0) {
+		rc = aio_helper_start(&aio->helper);
+		if (rc != 0) {
+			*ret_why = why("cannot start a thread: %s", strerror(-rc));
+		}
+	}
+	return rc;
+}
+
+int bdev_aio_restore(const struct bdev *as, struct parcel *parcel, struct bdev **ret_bdev,
+		     const char **ret_why)
+{
+	struct aio_bdev *aio = calloc(1, sizeof(*aio));
+	int rc;
+
+	if (aio == NULL) {
+		*ret_why = why("out of memory");
+		return -ENOMEM;
+	}
+	rc = take_over(aio, parcel, ret_why);
+	if (rc != 0) {
+		fd_close(&aio->fd);
+		free(aio);
+		return rc;
+	}
+	aio->bdev = *as;
+	aio->bdev.ops = &aio_ops;
+	*ret_bdev = &aio->bdev;
 	return 0;
 }
 

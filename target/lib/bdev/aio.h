@@ -88,6 +88,7 @@ struct aio_channel {
 	uint64_t outstanding_bytes;
 	uint64_t window; /* what the kernel may have at a time, and what it has: bytes */
 	uint64_t in_kernel;
+	unsigned int in_kernel_n; /* requests there */
 	unsigned int batch_n;
 	struct iocb *batch[AIO_QUEUE_DEPTH]; /* for the next commit */
 	struct bdev_io_list ready;	     /* status is set, to be completed by the next poll */

@@ -15,6 +15,8 @@
 /* What the kernel writes into the ring it maps. */
 #define RING_MAGIC	0xa10a10a1u
 #define EVENTS_PER_CALL 32
+/* So many of one call go to the disk one by one. */
+#define UNPLUGGED 2
 
 static struct aio_bdev *bdev_of(const struct aio_channel *ch)
 {
@@ -248,13 +250,19 @@ static void reject(struct aio_channel *ch, struct aio_request *request, int erro
 	}
 }
 
-/* How many of the batch, from number `first` on, have room in the window. One always has. */
+/*
+ * How many of the batch, from number `first` on, go to the kernel in one call: as have room in the window, of which one
+ * always has, and no more than the disk has to do already. The kernel shows those of one call to the disk together when
+ * it has prepared the last of them, so an idle disk would wait.
+ */
 static unsigned int fitting(const struct aio_channel *ch, unsigned int first)
 {
+	unsigned int busy = ch->in_kernel_n < UNPLUGGED ? UNPLUGGED : ch->in_kernel_n;
+	unsigned int end = ch->batch_n - first > busy ? first + busy : ch->batch_n;
 	uint64_t sum = ch->in_kernel;
 	unsigned int i;
 
-	for (i = first; i < ch->batch_n; i++) {
+	for (i = first; i < end; i++) {
 		const struct aio_request *request = ch->batch[i]->data;
 
 		if (sum > 0 && sum + request->cost > ch->window) {
@@ -272,6 +280,7 @@ static void count_taken(struct aio_channel *ch, unsigned int first, unsigned int
 
 		ch->in_kernel += request->cost;
 	}
+	ch->in_kernel_n += n;
 }
 
 void aio_commit(struct bdev_channel *channel)
@@ -348,6 +357,7 @@ static unsigned int handle_event(struct aio_channel *ch, const struct io_event *
 	long result = (long)event->res;
 
 	ch->in_kernel -= request->cost;
+	ch->in_kernel_n--;
 	if (result < 0) {
 		/* -EAGAIN would be understood as "submit again", which this is not. */
 		complete(ch, request, result == -EAGAIN ? -EIO : (int)result);

@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/confine.h"
 #include "base/fd.h"
 #include "bdev/aio.h"
 
@@ -173,7 +174,7 @@ static void *helper_main(void *arg)
 
 int aio_helper_start(struct aio_helper *helper)
 {
-	sigset_t all, saved;
+	sigset_t saved;
 	pthread_attr_t attr;
 	int rc = msgq_init(&helper->jobs);
 
@@ -184,8 +185,7 @@ int aio_helper_start(struct aio_helper *helper)
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_BYTES);
 	/* Signals are for the control thread. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &saved);
+	confine_block_signals(&saved);
 	rc = pthread_create(&helper->thread, &attr, helper_main, helper);
 	pthread_sigmask(SIG_SETMASK, &saved, NULL);
 	pthread_attr_destroy(&attr);

@@ -83,6 +83,7 @@ struct bdev_info {
 
 struct bdev;
 struct bdev_channel;
+struct parcel;
 
 struct bdev_ops {
 	const char *driver; /* "malloc" */
@@ -111,6 +112,8 @@ struct bdev_ops {
 	/* An fd that is readable when poll has something to complete; -1 when poll never waits for
 	 * anything but its next call. NULL: -1. The reactor drains it (eventfd). */
 	int (*event_fd)(struct bdev_channel *channel);
+	/* Control thread: packs what a process needs that goes on with it (see bdev_save()). */
+	void (*save)(const struct bdev *bdev, struct parcel *parcel);
 };
 
 /* Owner: control thread. Drivers embed it as first member. Read-only for reactors while open. */
@@ -136,8 +139,10 @@ static inline uint64_t bdev_size(const struct bdev *bdev)
 struct bdev_channel {
 	struct bdev *bdev;
 	int (*submit)(struct bdev_channel *channel, struct bdev_io *io); /* of bdev->ops */
+	bool hurried;							 /* of bdev_channels */
 	/* private (of whoever shares the channel on its reactor): */
 	unsigned int users;
+	bool held; /* by bdev_channels_hold() */
 	LIST_ENTRY(bdev_channel) link;
 };
 
@@ -197,6 +202,18 @@ int bdev_rescan(struct bdev *bdev, const char **ret_why);
 /* Every reactor that has a channel to it has been through its loop since the size was changed. */
 void bdev_trim(struct bdev *bdev);
 
+/*
+ * ---- a planned hand-over ----
+ * Another process opens the same bdevs, with all that is in them, while this one still uses them: files and
+ * memory travel as descriptors. It must not write before this one has stopped.
+ */
+void bdev_save_all(struct parcel *parcel);
+/* Makes and registers them. */
+int bdev_restore_all(struct parcel *parcel, const char **ret_why);
+/* What a guest may know of one. */
+void bdev_save_info(const struct bdev *bdev, struct parcel *parcel);
+void bdev_restore_info(struct bdev *bdev, struct parcel *parcel); /* the fields up to `info` */
+
 /* What takes the place of a bdev that a device has lost: the same to look at, but all requests end with
  * -ENODEV. Not registered, never closed. */
 void bdev_gone_init(struct bdev *gone, const struct bdev *bdev);
@@ -210,12 +227,19 @@ bool bdev_is_gone(const struct bdev *bdev);
 struct bdev_channels {
 	LIST_HEAD(, bdev_channel) list;
 	unsigned int opened; /* how many ever were */
+	/* Several guests wait for the end of each round: drivers that do the work themselves make it short.
+	 * Otherwise they may make it long, which costs less. */
+	bool hurried;
 };
 
 /* Opens the bdev's channel, or counts one more user of the open one. */
 int bdev_channels_get(struct bdev_channels *channels, struct bdev *bdev,
 		      struct bdev_channel **ret_channel);
 void bdev_channels_put(struct bdev_channels *channels, struct bdev_channel *channel);
+/* Those that are open now stay open without a user, until it is called again with false. Their bdevs have to
+ * stay, too. */
+void bdev_channels_hold(struct bdev_channels *channels, bool hold);
+void bdev_channels_hurry(struct bdev_channels *channels, bool hurried);
 /* commit, then poll, every channel. Returns the number of completions, or 1 if there were none but
  * some channel goes on in the next call: 0 means that there is nothing to do before an event. */
 unsigned int bdev_channels_poll(struct bdev_channels *channels);

@@ -13,6 +13,17 @@
 STAILQ_HEAD(bdev_io_list, bdev_io);
 
 /*
+ * The mirrors of bdev_ops.save: a bdev out of what was packed, not registered yet. `as` has its identity and
+ * info, checked as far as all drivers have them in common. On failure *ret_why does not name the bdev.
+ */
+int bdev_null_restore(const struct bdev *as, struct parcel *parcel, struct bdev **ret_bdev,
+		      const char **ret_why);
+int bdev_malloc_restore(const struct bdev *as, struct parcel *parcel, struct bdev **ret_bdev,
+			const char **ret_why);
+int bdev_aio_restore(const struct bdev *as, struct parcel *parcel, struct bdev **ret_bdev,
+		     const char **ret_why);
+
+/*
  * Checks what an operator asked for, before the driver allocates anything: the name is well-formed
  * and free, the size a multiple of the block size. Returns 0 or as the constructors.
  */

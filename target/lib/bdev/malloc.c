@@ -9,10 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
+#include "base/fd.h"
 #include "base/iov.h"
+#include "base/parcel.h"
 #include "base/why.h"
 #include "bdev/driver.h"
 #include "env/env.h"
@@ -31,6 +31,8 @@
 #define REQUEST_BYTES	 512
 #define IOVEC_BYTES	 64
 #define RELEASE_DISCOUNT 16
+/* The same while others wait for the end of the round: about as long as a short request of theirs takes. */
+#define HURRIED_BYTES (UINT64_C(32) << 10)
 /*
  * What a channel takes at a time; more waits in the rings. A queue that is to stop, perhaps because its
  * guest has gone or the daemon ends, has to wait for all of this; and a queue that shares the disk with
@@ -41,12 +43,11 @@
 /* The tail of what a round may do is not worth a smaller copy than this. */
 #define MIN_COPY UINT64_C(4096)
 /* Below this, clearing is cheaper than a system call and the page faults that follow it. */
-#define MIN_RELEASE ((size_t)64 << 10)
+#define MIN_RELEASE (UINT64_C(64) << 10)
 
 struct malloc_bdev {
 	struct bdev bdev;
 	uint8_t *memory; /* area.ptr */
-	size_t page;
 	struct env_area area;
 };
 
@@ -55,8 +56,13 @@ struct malloc_channel {
 	struct bdev_io_list submitted;
 	unsigned int submitted_n;
 	uint64_t submitted_bytes;
-	uint64_t budget; /* what is left of ROUND_BYTES */
+	uint64_t budget; /* what is left of round_bytes() */
 };
+
+static uint64_t round_bytes(const struct bdev_channel *channel)
+{
+	return channel->hurried ? HURRIED_BYTES : ROUND_BYTES;
+}
 
 static int malloc_channel_open(struct bdev *bdev, struct bdev_channel **ret_channel)
 {
@@ -86,22 +92,14 @@ static struct malloc_progress *progress_of(struct bdev_io *io)
 	return (struct malloc_progress *)(void *)io->driver;
 }
 
-/* Clears the range; gives whole pages back to the system, which supplies zeroed ones on demand. */
-static void release(const struct malloc_bdev *m, uint8_t *start, size_t len)
+/* Whole pages go back to the system, which supplies zeroed ones on demand. */
+static void release(struct malloc_bdev *m, const struct bdev_io *io)
 {
-	size_t head = (m->page - (uintptr_t)start % m->page) % m->page;
-	size_t pages;
-
-	if (len < head + MIN_RELEASE) {
-		memset(start, 0, len);
-		return;
+	if (io->len < MIN_RELEASE) {
+		memset(m->memory + io->offset, 0, io->len);
+	} else {
+		env_area_clear(&m->area, io->offset, io->len);
 	}
-	pages = (len - head) / m->page * m->page;
-	if (madvise(start + head, pages, MADV_DONTNEED) != 0) {
-		memset(start + head, 0, pages);
-	}
-	memset(start, 0, head);
-	memset(start + head + pages, 0, len - head - pages);
 }
 
 static void spend(uint64_t *budget, uint64_t bytes)
@@ -135,7 +133,7 @@ static void copy_piece(const struct malloc_bdev *m, const struct bdev_io *io, ui
 }
 
 /* Goes on with a request as far as *budget lasts. False: something is left of it. */
-static bool carry_out(const struct malloc_bdev *m, struct bdev_io *io, uint64_t *budget)
+static bool carry_out(struct malloc_bdev *m, struct bdev_io *io, uint64_t *budget)
 {
 	struct malloc_progress *progress = progress_of(io);
 	uint64_t len = *budget > MIN_COPY ? *budget : MIN_COPY;
@@ -148,7 +146,7 @@ static bool carry_out(const struct malloc_bdev *m, struct bdev_io *io, uint64_t 
 		return true;
 	}
 	if (is_release(io)) {
-		release(m, m->memory + io->offset, io->len);
+		release(m, io);
 		spend(budget, io->len / RELEASE_DISCOUNT);
 		return true;
 	}
@@ -173,7 +171,7 @@ static bool has_room(const struct malloc_channel *channel, uint64_t len)
 
 static int malloc_submit(struct bdev_channel *base, struct bdev_io *io)
 {
-	const struct malloc_bdev *m = (const struct malloc_bdev *)base->bdev;
+	struct malloc_bdev *m = (struct malloc_bdev *)base->bdev;
 	struct malloc_channel *channel = (struct malloc_channel *)base;
 
 	/* None overtakes another. */
@@ -194,7 +192,7 @@ static int malloc_submit(struct bdev_channel *base, struct bdev_io *io)
 
 static unsigned int malloc_poll(struct bdev_channel *base)
 {
-	const struct malloc_bdev *m = (const struct malloc_bdev *)base->bdev;
+	struct malloc_bdev *m = (struct malloc_bdev *)base->bdev;
 	struct malloc_channel *channel = (struct malloc_channel *)base;
 	struct bdev_io_list batch = STAILQ_HEAD_INITIALIZER(batch);
 	uint64_t budget = channel->budget;
@@ -202,7 +200,7 @@ static unsigned int malloc_poll(struct bdev_channel *base)
 	struct bdev_io *io;
 
 	/* What done() submits belongs to the next round. */
-	channel->budget = ROUND_BYTES;
+	channel->budget = round_bytes(base);
 	STAILQ_CONCAT(&batch, &channel->submitted);
 	while (budget > 0 && (io = STAILQ_FIRST(&batch)) != NULL) {
 		if (!carry_out(m, io, &budget)) {
@@ -240,7 +238,7 @@ static int malloc_resize(struct bdev *bdev, uint64_t size, const char **ret_why)
 
 	if (rc == -ENOSPC) {
 		*ret_why = why("%s: it can grow to %zu MiB at most: create a larger one instead",
-			       bdev->name, m->area.room >> 20);
+			       bdev->name, env_area_room(&m->area) >> 20);
 	} else if (rc != 0) {
 		*ret_why = why("%s: %" PRIu64 " MiB more do not fit into the %" PRIu64
 			       " MiB of memory that are available",
@@ -259,6 +257,15 @@ static void malloc_trim(struct bdev *bdev)
 	}
 }
 
+static void malloc_save(const struct bdev *bdev, struct parcel *parcel)
+{
+	const struct malloc_bdev *m = (const struct malloc_bdev *)bdev;
+
+	parcel_put_fd(parcel, m->area.fd);
+	parcel_put_u64(parcel, env_area_room(&m->area));
+	parcel_put_u32(parcel, (uint32_t)m->area.numa_node);
+}
+
 static const struct bdev_ops malloc_ops = {
 	.driver = "malloc",
 	.close = malloc_close,
@@ -268,7 +275,38 @@ static const struct bdev_ops malloc_ops = {
 	.channel_close = malloc_channel_close,
 	.submit = malloc_submit,
 	.poll = malloc_poll,
+	.save = malloc_save,
 };
+
+int bdev_malloc_restore(const struct bdev *as, struct parcel *parcel, struct bdev **ret_bdev,
+			const char **ret_why)
+{
+	struct malloc_bdev *m = calloc(1, sizeof(*m));
+	int fd = parcel_get_fd(parcel);
+	uint64_t room = parcel_get_u64(parcel);
+	int node = (int)parcel_get_u32(parcel);
+	int rc = m == NULL ? -ENOMEM : -EINVAL;
+
+	if (m != NULL && !parcel->failed) {
+		rc = env_area_adopt(&m->area, fd, room, node);
+	}
+	if (rc != 0 || m->area.size < as->info.size) {
+		*ret_why = why("its memory cannot be taken over: %s",
+			       strerror(rc != 0 ? -rc : EINVAL));
+		if (rc != 0) {
+			fd_close(&fd);
+		} else {
+			env_area_free(&m->area);
+		}
+		free(m);
+		return rc != 0 ? rc : -EINVAL;
+	}
+	m->memory = m->area.ptr;
+	m->bdev = *as;
+	m->bdev.ops = &malloc_ops;
+	*ret_bdev = &m->bdev;
+	return 0;
+}
 
 /* The lowest free "MallocN". */
 static void choose_name(char *name, size_t len)
@@ -326,7 +364,6 @@ int bdev_malloc_create(const struct bdev_malloc_options *opts, struct bdev **ret
 		free(m);
 		return rc;
 	}
-	m->page = (size_t)sysconf(_SC_PAGESIZE);
 	bdev_init(&m->bdev, &malloc_ops, name, "Malloc disk");
 	m->bdev.info = (struct bdev_info){
 		.size = opts->size,

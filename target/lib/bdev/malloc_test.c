@@ -211,6 +211,40 @@ static void a_poll_copies_a_bounded_amount(void **state)
 	free(buf);
 }
 
+/* What a hurried round copies at most: about as long as it takes, short requests of others wait. */
+#define HURRIED_POLL (64 << 10)
+
+/* A flood of long requests; the work of each round is small, all of it together is the same. */
+static void a_hurried_poll_is_short(void **state)
+{
+	static struct test_io io[128];
+	const size_t len = 128 << 10;
+	uint8_t *buf = malloc(len);
+	struct iovec iov = { buf, len };
+	struct test_reactor r;
+	unsigned int rounds = 0;
+
+	test_reactor_open(&r, create(512));
+	bdev_channels_hurry(&r.channels, true);
+	bdev_channels_poll(&r.channels); /* this one had begun before */
+	memset(buf, 0xff, len);
+	for (unsigned int i = 0; i < 128; i++) {
+		test_io_init(&io[i], BDEV_READ, 0, len, &iov, 1);
+		assert_int_equal(bdev_submit(r.channel, &io[i].io), BDEV_TAKEN);
+	}
+	assert_int_equal(buf[0], 0xff);
+	assert_true(bdev_channels_poll(&r.channels) > 0);
+	assert_int_equal(buf[0], 0);
+	assert_int_equal(buf[HURRIED_POLL], 0xff);
+	for (rounds = 1; io[127].completions == 0; rounds++) {
+		assert_true(bdev_channels_poll(&r.channels) > 0);
+	}
+	assert_in_range(rounds, 128 * len / HURRIED_POLL, 128 * len / 4096);
+	bdev_channels_hurry(&r.channels, false);
+	test_reactor_close(&r);
+	free(buf);
+}
+
 static void a_poll_clears_a_bounded_amount(void **state)
 {
 	static const struct {
@@ -459,6 +493,7 @@ int main(void)
 		cmocka_unit_test_teardown(cleared_ranges_read_as_zeroes, delete_all),
 		cmocka_unit_test_teardown(requests_outside_the_disk_touch_nothing, delete_all),
 		cmocka_unit_test_teardown(a_poll_copies_a_bounded_amount, delete_all),
+		cmocka_unit_test_teardown(a_hurried_poll_is_short, delete_all),
 		cmocka_unit_test_teardown(a_poll_clears_a_bounded_amount, delete_all),
 		cmocka_unit_test_teardown(a_poll_completes_a_bounded_number, delete_all),
 		cmocka_unit_test_teardown(a_full_queue_says_so, delete_all),

@@ -51,6 +51,11 @@ static void null_close(struct bdev *bdev)
 	free(bdev);
 }
 
+/* There is nothing but what all bdevs have. */
+static void null_save(const struct bdev *bdev, struct parcel *parcel)
+{
+}
+
 /* No commit, no poll, no event fd: nothing is left to do when submit returns. */
 static const struct bdev_ops null_ops = {
 	.driver = "null",
@@ -59,7 +64,23 @@ static const struct bdev_ops null_ops = {
 	.channel_open = null_channel_open,
 	.channel_close = null_channel_close,
 	.submit = null_submit,
+	.save = null_save,
 };
+
+int bdev_null_restore(const struct bdev *as, struct parcel *parcel, struct bdev **ret_bdev,
+		      const char **ret_why)
+{
+	struct null_bdev *null = calloc(1, sizeof(*null));
+
+	if (null == NULL) {
+		*ret_why = why("out of memory");
+		return -ENOMEM;
+	}
+	null->bdev = *as;
+	null->bdev.ops = &null_ops;
+	*ret_bdev = &null->bdev;
+	return 0;
+}
 
 int bdev_null_create(const struct bdev_null_options *opts, struct bdev **ret_bdev,
 		     const char **ret_why)

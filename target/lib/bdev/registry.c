@@ -234,6 +234,7 @@ int bdev_channels_get(struct bdev_channels *channels, struct bdev *bdev,
 	}
 	channel->bdev = bdev;
 	channel->submit = bdev->ops->submit;
+	channel->hurried = channels->hurried;
 	channel->users = 1;
 	LIST_INSERT_HEAD(&channels->list, channel, link);
 	channels->opened++;
@@ -246,6 +247,35 @@ void bdev_channels_put(struct bdev_channels *channels, struct bdev_channel *chan
 	if (--channel->users == 0) {
 		LIST_REMOVE(channel, link);
 		channel->bdev->ops->channel_close(channel);
+	}
+}
+
+void bdev_channels_hold(struct bdev_channels *channels, bool hold)
+{
+	struct bdev_channel *channel;
+	struct bdev_channel *next;
+
+	for (channel = LIST_FIRST(&channels->list); channel != NULL; channel = next) {
+		next = LIST_NEXT(channel, link);
+		if (hold == channel->held) {
+			continue;
+		}
+		channel->held = hold;
+		if (hold) {
+			channel->users++;
+		} else {
+			bdev_channels_put(channels, channel);
+		}
+	}
+}
+
+void bdev_channels_hurry(struct bdev_channels *channels, bool hurried)
+{
+	struct bdev_channel *channel;
+
+	channels->hurried = hurried;
+	LIST_FOREACH (channel, &channels->list, link) {
+		channel->hurried = hurried;
 	}
 }
 

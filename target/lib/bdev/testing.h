@@ -40,7 +40,7 @@ static inline void test_io_done(struct bdev_io *io)
 
 static inline void test_reactor_open(struct test_reactor *r, struct bdev *bdev)
 {
-	LIST_INIT(&r->channels.list);
+	r->channels = (struct bdev_channels){ 0 };
 	r->channel = NULL;
 	assert_int_equal(bdev_channels_get(&r->channels, bdev, &r->channel), 0);
 	assert_non_null(r->channel);

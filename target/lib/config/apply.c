@@ -246,6 +246,20 @@ static unsigned int blame(const struct config_section *section, int error)
 	return item != NULL ? item->line : section->line;
 }
 
+/* The values are within bounds: the schema has seen to it. */
+static void set_qos(struct apply *a, const struct config_section *section, const char *name)
+{
+	const char *reason;
+
+	(void)controller_set_coalescing(a->target, name,
+					config_get_number(section, "CoalescingDelayUs", 0),
+					config_get_number(section, "CoalescingIopsThreshold", 0),
+					&reason);
+	(void)controller_set_limits(a->target, name,
+				    config_get_number(section, "LimitIosPerSec", 0),
+				    config_get_number(section, "LimitMbytesPerSec", 0), &reason);
+}
+
 /* "Dev" and its younger name "Target" mean the same: in file order. */
 static const struct config_item *next_target(const struct config_section *section,
 					     const struct config_item *item)
@@ -278,6 +292,7 @@ static int apply_scsi(struct apply *a, const struct config_section *section)
 	if (r < 0) {
 		return fail_with(a, blame(section, r), r, reason);
 	}
+	set_qos(a, section, opts.name);
 	while ((item = next_target(section, item)) != NULL) {
 		uint64_t number;
 
@@ -320,6 +335,7 @@ static int apply_blk(struct apply *a, const struct config_section *section)
 	if (r < 0) {
 		return fail_with(a, blame(section, r), r, reason);
 	}
+	set_qos(a, section, opts.name);
 	return 0;
 }
 

@@ -123,8 +123,9 @@ static void everything_that_the_file_describes_is_made(void **state)
 	int r = apply(f,
 		      "[Malloc]\nNumberOfLuns 2\nLunSizeInMB 1\n"
 		      "[VhostBlk3]\nName vhost.1\nDev Null0 # as in the guide\nReadOnly Yes\n"
-		      "Serial ABC\nQueues 3\n"
+		      "Serial ABC\nQueues 3\nLimitIosPerSec 5000\nLimitMbytesPerSec 100\n"
 		      "[VhostScsi9]\nName vhost.0\nDev 0 Malloc0\nTarget 5 Malloc1\nQueues 2\n"
+		      "CoalescingDelayUs 50\nCoalescingIopsThreshold 60000\n"
 		      "[VhostBlk4]\nName not.made\n"
 		      "[Null]\nDev Null0 4096 4096\n",
 		      &reason);
@@ -140,11 +141,17 @@ static void everything_that_the_file_describes_is_made(void **state)
 	assert_string_equal(found.targets[0].bdev, "Malloc0");
 	assert_string_equal(found.targets[5].bdev, "Malloc1");
 	assert_null(found.targets[1].bdev);
+	assert_int_equal(found.qos.delay_us, 50);
+	assert_int_equal(found.qos.iops_threshold, 60000);
+	assert_int_equal(found.qos.ios_per_sec, 0);
 	assert_int_equal(controller_max_queues(controller_find(f->target, "vhost.0")), 2 + 2);
 	found = info(f, "vhost.1");
 	assert_string_equal(found.type, "blk");
 	assert_string_equal(found.bdev, "Null0");
 	assert_true(found.read_only);
+	assert_int_equal(found.qos.delay_us, 0);
+	assert_int_equal(found.qos.ios_per_sec, 5000);
+	assert_int_equal(found.qos.mbytes_per_sec, 100);
 	assert_int_equal(controller_max_queues(controller_find(f->target, "vhost.1")), 3);
 	assert_null(controller_find(f->target, "not.made"));
 	/* Scsi comes first, whatever the order of the file. */

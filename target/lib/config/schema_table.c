@@ -2,6 +2,7 @@
 #include "config/schema.h"
 
 #include "bdev/bdev.h"
+#include "controller/target.h"
 #include "device/scsi/scsi.h"
 
 #define MIB_MAX		((UINT64_C(1) << 43) - 1) /* bytes still fit a signed 64-bit number */
@@ -123,12 +124,20 @@ static const struct schema_key gpt_keys[] = { BOOL("Disable"), LAST };
 static const struct schema_key bdev_error_keys[] = { UNAVAILABLE("BdevError"), LAST };
 static const struct schema_key pmem_keys[] = { UNAVAILABLE("Blk"), LAST };
 
+/* Of every kind of controller. */
+#define QOS_KEYS                                                  \
+	NUMBER("CoalescingDelayUs", 0, CONTROLLER_MAX_DELAY_US),  \
+		NUMBER("CoalescingIopsThreshold", 0, UINT32_MAX), \
+		NUMBER("LimitIosPerSec", 0, UINT32_MAX),          \
+		NUMBER("LimitMbytesPerSec", 0, UINT32_MAX)
+
 static const struct schema_key vhost_scsi_keys[] = {
 	TEXT("Name"),
 	WORDS("Dev", 2, 2, "<target number 0..7> <bdev>"),
 	WORDS("Target", 2, 2, "<target number 0..7> <bdev>"), /* the name of it since 18.10 */
 	MASK("Cpumask"),
 	NUMBER("Queues", 1, SCSI_QUEUES_MAX),
+	QOS_KEYS,
 	LAST,
 };
 
@@ -138,7 +147,9 @@ static const struct schema_key vhost_blk_keys[] = {
 	BOOL("ReadOnly"),
 	MASK("Cpumask"),
 	TEXT("Serial"),
+	/* as above */
 	NUMBER("Queues", 1, BLK_QUEUES_MAX),
+	QOS_KEYS,
 	LAST,
 };
 

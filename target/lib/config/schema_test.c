@@ -34,6 +34,8 @@ static const struct refusal refusals[] = {
 	{ "[Malloc]\nLunSizeInMB 0\n", "t.conf:2: LunSizeInMB: 0 is not within 1..8796093022207" },
 	{ "[Scsi]\nMaxWriteSameLength 4294967296\n",
 	  "t.conf:2: MaxWriteSameLength: 4294967296 is not within 0..4294967295" },
+	{ "[VhostBlk0]\nCoalescingDelayUs 1000001\n",
+	  "t.conf:2: CoalescingDelayUs: 1000001 is not within 0..1000000" },
 	{ "[VhostBlk0]\nQueues 257\n", "t.conf:2: Queues: 257 is not within 1..256" },
 	{ "[Global]\nReactorMask 0xz\n",
 	  "t.conf:2: ReactorMask: '0xz' is no core mask; write it like 0x3 or [0-1]" },
@@ -91,7 +93,11 @@ static const char everything[] =
 	"[Ceph]\n[Split]\n[BdevError]\n"
 	"[Gpt]\nDisable Yes\n"
 	"[VhostScsi0]\nName vhost.0\nDev 0 Malloc0\nTarget 1 Malloc1\nCpumask 0x1\nQueues 4\n"
-	"[VhostBlk0]\nName vhost.1\nDev Malloc2\nReadOnly no\nCpumask [0]\nSerial S\nQueues 8\n";
+	"CoalescingDelayUs 50\nCoalescingIopsThreshold 60000\n"
+	"LimitIosPerSec 5000\nLimitMbytesPerSec 100\n"
+	"[VhostBlk0]\nName vhost.1\nDev Malloc2\nReadOnly no\nCpumask [0]\nSerial S\nQueues 8\n"
+	"CoalescingDelayUs 0\nCoalescingIopsThreshold 0\n"
+	"LimitIosPerSec 0\nLimitMbytesPerSec 0\n";
 
 static void every_known_key_is_accepted(void **state)
 {

@@ -20,6 +20,7 @@
 #include "controller/core.h"
 #include "controller/listener.h"
 #include "controller/placement.h"
+#include "controller/qos.h"
 #include "controller/target.h"
 #include "vhost_user/session.h"
 
@@ -33,7 +34,15 @@ struct target {
 	bool listening;
 	bool shutting_down;
 	bool closing_sessions; /* the list of controllers is being walked */
-	bool trim_due;	       /* a bdev has become smaller, its storage not yet */
+	bool suspended;	       /* no connection is accepted */
+	/* Who waits for sessions to be suspended, to be resumed or for cores to be released, one at a time. */
+	struct {
+		unsigned int pending;
+		int result; /* the first error */
+		void (*done)(void *arg, int result);
+		void *arg;
+	} handover;
+	bool trim_due; /* a bdev has become smaller, its storage not yet */
 	void (*shutdown_done)(void *arg);
 	void *shutdown_arg;
 	unsigned int place_n;
@@ -53,7 +62,8 @@ struct controller_queue {
 	struct core *wanted; /* where it shall run */
 	struct core *
 		from; /* where it goes back to if it cannot; NULL: it is there, or has been asked */
-	bool stranded; /* no core can run it: its session ends */
+	bool stranded;	   /* no core can run it: its session ends */
+	unsigned int kept; /* handover.c: 1 + the core that it was on, and shall be on; 0: any */
 	/* placement.c: */
 	int numa_node;	    /* of its ring */
 	uint64_t work_seen; /* at the last look */
@@ -71,10 +81,13 @@ struct controller {
 	struct virtio_device *device;
 	bool is_scsi;
 	bool unsettled;
+	bool handover_pending; /* its session has yet to be suspended or resumed */
 	struct listener listener;
 	struct vu_session *session;
 	bool deleting;	       /* when the session is over */
 	struct msg fds_closed; /* the answer to close_fds */
+	struct qos qos;
+	struct controller_qos qos_settings; /* what was asked for */
 	uint64_t features;
 	uint64_t sessions;
 	unsigned int queue_n;
@@ -87,7 +100,19 @@ struct controller {
 int controller_find_staying(struct target *target, const char *name,
 			    struct controller **ret_controller, const char **ret_why);
 
+/* One on a device that is there; takes the device over, also on failure. */
+int controller_create(struct target *target, const struct controller_options *opts,
+		      struct virtio_device *device, bool is_scsi, const char **ret_why);
+
+/* handover.c */
+void controller_suspended(void *owner);
+void controller_resumed(void *owner, int result);
+/* Where a queue that starts was before; NULL: it is not placed yet. Asked once. */
+struct core *controller_kept_core(struct controller_queue *queue);
+void target_suspend_goes_on(struct target *target, struct controller *controller);
+
 /* session.c */
+extern const struct vu_owner_ops controller_owner_ops;
 void controller_connection_waits(void *arg);
 void controller_close_session(struct controller *controller, const char *reason);
 
@@ -104,8 +129,9 @@ void target_session_ended(struct controller *controller);
 int controller_parse_cpumask(const struct controller *controller, const char *text,
 			     struct env_cpuset *ret_cpumask, const char **ret_why);
 
-/* move.c: the core on which a queue that shall run on queue->wanted has to start; the answer to its moves; and
+/* move.c: a core of its Cpumask, or NULL; the core on which a queue that shall run on queue->wanted has to start; the answer to its moves; and
  * lets those go on that are waiting, whenever a queue has become free to. */
+struct core *controller_find_core(const struct controller *controller, unsigned int number);
 struct core *controller_first_core(const struct controller_queue *queue);
 void controller_queue_moved(struct core_queue *run, int result);
 void controller_go_on_moving(struct controller *controller);

@@ -5,11 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "env/env.h"
-
-/* The time that one device's queues may pop and submit in a round, before others have their turn. */
-#define TURN_US 200
-
 static void answer_on_loop(struct msg *msg)
 {
 	struct core_queue *queue = container_of(msg, struct core_queue, answer);
@@ -95,14 +90,70 @@ void core_look_at_mem(struct core_queue *queue)
 	}
 }
 
+static void attached_on_loop(struct msg *msg)
+{
+	struct core *core = container_of(msg, struct core, attached);
+
+	core->released(core->released_arg);
+}
+
 static void attach_on_core(struct msg *msg)
 {
 	struct core *core = container_of(msg, struct core, attach);
 
 	reactor_add_poller(core->reactor, &core->poller);
+	if (core->released != NULL) {
+		loop_post(core->loop, &core->attached);
+	}
 }
 
-int core_new(struct reactor *reactor, struct loop *loop, struct core **ret_core)
+void core_release(struct core *core, void (*released)(void *arg), void *arg)
+{
+	core->released = released;
+	core->released_arg = arg;
+	core->attached.fn = attached_on_loop;
+	reactor_post(core->reactor, &core->attach);
+}
+
+static void held_on_loop(struct msg *msg)
+{
+	struct core *core = container_of(msg, struct core, held);
+	void (*done)(void *arg) = core->held_done;
+
+	core->held_done = NULL;
+	if (done != NULL) {
+		done(core->held_arg);
+	}
+}
+
+static void hold_on_core(struct msg *msg)
+{
+	struct core *core = container_of(msg, struct core, hold);
+	bool hold;
+
+	/* Release: as in poke_on_core(). */
+	atomic_store_explicit(&core->hold_out, false, memory_order_release);
+	hold = atomic_load(&core->hold_wanted);
+	bdev_channels_hold(&core->channels, hold);
+	/* To let go is waited for; to hold need not be. */
+	if (!hold) {
+		loop_post(core->loop, &core->held);
+	}
+}
+
+void core_hold_channels(struct core *core, bool hold, void (*done)(void *arg), void *arg)
+{
+	core->held_done = done;
+	core->held_arg = arg;
+	core->held.fn = held_on_loop;
+	atomic_store(&core->hold_wanted, hold);
+	if (!atomic_exchange_explicit(&core->hold_out, true, memory_order_acquire)) {
+		core->hold.fn = hold_on_core;
+		reactor_post(core->reactor, &core->hold);
+	}
+}
+
+int core_new_held(struct reactor *reactor, struct loop *loop, struct core **ret_core)
 {
 	struct core *core = calloc(1, sizeof(*core));
 
@@ -113,12 +164,21 @@ int core_new(struct reactor *reactor, struct loop *loop, struct core **ret_core)
 	core->loop = loop;
 	core->poller.ops = &core_poller_ops;
 	core->attach.fn = attach_on_core;
-	core->turn_ticks = TURN_US * env_ticks_hz() / 1000000;
 	LIST_INIT(&core->devices);
 	LIST_INIT(&core->channels.list);
-	reactor_post(reactor, &core->attach);
+	core_set_pace(core, false);
 	*ret_core = core;
 	return 0;
+}
+
+int core_new(struct reactor *reactor, struct loop *loop, struct core **ret_core)
+{
+	int r = core_new_held(reactor, loop, ret_core);
+
+	if (r == 0) {
+		core_release(*ret_core, NULL, NULL);
+	}
+	return r;
 }
 
 void core_free(struct core *core)
@@ -203,6 +263,7 @@ void core_drain(struct core_queue *queue, bool moves)
 {
 	queue->dq->moves = moves;
 	queue->draining = true;
+	core_qos_release(queue);
 }
 
 static void stop_on_core(struct msg *msg)
@@ -264,12 +325,19 @@ static void poke(struct core_queue *queue)
 	}
 }
 
+void core_poke_queue(struct core_queue *queue)
+{
+	if (queue->state == CORE_QUEUE_RUNNING) {
+		poke(queue);
+	}
+}
+
 void core_abandon_queue(struct core_queue *queue)
 {
 	atomic_store_explicit(&queue->abandon, true, memory_order_relaxed);
 	if (queue->state == CORE_QUEUE_RUNNING) {
 		/* A change of memory under way ends with it. A stop is looked at in each round anyway. */
-		poke(queue);
+		core_poke_queue(queue);
 	} else if (queue->state == CORE_QUEUE_AWAY && queue->asked != NULL) {
 		void (*asked)(struct msg * request) = queue->asked;
 
@@ -309,6 +377,21 @@ void core_set_mem(struct core_queue *queue, struct guest_mem *mem)
 {
 	queue->mem = mem;
 	core_ask(queue, set_mem_on_core);
+}
+
+static void set_log_on_core(struct msg *msg)
+{
+	struct core_queue *queue = container_of(msg, struct core_queue, request);
+
+	/* Between two rounds: nothing is staged, unless it stays unpublished. */
+	virtq_set_log(queue->vq, queue->log);
+	core_answer(queue, 0);
+}
+
+void core_set_log(struct core_queue *queue, const struct ring_log *log)
+{
+	queue->log = log;
+	core_ask(queue, set_log_on_core);
 }
 
 /* ---- updates ---- */

@@ -34,9 +34,20 @@
 
 struct core;
 struct core_device;
+struct qos;
 
 /* reactor's thread need not know: everything is posted to it. loop: where answers are sent. */
 int core_new(struct reactor *reactor, struct loop *loop, struct core **ret_core);
+/* The same, but queues that start are not served before core_release(). */
+int core_new_held(struct reactor *reactor, struct loop *loop, struct core **ret_core);
+/* Control thread: released() is called when the reactor has begun to serve them. */
+void core_release(struct core *core, void (*released)(void *arg), void *arg);
+/*
+ * Channels of bdevs stay open when the last queue that uses them has stopped. To close one takes tens of
+ * milliseconds, and queues that are about to be stopped and started have guests that wait. Control thread.
+ * done(): they are let go of; not called for hold.
+ */
+void core_hold_channels(struct core *core, bool hold, void (*done)(void *arg), void *arg);
 void core_free(struct core *core); /* after the reactors have stopped; NULL is fine */
 struct reactor *core_reactor(const struct core *core);
 
@@ -55,7 +66,8 @@ struct core_queue {
 	struct virtio_device *device;
 	unsigned int index;
 	struct virtq *vq;
-	/* Control thread: the answer to start, stop, set_call or set_mem. result: 0 or a negative errno. */
+	struct qos *qos; /* of the controller; NULL: it has none */
+	/* Control thread: the answer to start, stop, set_call, set_mem or set_log. result: 0 or a negative errno. */
 	void (*done)(struct core_queue *queue, int result);
 	/* Control thread: the ring was found broken. Once per start. */
 	void (*broken)(struct core_queue *queue);
@@ -82,8 +94,9 @@ struct core_queue {
 	atomic_bool poke_out;
 	int result;
 	int call_fd;
-	struct guest_mem *mem; /* the one to change to; borrowed until the answer */
-	bool changing_mem;     /* requests with the old one are still out */
+	struct guest_mem *mem;	    /* the one to change to; borrowed until the answer */
+	const struct ring_log *log; /* the same */
+	bool changing_mem;	    /* requests with the old one are still out */
 	bool draining;
 	bool updating;
 	atomic_bool abandon; /* written by the control thread */
@@ -105,6 +118,10 @@ void core_set_call(struct core_queue *queue, int call_fd);
  * the old.
  */
 void core_set_mem(struct core_queue *queue, struct guest_mem *mem);
+/* Its reactor looks at the queue once more, even if it sleeps: something that it reads has changed. */
+void core_poke_queue(struct core_queue *queue);
+/* What the queue writes from now on is logged there, or not at all. */
+void core_set_log(struct core_queue *queue, const struct ring_log *log);
 
 /*
  * A move, in core_move.c: leave, then enter, each answered by moved(). What the owner asks for meanwhile is

@@ -7,6 +7,7 @@
 
 #include "bdev/bdev.h"
 #include "controller/core.h"
+#include "controller/qos.h"
 
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
@@ -16,6 +17,13 @@ struct core_device {
 	LIST_HEAD(, core_queue) queues; /* never empty */
 	unsigned int queue_n;
 	struct core_queue *first; /* begins the next turn */
+	uint64_t busy_until;	  /* round; it counts as busy before */
+	/* core_qos.c: of the controller, and what of it was put into force here: a limit, a gap, any. */
+	struct qos *qos;
+	bool has_qos;
+	bool limited;
+	struct virtq_meter meter;
+	uint64_t gap;
 	LIST_ENTRY(core_device) link;
 };
 
@@ -24,11 +32,22 @@ struct core {
 	struct reactor *reactor;
 	struct loop *loop;
 	struct msg attach;
+	struct msg attached; /* the answer, if somebody waits for it */
+	struct msg hold;
+	atomic_bool hold_out;
+	atomic_bool hold_wanted;
+	struct msg held; /* the answer, if somebody waits for it */
+	void (*held_done)(void *arg);
+	void *held_arg;
+	void (*released)(void *arg);
+	void *released_arg;
 	struct bdev_channels channels;
 	uint64_t turn_ticks;
+	uint64_t round;
 	LIST_HEAD(, core_device) devices;
 	unsigned int device_n;
 	struct core_device *first; /* begins the next round; NULL: there is none */
+	unsigned int coalescing_n; /* devices that hold calls back */
 };
 
 /* ---- core.c ---- */
@@ -58,7 +77,30 @@ void core_moved(struct core_queue *queue);
 
 extern const struct poller_ops core_poller_ops;
 
+/* hurried: several devices are busy, so rounds have to be short. */
+void core_set_pace(struct core *core, bool hurried);
 int core_add_queue(struct core *core, struct core_queue *queue);
+
+/* ---- core_qos.c ---- */
+
+/* Has the device any limits or coalescing, now or a moment ago? Then its turn begins and ends with these two. */
+extern struct qos core_no_qos;
+
+static inline bool core_qos_is_on(const struct core_device *on)
+{
+	return qos_is_on(on->qos) | on->has_qos;
+}
+
+void core_qos_begin_turn(struct core_device *on);
+void core_qos_end_turn(struct core *core, struct core_device *on, unsigned int popped);
+/* A queue joins those of its device; it is about to leave them. */
+void core_qos_apply(struct core_queue *queue);
+void core_qos_release(struct core_queue *queue);
+/* Makes the calls whose time has come. */
+void core_qos_make_calls(struct core *core);
+/* Before a sleep: has the reactor woken up when there is something to do. False: nothing of this device may be
+ * popped until then. */
+bool core_qos_arm(struct core *core, struct core_device *on);
 
 static inline bool core_queue_is_abandoned(const struct core_queue *queue)
 {

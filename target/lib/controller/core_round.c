@@ -4,8 +4,20 @@
 #include <stdlib.h>
 
 #include "base/fd.h"
+#include "base/likely.h"
 #include "controller/core_private.h"
 #include "env/env.h"
+
+/*
+ * The time that one device's queues may pop and submit in a round, before others have their turn: if others are
+ * busy, too, not much more than one of them takes; if not, it is a matter of their first request only.
+ */
+#define TURN_US	       200
+#define SHARED_TURN_US 20
+/* How long a device counts as busy after a request: from some 10 ms to a second, as rounds are short or long. */
+#define BUSY_ROUNDS 65536
+/* How often it is asked who is busy. */
+#define PACE_ROUNDS 16
 
 /* ---- the lists of devices and their queues, each walked in a circle ---- */
 
@@ -38,6 +50,7 @@ int core_add_queue(struct core *core, struct core_queue *queue)
 			return -ENOMEM;
 		}
 		on->device = queue->device;
+		on->qos = queue->qos != NULL ? queue->qos : &core_no_qos;
 		on->first = queue;
 		LIST_INSERT_HEAD(&core->devices, on, link);
 		core->device_n++;
@@ -48,6 +61,7 @@ int core_add_queue(struct core *core, struct core_queue *queue)
 	queue->on = on;
 	LIST_INSERT_HEAD(&on->queues, queue, link);
 	on->queue_n++;
+	core_qos_apply(queue);
 	return 0;
 }
 
@@ -67,6 +81,7 @@ static void remove_queue(struct core *core, struct core_queue *queue)
 		core->first = device_after(core, on);
 	}
 	LIST_REMOVE(on, link);
+	core->coalescing_n -= on->gap > 0;
 	if (--core->device_n == 0) {
 		core->first = NULL;
 	}
@@ -79,6 +94,8 @@ static void finish_stop(struct core_queue *queue)
 {
 	if (core_queue_is_abandoned(queue)) {
 		virtq_abandon(queue->vq);
+	} else {
+		virtq_set_call_gap(queue->vq, 0);
 	}
 	core_unwatch_kick(queue);
 	remove_queue(queue->core, queue);
@@ -124,9 +141,15 @@ static unsigned int take_turn(struct core *core, struct core_device *on)
 	struct core_queue *queue = on->first;
 	uint64_t start = on->queue_n > 1 ? env_ticks() : 0;
 	unsigned int work = 0;
+	bool has_qos = core_qos_is_on(on);
 	unsigned int n;
 
-	on->first = queue_after(queue);
+	if (unlikely(has_qos)) {
+		core_qos_begin_turn(on);
+	}
+	if (likely(!has_qos || !on->limited)) {
+		on->first = queue_after(queue);
+	}
 	for (n = on->queue_n; n > 0; n--) {
 		unsigned int popped = 0;
 
@@ -145,11 +168,17 @@ static unsigned int take_turn(struct core *core, struct core_device *on)
 			work += popped;
 		}
 		queue = queue_after(queue);
+		if (unlikely(has_qos) && on->limited && popped > 0) {
+			on->first = queue;
+		}
 		/* Only a queue that had something to do has taken time. */
 		if (popped > 0 && n > 1 && env_ticks() - start >= core->turn_ticks) {
 			on->first = queue;
 			break;
 		}
+	}
+	if (unlikely(has_qos)) {
+		core_qos_end_turn(core, on, work);
 	}
 	return work;
 }
@@ -194,6 +223,25 @@ static unsigned int publish_all(struct core *core)
 	return work;
 }
 
+void core_set_pace(struct core *core, bool hurried)
+{
+	core->turn_ticks = (hurried ? SHARED_TURN_US : TURN_US) * env_ticks_hz() / 1000000;
+	bdev_channels_hurry(&core->channels, hurried);
+}
+
+static void choose_pace(struct core *core)
+{
+	const struct core_device *on;
+	unsigned int busy = 0;
+
+	LIST_FOREACH (on, &core->devices, link) {
+		busy += on->busy_until > core->round;
+	}
+	if ((busy > 1) != core->channels.hurried) {
+		core_set_pace(core, busy > 1);
+	}
+}
+
 static unsigned int core_poll(struct poller *poller)
 {
 	struct core *core = container_of(poller, struct core, poller);
@@ -202,17 +250,45 @@ static unsigned int core_poll(struct poller *poller)
 	unsigned int n;
 
 	for (n = core->device_n; n > 0; n--) {
-		work += take_turn(core, on);
+		unsigned int done = take_turn(core, on);
+
+		if (done > 0) {
+			on->busy_until = core->round + BUSY_ROUNDS;
+		}
+		work += done;
 		on = device_after(core, on);
+	}
+	if (core->round++ % PACE_ROUNDS == 0) {
+		choose_pace(core);
 	}
 	if (on != NULL) {
 		core->first = device_after(core, on);
 	}
 	work += bdev_channels_poll(&core->channels);
-	return work + publish_all(core);
+	work += publish_all(core);
+	if (unlikely(core->coalescing_n > 0)) {
+		core_qos_make_calls(core);
+	}
+	return work;
 }
 
 /* ---- sleep ---- */
+
+static bool core_is_under_way(const struct poller *poller)
+{
+	const struct core *core = container_of(poller, const struct core, poller);
+	const struct core_device *on;
+	const struct core_queue *queue;
+
+	LIST_FOREACH (on, &core->devices, link) {
+		LIST_FOREACH (queue, &on->queues, link) {
+			if (virtq_inflight(queue->vq) > 0) {
+				return true;
+			}
+		}
+	}
+	return false;
+}
 
 static bool core_arm(struct poller *poller)
 {
@@ -223,7 +299,12 @@ static bool core_arm(struct poller *poller)
 
 	/* The channels' eventfds need no look: one that was signalled before the sleep ends it at once. */
 	LIST_FOREACH (on, &core->devices, link) {
+		bool held = core_qos_is_on(on) && !core_qos_arm(core, on);
+
 		LIST_FOREACH (queue, &on->queues, link) {
+			if (held && !queue->dq->no_io && !queue->draining) {
+				continue; /* no kick could help it */
+			}
 			/* One that was quiescent when it was started is not listened to yet. */
 			if (is_served(queue) &&
 			    (core_watch_kick(queue) < 0 || !virtq_arm(queue->vq))) {
@@ -262,6 +343,7 @@ static void core_disarm(struct poller *poller)
 
 const struct poller_ops core_poller_ops = {
 	.poll = core_poll,
+	.is_under_way = core_is_under_way,
 	.arm = core_arm,
 	.disarm = core_disarm,
 };

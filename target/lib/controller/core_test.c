@@ -15,12 +15,13 @@
 #include <cmocka.h>
 #include <ring_driver.h>
 
+#include "bdev/bdev.h"
 #include "controller/core.h"
 #include "virtio/inflight.h"
 
 #define DEADLINE_SECONDS 20
 #define QUEUES		 8
-/* Longer than the turn of a device. */
+/* Longer than the turn of a device, alone or not. */
 #define LONG_POLL_US 1000
 
 /* ---- a device ---- */
@@ -31,6 +32,8 @@ struct fake_device {
 	bool counts_down;	     /* each poll is one of them */
 	unsigned int poll_us;	     /* how long each poll takes */
 	unsigned int *tokens; /* a poll takes all there are, as if they were room in a bdev */
+	struct bdev_channels *channels;
+	bool hurried; /* at the last poll */
 	bool started[QUEUES];
 	unsigned int polls[QUEUES];
 	unsigned int got[QUEUES];
@@ -70,6 +73,7 @@ static int fake_start(struct virtio_device *device, unsigned int index, struct v
 		      struct bdev_channels *channels, struct device_queue **ret_queue)
 {
 	((struct fake_device *)device)->started[index] = true;
+	((struct fake_device *)device)->channels = channels;
 	return plain_start(device, index, vq, channels, ret_queue);
 }
 
@@ -83,6 +87,7 @@ static unsigned int fake_poll(struct device_queue *queue)
 		return 0;
 	}
 	fake->polls[queue->index]++;
+	fake->hurried = fake->channels->hurried;
 	if (fake->tokens != NULL) {
 		fake->got[queue->index] += *fake->tokens;
 		/* There is room again when each has been asked, as after a poll of the bdev. */
@@ -359,6 +364,31 @@ static void the_first_device_is_another_in_each_round(void **state)
 	for (unsigned int i = 0; i < QUEUES; i++) {
 		stop(&queues[i]);
 		assert_in_range(fakes[i].got[0], 50, 150);
+	}
+}
+
+/* Whoever is alone, or among idle ones, may take his time. */
+static void rounds_are_short_for_two(void **state)
+{
+	atomic_uint left = 0;
+	atomic_uint none = 0;
+	struct fake_device busy = fake_new(&left);
+	struct fake_device other = fake_new(&left);
+	struct fake_device idle = fake_new(&none);
+	struct fake_device *const others[] = { NULL, &idle, &other, &idle };
+	struct core_queue queues[2];
+
+	for (unsigned int i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		start(&queues[0], &busy, 0);
+		if (others[i] != NULL) {
+			start(&queues[1], others[i], 0);
+		}
+		atomic_store(&left, 1000); /* longer than it takes until somebody looks */
+		wait_for_end(&left);
+		for (unsigned int k = 0; k < 1 + (others[i] != NULL); k++) {
+			stop(&queues[k]);
+		}
+		assert_int_equal(busy.hurried, others[i] == &other);
 	}
 }
 
@@ -669,9 +699,10 @@ static void memory_changes_of_an_abandoned_queue(void **state)
 
 /* What a predecessor had fetched is finished before a queue stops, also what was not popped again yet:
  * without the in-flight area nobody would find it. */
-static void a_stop_with_resubmits(void **state)
+static void stop_with_resubmits(uint64_t features)
 {
-	struct inflight_shape shape = { .queue_n = 1 };
+	const struct rd_options options = { .features = features };
+	struct inflight_shape shape = { .queue_n = 1, .packed = features != 0 };
 	struct holder holder = { .device.ops = &holder_ops, .to_keep = QUEUES };
 	struct virtq_req *lost[QUEUES + 4];
 	struct core_queue queue = { .device = &holder.device, .done = answered, .broken = broken };
@@ -681,7 +712,7 @@ static void a_stop_with_resubmits(void **state)
 	unsigned int i;
 	int fd;
 
-	rd_open(&ring, NULL);
+	rd_open(&ring, &options);
 	config = rd_config(&ring, sizeof(struct virtq_req));
 	config.kick_fd = -1;
 	shape.queue_size = config.size;
@@ -707,11 +738,22 @@ static void a_stop_with_resubmits(void **state)
 	atomic_store(&holder.to_keep, 0);
 	wait_for_answers(1);
 	assert_int_equal(atomic_load(&holder.taken), QUEUES + 4);
-	assert_int_equal(virtq_base(queue.vq), QUEUES + 4);
-	assert_int_equal(*ring.used_idx, QUEUES + 4);
+	if (ring.is_packed) {
+		assert_int_equal(virtq_base(queue.vq),
+				 VIRTQ_PACKED_BASE_INITIAL + (QUEUES + 4) * UINT32_C(0x10001));
+	} else {
+		assert_int_equal(virtq_base(queue.vq), QUEUES + 4);
+		assert_int_equal(*ring.used_idx, QUEUES + 4);
+	}
 	virtq_free(queue.vq);
 	inflight_area_unref(area);
 	rd_close(&ring);
+}
+
+static void a_stop_with_resubmits(void **state)
+{
+	stop_with_resubmits(0);
+	stop_with_resubmits(UINT64_C(1) << VIRTIO_F_RING_PACKED);
 }
 
 int main(void)
@@ -720,6 +762,7 @@ int main(void)
 		cmocka_unit_test(many_queues_have_one_turn),
 		cmocka_unit_test(the_first_is_another_in_each_round),
 		cmocka_unit_test(the_first_device_is_another_in_each_round),
+		cmocka_unit_test(rounds_are_short_for_two),
 		cmocka_unit_test(an_abandoned_queue_is_left_alone),
 		cmocka_unit_test(queues_are_told_of_changes),
 		cmocka_unit_test(a_change_during_an_update),

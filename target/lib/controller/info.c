@@ -45,6 +45,7 @@ void controller_get_info(const struct controller *controller, struct controller_
 		.core = -1,
 		.features = controller->features,
 		.sessions = controller->sessions,
+		.qos = controller->qos_settings,
 	};
 	for (i = 0; i < controller->queue_n; i++) {
 		int core = core_of(&controller->queues[i]);

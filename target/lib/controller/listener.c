@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/parcel.h"
 #include "base/why.h"
 
 /* One front-end is served at a time; a few more may wait for a busy one to go. */
@@ -184,6 +185,21 @@ static void connection_waits(void *arg, uint32_t events)
 	listener->ready(listener->arg);
 }
 
+static int watch(struct listener *listener, struct loop *loop, const char *name, uint32_t events,
+		 const char **ret_why)
+{
+	int r = loop_watch(loop, listener->fd, events, connection_waits, listener,
+			   &listener->watch);
+
+	if (r == 0) {
+		r = loop_timer_new(loop, accept_again, listener, &listener->retry);
+	}
+	if (r < 0) {
+		*ret_why = why("cannot watch %s: %s", name, strerror(-r));
+	}
+	return r;
+}
+
 int listener_open(struct listener *listener, struct loop *loop, const char *path, int fd,
 		  mode_t mode, void (*ready)(void *arg), void *arg, const char **ret_why)
 {
@@ -193,14 +209,7 @@ int listener_open(struct listener *listener, struct loop *loop, const char *path
 	r = fd >= 0 ? take_over(listener, fd, path, ret_why) :
 		      bind_path(listener, path, mode, ret_why);
 	if (r == 0) {
-		r = loop_watch(loop, listener->fd, EPOLLIN, connection_waits, listener,
-			       &listener->watch);
-		if (r == 0) {
-			r = loop_timer_new(loop, accept_again, listener, &listener->retry);
-		}
-		if (r < 0) {
-			*ret_why = why("cannot watch %s: %s", path, strerror(-r));
-		}
+		r = watch(listener, loop, path, EPOLLIN, ret_why);
 	}
 	if (r < 0) {
 		listener_close(listener);
@@ -237,8 +246,8 @@ void listener_close(struct listener *listener)
 	loop_timer_free(listener->retry);
 	listener->retry = NULL;
 	if (listener->path != NULL) {
-		if (lstat(listener->path, &st) == 0 && st.st_dev == listener->dev &&
-		    st.st_ino == listener->ino) {
+		if (!listener->shared && lstat(listener->path, &st) == 0 &&
+		    st.st_dev == listener->dev && st.st_ino == listener->ino) {
 			unlink(listener->path);
 		}
 		free(listener->path);
@@ -247,4 +256,52 @@ void listener_close(struct listener *listener)
 	if (listener->fd > 0) {
 		fd_close(&listener->fd);
 	}
+}
+
+/* ---- a planned hand-over ---- */
+
+void listener_save(const struct listener *listener, struct parcel *parcel)
+{
+	parcel_put_fd(parcel, listener->fd);
+	parcel_put_text(parcel, listener->path);
+	parcel_put_u64(parcel, listener->dev);
+	parcel_put_u64(parcel, listener->ino);
+}
+
+int listener_restore(struct listener *listener, struct loop *loop, struct parcel *parcel,
+		     void (*ready)(void *arg), void *arg, const char **ret_why)
+{
+	int fd = parcel_get_fd(parcel);
+	const char *path = parcel_get_text(parcel);
+	int r;
+
+	*listener = (struct listener){ .fd = fd, .shared = true, .ready = ready, .arg = arg };
+	listener->dev = (dev_t)parcel_get_u64(parcel);
+	listener->ino = (ino_t)parcel_get_u64(parcel);
+	if (parcel->failed || fd < 0) {
+		*ret_why = why("a listening socket that cannot be");
+		r = -EPROTO;
+	} else {
+		r = take_over(listener, fd, path != NULL ? path : "a controller", ret_why);
+	}
+	if (r == 0 && path != NULL) {
+		listener->path = strdup(path);
+		if (listener->path == NULL) {
+			*ret_why = why("out of memory");
+			r = -ENOMEM;
+		}
+	}
+	if (r == 0) {
+		r = watch(listener, loop, path != NULL ? path : "a socket", 0, ret_why);
+	}
+	if (r < 0) {
+		listener_close(listener);
+	}
+	return r;
+}
+
+void listener_release(struct listener *listener)
+{
+	listener->shared = false;
+	listener_pause(listener, false);
 }

@@ -11,13 +11,16 @@
 
 #include "base/loop.h"
 
+struct parcel;
+
 struct listener {
 	/* private: */
 	char *path; /* NULL: the socket was handed in, its file is not ours */
 	int fd;
 	struct loop_watch *watch;
 	struct loop_timer *retry;
-	dev_t dev; /* identity of our socket file: somebody else's is not unlinked */
+	bool shared; /* with another process, which may go on with it: its file stays */
+	dev_t dev;   /* identity of our socket file: somebody else's is not unlinked */
 	ino_t ino;
 	void (*ready)(void *arg);
 	void *arg;
@@ -42,6 +45,14 @@ int listener_open(struct listener *listener, struct loop *loop, const char *path
 int listener_accept(struct listener *listener);
 /* While paused, connections wait in the backlog. */
 void listener_pause(struct listener *listener, bool paused);
+/*
+ * A planned hand-over: packs it; the mirror makes one that is paused and shared, until it is released. On failure
+ * nothing is left behind.
+ */
+void listener_save(const struct listener *listener, struct parcel *parcel);
+int listener_restore(struct listener *listener, struct loop *loop, struct parcel *parcel,
+		     void (*ready)(void *arg), void *arg, const char **ret_why);
+void listener_release(struct listener *listener);
 /* Closes and unlinks. A zeroed or closed listener is fine. */
 void listener_close(struct listener *listener);
 

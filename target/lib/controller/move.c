@@ -136,7 +136,7 @@ int controller_set_cpumask(struct target *target, const char *name, const char *
 	return 0;
 }
 
-static struct core *find_core(const struct controller *controller, unsigned int number)
+struct core *controller_find_core(const struct controller *controller, unsigned int number)
 {
 	const struct target *target = controller->target;
 	unsigned int i;
@@ -161,7 +161,7 @@ int controller_move_queue(struct target *target, const char *name, unsigned int 
 	if (r < 0) {
 		return r;
 	}
-	core = find_core(controller, number);
+	core = controller_find_core(controller, number);
 	if (core == NULL) {
 		env_cpuset_format(&controller->cpumask, mask, sizeof(mask));
 		*ret_why = why("%s: core %u is not in its Cpumask %s", name, number, mask);

@@ -102,7 +102,10 @@ static void place(struct controller *controller, const struct vu_ring *ring)
 	const void *desc = guest_mem_ring_ptr(ring->mem, ring->desc_uva, 1, 1);
 
 	queue->numa_node = desc != NULL ? env_memory_numa_node(desc) : ENV_ANY_NODE;
-	queue->wanted = placement_of_new(queue);
+	queue->wanted = controller_kept_core(queue);
+	if (queue->wanted == NULL) {
+		queue->wanted = placement_of_new(queue);
+	}
 	queue->from = NULL;
 	queue->stranded = false;
 	queue->work_seen = 0;
@@ -132,6 +135,7 @@ static void owner_ring_start(void *owner, const struct vu_ring *ring)
 		.req_size = controller->device->ops->req_size(controller->device, ring->index),
 		.max_req_bytes = MAX_REQUEST_BYTES,
 		.inflight = ring->inflight,
+		.log = ring->log,
 		.index = ring->index,
 		.numa_node = env_core_numa_node(reactor_core(core_reactor(core))),
 	};
@@ -148,6 +152,7 @@ static void owner_ring_start(void *owner, const struct vu_ring *ring)
 	queue->size = ring->size;
 	queue->run.device = controller->device;
 	queue->run.index = ring->index;
+	queue->run.qos = &controller->qos;
 	queue->run.done = started;
 	queue->run.broken = broken;
 	queue->run.updated = updated;
@@ -232,6 +237,25 @@ static void owner_ring_set_mem(void *owner, unsigned int index, struct guest_mem
 	core_set_mem(&queue->run, mem);
 }
 
+/* ---- what a ring logs ---- */
+
+static void log_set(struct core_queue *run, int result)
+{
+	struct controller_queue *queue = (struct controller_queue *)run;
+
+	controller_go_on_moving(queue->controller);
+	vu_session_complete(queue->controller->session, result, 0);
+}
+
+static void owner_ring_set_log(void *owner, unsigned int index, const struct ring_log *log)
+{
+	struct controller *controller = owner;
+	struct controller_queue *queue = &controller->queues[index];
+
+	queue->run.done = log_set;
+	core_set_log(&queue->run, log);
+}
+
 /* ---- descriptors that are closed elsewhere ---- */
 
 static void fds_closed(struct msg *msg)
@@ -267,11 +291,11 @@ static void owner_closed(void *owner, const char *reason, bool fault)
 	vu_session_free(controller->session);
 	controller->session = NULL;
 	controller->features = 0;
-	listener_pause(&controller->listener, false);
+	listener_pause(&controller->listener, controller->target->suspended);
 	target_session_ended(controller);
 }
 
-static const struct vu_owner_ops owner_ops = {
+const struct vu_owner_ops controller_owner_ops = {
 	.features = owner_features,
 	.negotiated = owner_negotiated,
 	.reset = owner_reset,
@@ -281,9 +305,12 @@ static const struct vu_owner_ops owner_ops = {
 	.ring_stop = owner_ring_stop,
 	.ring_set_call = owner_ring_set_call,
 	.ring_set_mem = owner_ring_set_mem,
+	.ring_set_log = owner_ring_set_log,
 	.close_fds = owner_close_fds,
 	.abandoned = owner_abandoned,
 	.closed = owner_closed,
+	.suspended = controller_suspended,
+	.resumed = controller_resumed,
 };
 
 void controller_connection_waits(void *arg)
@@ -294,7 +321,8 @@ void controller_connection_waits(void *arg)
 	int r;
 
 	/* The old front-end is gone, but its requests are not finished: the new one waits in the backlog. */
-	if (controller->session != NULL && vu_session_peer_gone(controller->session)) {
+	if (controller->target->suspended ||
+	    (controller->session != NULL && vu_session_peer_gone(controller->session))) {
 		listener_pause(&controller->listener, true);
 		return;
 	}
@@ -318,7 +346,7 @@ void controller_connection_waits(void *arg)
 	r = vu_socket_new(fd, &transport);
 	if (r == 0) {
 		r = vu_session_new(controller->target->loop, transport, controller->queue_n,
-				   &owner_ops, controller, &controller->session);
+				   &controller_owner_ops, controller, &controller->session);
 	}
 	if (r < 0) {
 		log_limited(&controller->limiter, LOG_LEVEL_WARNING,

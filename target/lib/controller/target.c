@@ -15,7 +15,7 @@
 /* The front-end often runs as another user of the same group. */
 #define SOCKET_MODE 0660
 
-static int make_cores(struct target *target)
+static int make_cores(struct target *target, bool held)
 {
 	struct reactor *reactor;
 
@@ -31,7 +31,8 @@ static int make_cores(struct target *target)
 		grown += target->place_n;
 		*grown = (struct place){ .number = reactor_core(reactor) };
 		grown->numa_node = env_core_numa_node(grown->number);
-		r = core_new(reactor, target->loop, &grown->core);
+		r = held ? core_new_held(reactor, target->loop, &grown->core) :
+			   core_new(reactor, target->loop, &grown->core);
 		if (r < 0) {
 			return r;
 		}
@@ -54,7 +55,7 @@ int target_new(const struct target_options *opts, struct target **ret_target)
 	target->cores = opts->cores;
 	target->socket_dir = strdup(opts->socket_dir != NULL ? opts->socket_dir : "");
 	if (target->socket_dir != NULL) {
-		r = make_cores(target);
+		r = make_cores(target, opts->held);
 	}
 	if (r < 0) {
 		/* The reactors may have the cores' pollers already: they are freed at the end. */
@@ -286,6 +287,21 @@ int controller_create_scsi(struct target *target, const struct controller_option
 	return finish(STEAL(controller), ret_why);
 }
 
+int controller_create(struct target *target, const struct controller_options *opts,
+		      struct virtio_device *device, bool is_scsi, const char **ret_why)
+{
+	struct controller *controller CLEANUP(controller_freep) = NULL;
+	int r = prepare(target, opts, &controller, ret_why);
+
+	if (r < 0) {
+		device->ops->free(device);
+		return r;
+	}
+	controller->device = device;
+	controller->is_scsi = is_scsi;
+	return finish(STEAL(controller), ret_why);
+}
+
 static bool has_targets(const struct controller *controller)
 {
 	unsigned int i;
@@ -462,6 +478,7 @@ void target_session_ended(struct controller *controller)
 {
 	struct target *target = controller->target;
 
+	target_suspend_goes_on(target, controller);
 	/* The walk of target_shutdown() still needs its place in the list. */
 	if (controller->deleting && !target->closing_sessions) {
 		TAILQ_REMOVE(&target->controllers, controller, link);

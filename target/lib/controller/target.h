@@ -27,6 +27,7 @@ struct target_options {
 	struct loop *loop;
 	const char *socket_dir;	 /* NULL or "": the current directory, names are used as they are */
 	struct env_cpuset cores; /* the ReactorMask; reactors are running */
+	bool held;		 /* nothing is served before target_release(): handover.h */
 };
 
 int target_new(const struct target_options *opts, struct target **ret_target);
@@ -90,6 +91,25 @@ int controller_set_bdev(struct target *target, const char *name, const char *bde
 			const char **ret_why);
 
 /*
+ * Quality of service, at any time, for all queues of the controller together (controller/qos.h). 0: off.
+ * Coalescing: while there are more than iops_threshold requests per second, two calls of one queue lie at least
+ * delay_us apart. Limits: mbytes are MiB of payload. -EINVAL: out of range.
+ */
+#define CONTROLLER_MAX_DELAY_US 1000000 /* far below what guests wait for a disk */
+
+struct controller_qos {
+	uint64_t delay_us;
+	uint64_t iops_threshold;
+	uint64_t ios_per_sec;
+	uint64_t mbytes_per_sec;
+};
+
+int controller_set_coalescing(struct target *target, const char *name, uint64_t delay_us,
+			      uint64_t iops_threshold, const char **ret_why);
+int controller_set_limits(struct target *target, const char *name, uint64_t ios_per_sec,
+			  uint64_t mbytes_per_sec, const char **ret_why);
+
+/*
  * Bdevs that controllers may be using; their drivers hear of it. force: the bdev is taken away from them.
  * Requests to a blk controller then fail until it is given another one; targets of scsi controllers are
  * removed. -ENODEV: no such bdev; or as the functions of bdev.h.
@@ -106,10 +126,11 @@ struct controller_info {
 	const char *socket_path;
 	struct env_cpuset cpumask;
 	bool connected;
-	struct env_cpuset cores;	/* that run queues of it */
-	int core;			/* of the first of these queues, -1: none runs */
-	uint64_t features;		/* negotiated */
-	uint64_t sessions;		/* accepted since the start */
+	struct env_cpuset cores; /* that run queues of it */
+	int core;		 /* of the first of these queues, -1: none runs */
+	uint64_t features;	 /* negotiated */
+	uint64_t sessions;	 /* accepted since the start */
+	struct controller_qos qos;
 	bool read_only;			/* blk */
 	const char *bdev;		/* blk; NULL: it was taken away */
 	struct scsi_event_stats events; /* scsi */

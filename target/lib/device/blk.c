@@ -158,6 +158,8 @@ static const struct virtio_device_ops blk_ops = {
 	.queue_drain = blk_queue_drain,
 	.queue_stop = blk_queue_stop,
 	.settled = blk_settled,
+	.save = blk_save_state,
+	.restore = blk_restore_state,
 	.free = blk_free,
 };
 

@@ -31,6 +31,9 @@ int blk_set_bdev(struct virtio_device *device, struct bdev *bdev, bool connected
 		 const char **ret_why);
 /* Requests fail, but the disk is still to be seen; a front-end that connects sees one of no capacity. */
 void blk_lose_bdev(struct virtio_device *device);
+/* The device as it was configured, for a process that goes on with it; its bdev is registered there. */
+void blk_save(const struct virtio_device *device, struct parcel *parcel);
+int blk_restore(struct parcel *parcel, struct virtio_device **ret_device, const char **ret_why);
 struct bdev *blk_bdev(const struct virtio_device *device); /* NULL: lost */
 bool blk_is_read_only(const struct virtio_device *device);
 

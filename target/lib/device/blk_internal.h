@@ -102,6 +102,11 @@ void blk_disk_done(struct blk_device *blk);		      /* also when half built */
 bool blk_queue_update(struct device_queue *queue);
 void blk_settled(struct virtio_device *device, bool running);
 
+/* ---- blk_handover.c ---- */
+
+void blk_save_state(const struct virtio_device *device, struct parcel *parcel);
+int blk_restore_state(struct virtio_device *device, struct parcel *parcel);
+
 /* ---- blk.c ---- */
 
 void blk_queue_drain(struct device_queue *queue);

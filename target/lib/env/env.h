@@ -80,23 +80,35 @@ void env_free(void *ptr); /* NULL is fine */
 int env_big_alloc(size_t size, int numa_node, void **ret_ptr);
 void env_big_free(void *ptr, size_t size); /* NULL is fine */
 
-/* The same with addresses to spare behind it: it grows and shrinks without being moved. */
+/*
+ * The same as a shared file (a memfd), so that it can be handed to another process, and with addresses to spare
+ * behind it: it grows and shrinks without being moved.
+ */
 struct env_area {
 	uint8_t *ptr;
 	size_t size;
+	int fd;
 	/* private: */
 	size_t room;
 	int numa_node;
 };
 
 /* For up to `room` bytes one day; with less room when there are not so many addresses. */
-int env_area_alloc(struct env_area *area, size_t size, size_t room, int numa_node);
+int env_area_alloc(struct env_area *ret_area, size_t size, size_t room, int numa_node);
+/* The area behind a descriptor of another process, which is taken over; not on failure. -EINVAL: it cannot be. */
+int env_area_adopt(struct env_area *ret_area, int fd, size_t room, int numa_node);
 /*
  * -ENOSPC: beyond its room; -ENOMEM. Whoever uses what is taken away must have stopped before. What is
  * added is zeroed, also where the area had been larger before.
  */
 int env_area_resize(struct env_area *area, size_t size);
+/* Zeroes a range, and gives the memory of whole pages back. */
+void env_area_clear(struct env_area *area, size_t offset, size_t len);
 void env_area_free(struct env_area *area); /* zeroed or freed: fine */
+static inline size_t env_area_room(const struct env_area *area)
+{
+	return area->room;
+}
 
 /* The largest size that env_big_alloc() would grant now, bytes. */
 uint64_t env_memory_available(void);

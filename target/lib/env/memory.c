@@ -6,24 +6,37 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/mempolicy.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/checked.h"
+#include "base/fd.h"
 #include "env/internal.h"
 
 #define HUGE_PAGE ((size_t)2 << 20)
 #define NO_LIMIT  (UINT64_C(1) << 60) /* cgroup v1 says "no limit" with a number near 2^63 */
 #define MAX_NODES 1024
+/* The unit of st_blocks. */
+#define STAT_BLOCK 512
 
 /* Bytes handed out by env_big_alloc(), whether touched or not. */
 static _Atomic uint64_t promised;
+
+/* The files of all areas. The lock is for set-up only: areas come and go on several threads. */
+static struct {
+	pthread_mutex_t lock;
+	int *fds;
+	unsigned int n;
+} area_files = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* The number behind `key` at the beginning of a line: "MemAvailable:  123 kB" and "file 123". */
 static uint64_t number_in_file(const char *path, const char *key)
@@ -186,7 +199,7 @@ uint64_t env_free_hugepages(const char *root)
 }
 
 /* Private memory this process has touched, from "size resident shared ..." in pages. */
-static uint64_t touched_bytes(void)
+static uint64_t private_bytes(void)
 {
 	unsigned long long resident = 0, shared = 0;
 	FILE *file = fopen("/proc/self/statm", "re");
@@ -199,6 +212,20 @@ static uint64_t touched_bytes(void)
 	}
 	fclose(file);
 	return (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Pages that areas have, which are shared memory: whoever touched them. */
+static uint64_t area_bytes(void)
+{
+	uint64_t blocks = 0;
+	struct stat st;
+
+	pthread_mutex_lock(&area_files.lock);
+	for (unsigned int i = 0; i < area_files.n; i++) {
+		blocks += fstat(area_files.fds[i], &st) == 0 ? (uint64_t)st.st_blocks : 0;
+	}
+	pthread_mutex_unlock(&area_files.lock);
+	return blocks * STAT_BLOCK;
 }
 
 /*
@@ -214,7 +241,7 @@ uint64_t env_memory_available(void)
 	if (available == 0) {
 		return 0;
 	}
-	all = available + touched_bytes();
+	all = available + private_bytes() + area_bytes();
 	all = all > taken ? all - taken : 0;
 	return all < available ? all : available;
 }
@@ -236,14 +263,16 @@ static int prefer_node(void *ptr, size_t size, int node)
 	return 0;
 }
 
-/* Anonymous memory that begins at a multiple of the huge page size, MAP_FAILED if there is none. */
-static void *map_aligned(size_t size, int prot)
+/* Maps a file, or (-1) anonymous memory, at a multiple of the huge page size. MAP_FAILED: there are not so
+ * many addresses. */
+static void *map_aligned(int fd, size_t size)
 {
-	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	const int anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
+	void *where;
 	size_t head;
 	char *ptr;
 
-	ptr = mmap(NULL, size + HUGE_PAGE, prot, flags, -1, 0);
+	ptr = mmap(NULL, size + HUGE_PAGE, PROT_NONE, anonymous | MAP_NORESERVE, -1, 0);
 	if (ptr == MAP_FAILED) {
 		return MAP_FAILED;
 	}
@@ -252,7 +281,32 @@ static void *map_aligned(size_t size, int prot)
 		munmap(ptr, head);
 	}
 	munmap(ptr + head + size, HUGE_PAGE - head);
-	return ptr + head;
+	where = mmap(ptr + head, size, PROT_READ | PROT_WRITE,
+		     MAP_FIXED | MAP_NORESERVE | (fd >= 0 ? MAP_SHARED : anonymous), fd, 0);
+	if (where == MAP_FAILED) {
+		munmap(ptr + head, size);
+	}
+	return where;
+}
+
+static int prepare(void *ptr, size_t size, int numa_node)
+{
+	int rc = numa_node >= 0 ? prefer_node(ptr, size, numa_node) : 0;
+
+	if (rc == 0) {
+		/* Both are hints: fewer page faults, and no guest data in a core file. */
+		(void)madvise(ptr, size, MADV_HUGEPAGE);
+		(void)madvise(ptr, size, MADV_DONTDUMP);
+	}
+	return rc;
+}
+
+/* Is there memory for so much more, and room for it and its alignment in a size_t? */
+static bool is_possible(size_t size)
+{
+	uint64_t end;
+
+	return checked_add(size, 2 * HUGE_PAGE, &end) && size <= env_memory_available();
 }
 
 static size_t round_to_pages(size_t size)
@@ -262,30 +316,153 @@ static size_t round_to_pages(size_t size)
 	return (size + page - 1) / page * page;
 }
 
-/* Makes whole pages of a mapping usable, and counts them as promised. */
-static int populate(void *ptr, size_t len, int numa_node)
+static int remember_file(int fd)
 {
+	int rc = -ENOMEM;
+	int *grown;
+
+	pthread_mutex_lock(&area_files.lock);
+	grown = reallocarray(area_files.fds, area_files.n + 1, sizeof(*grown));
+	if (grown != NULL) {
+		area_files.fds = grown;
+		grown[area_files.n++] = fd;
+		rc = 0;
+	}
+	pthread_mutex_unlock(&area_files.lock);
+	return rc;
+}
+
+static void forget_file(int fd)
+{
+	unsigned int i;
+
+	pthread_mutex_lock(&area_files.lock);
+	for (i = 0; i < area_files.n && area_files.fds[i] != fd; i++) {
+	}
+	if (i < area_files.n) {
+		area_files.fds[i] = area_files.fds[--area_files.n];
+	}
+	if (area_files.n == 0) {
+		free(area_files.fds);
+		area_files.fds = NULL;
+	}
+	pthread_mutex_unlock(&area_files.lock);
+}
+
+/* Maps area->fd, which has the size already. */
+static int area_map(struct env_area *area)
+{
+	size_t len = round_to_pages(area->size);
+	uint64_t end;
 	int rc;
 
-	if (mprotect(ptr, len, PROT_READ | PROT_WRITE) != 0) {
+	area->room = area->room > len && checked_add(area->room, 2 * HUGE_PAGE, &end) ?
+			     round_to_pages(area->room) :
+			     len;
+	area->ptr = map_aligned(area->fd, area->room);
+	if (area->ptr == MAP_FAILED && area->room > len) {
+		area->room = len;
+		area->ptr = map_aligned(area->fd, area->room);
+	}
+	if (area->ptr == MAP_FAILED) {
 		return -ENOMEM;
 	}
-	if (numa_node >= 0) {
-		rc = prefer_node(ptr, len, numa_node);
-		if (rc != 0) {
-			return rc;
-		}
+	rc = prepare(area->ptr, area->room, area->numa_node);
+	rc = rc == 0 ? remember_file(area->fd) : rc;
+	if (rc != 0) {
+		munmap(area->ptr, area->room);
+		return rc;
 	}
-	/* Both are hints: fewer page faults, and no guest data in a core file. */
-	(void)madvise(ptr, len, MADV_HUGEPAGE);
-	(void)madvise(ptr, len, MADV_DONTDUMP);
 	atomic_fetch_add(&promised, len);
 	return 0;
 }
 
-int env_area_alloc(struct env_area *area, size_t size, size_t room, int numa_node)
+int env_area_alloc(struct env_area *ret_area, size_t size, size_t room, int numa_node)
 {
-	uint64_t end;
+	struct env_area area = { .size = size, .room = room, .numa_node = numa_node };
+	int rc;
+
+	if (size == 0) {
+		return -EINVAL;
+	}
+	if (!is_possible(size)) {
+		return -ENOMEM;
+	}
+	area.fd = memfd_create("vhost-area", MFD_CLOEXEC);
+	if (area.fd < 0) {
+		return -errno;
+	}
+	rc = ftruncate(area.fd, (off_t)size) < 0 ? -errno : area_map(&area);
+	if (rc != 0) {
+		fd_close(&area.fd);
+		return rc;
+	}
+	*ret_area = area;
+	return 0;
+}
+
+int env_area_adopt(struct env_area *ret_area, int fd, size_t room, int numa_node)
+{
+	struct env_area area = { .fd = fd, .room = room, .numa_node = numa_node };
+	struct stat st;
+	int rc;
+
+	if (!fd_is_shared_memory(fd) || fstat(fd, &st) < 0 || st.st_size <= 0) {
+		return -EINVAL;
+	}
+	area.size = (size_t)st.st_size;
+	rc = area_map(&area);
+	if (rc == 0) {
+		*ret_area = area;
+	}
+	return rc;
+}
+
+/* The file has what the area has: pages beyond its end are gone, and come back as zeroes. */
+int env_area_resize(struct env_area *area, size_t size)
+{
+	size_t old_len = round_to_pages(area->size);
+	size_t len = round_to_pages(size);
+
+	if (size == 0) {
+		return -EINVAL;
+	}
+	if (size > area->room) {
+		return -ENOSPC;
+	}
+	if (len > old_len && len - old_len > env_memory_available()) {
+		return -ENOMEM;
+	}
+	if (ftruncate(area->fd, (off_t)size) < 0) {
+		return -errno;
+	}
+	atomic_fetch_add(&promised, len - old_len); /* wraps when it is less, and that is right */
+	area->size = size;
+	return 0;
+}
+
+void env_area_clear(struct env_area *area, size_t offset, size_t len)
+{
+	if (fallocate(area->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+		      (off_t)len) < 0) {
+		memset(area->ptr + offset, 0, len);
+	}
+}
+
+void env_area_free(struct env_area *area)
+{
+	if (area->ptr != NULL) {
+		forget_file(area->fd);
+		munmap(area->ptr, area->room);
+		fd_close(&area->fd);
+		atomic_fetch_sub(&promised, round_to_pages(area->size));
+		*area = (struct env_area){ 0 };
+	}
+}
+
+/* What need not outlive the process is anonymous memory. */
+int env_big_alloc(size_t size, int numa_node, void **ret_ptr)
+{
 	size_t len;
 	void *ptr;
 	int rc;
@@ -293,109 +470,30 @@ int env_area_alloc(struct env_area *area, size_t size, size_t room, int numa_nod
 	if (size == 0) {
 		return -EINVAL;
 	}
-	if (!checked_add(size, 2 * HUGE_PAGE, &end) || size > env_memory_available()) {
+	if (!is_possible(size)) {
 		return -ENOMEM;
 	}
 	len = round_to_pages(size);
-	room = room > len && checked_add(room, 2 * HUGE_PAGE, &end) ? round_to_pages(room) : len;
-	ptr = map_aligned(room, PROT_NONE);
-	if (ptr == MAP_FAILED && room > len) {
-		room = len;
-		ptr = map_aligned(room, PROT_NONE);
-	}
+	ptr = map_aligned(-1, len);
 	if (ptr == MAP_FAILED) {
 		return -ENOMEM;
 	}
-	rc = populate(ptr, len, numa_node);
+	rc = prepare(ptr, len, numa_node);
 	if (rc != 0) {
-		munmap(ptr, room);
+		munmap(ptr, len);
 		return rc;
 	}
-	*area = (struct env_area){
-		.ptr = ptr,
-		.size = size,
-		.room = room,
-		.numa_node = numa_node,
-	};
+	atomic_fetch_add(&promised, len);
+	*ret_ptr = ptr;
 	return 0;
-}
-
-static int grow(struct env_area *area, size_t size)
-{
-	size_t old_len = round_to_pages(area->size);
-	size_t len;
-	int rc = 0;
-
-	if (size > area->room) {
-		return -ENOSPC;
-	}
-	len = round_to_pages(size);
-	if (len - old_len > env_memory_available()) {
-		return -ENOMEM;
-	}
-	if (len > old_len) {
-		rc = populate(area->ptr + old_len, len - old_len, area->numa_node);
-	}
-	return rc;
-}
-
-static void shrink(struct env_area *area, size_t size)
-{
-	size_t old_len = round_to_pages(area->size);
-	size_t len = round_to_pages(size);
-
-	memset(area->ptr + size, 0, (len < area->size ? len : area->size) - size);
-	if (len < old_len) {
-		/* The first gives the pages back; the second makes a mistake of ours visible. */
-		(void)madvise(area->ptr + len, old_len - len, MADV_DONTNEED);
-		(void)mprotect(area->ptr + len, old_len - len, PROT_NONE);
-		atomic_fetch_sub(&promised, old_len - len);
-	}
-}
-
-int env_area_resize(struct env_area *area, size_t size)
-{
-	int rc = 0;
-
-	if (size == 0) {
-		return -EINVAL;
-	}
-	if (size > area->size) {
-		rc = grow(area, size);
-	} else {
-		shrink(area, size);
-	}
-	if (rc == 0) {
-		area->size = size;
-	}
-	return rc;
-}
-
-void env_area_free(struct env_area *area)
-{
-	if (area->ptr != NULL) {
-		munmap(area->ptr, area->room);
-		atomic_fetch_sub(&promised, round_to_pages(area->size));
-		*area = (struct env_area){ 0 };
-	}
-}
-
-int env_big_alloc(size_t size, int numa_node, void **ret_ptr)
-{
-	struct env_area area;
-	int rc = env_area_alloc(&area, size, 0, numa_node);
-
-	if (rc == 0) {
-		*ret_ptr = area.ptr;
-	}
-	return rc;
 }
 
 void env_big_free(void *ptr, size_t size)
 {
-	struct env_area area = { .ptr = ptr, .size = size, .room = round_to_pages(size) };
-
-	env_area_free(&area);
+	if (ptr != NULL) {
+		munmap(ptr, round_to_pages(size));
+		atomic_fetch_sub(&promised, round_to_pages(size));
+	}
 }
 
 void *env_heap_zalloc(size_t size, size_t align)

@@ -183,6 +183,45 @@ static void growth_is_a_promise(void **state)
 	env_area_free(&area);
 }
 
+static void areas_are_handed_on(void **state)
+{
+	struct env_area area;
+	struct env_area other = { 0 };
+	int ends[2];
+
+	assert_int_equal(env_area_alloc(&area, 4 * MIB, 8 * MIB, ENV_ANY_NODE), 0);
+	area.ptr[4 * MIB - 1] = 7;
+	assert_int_equal(env_area_adopt(&other, dup(area.fd), 8 * MIB, ENV_ANY_NODE), 0);
+	assert_int_equal(other.size, 4 * MIB);
+	assert_int_equal(other.ptr[4 * MIB - 1], 7);
+	env_area_free(&area);
+	assert_int_equal(env_area_resize(&other, 8 * MIB), 0);
+	assert_int_equal(other.ptr[4 * MIB - 1] + other.ptr[8 * MIB - 1], 7);
+	env_area_free(&other);
+
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(env_area_adopt(&other, ends[0], MIB, ENV_ANY_NODE), -EINVAL);
+	assert_null(other.ptr);
+	close(ends[0]);
+	close(ends[1]);
+}
+
+static void what_is_cleared_is_zero_and_free(void **state)
+{
+	struct env_area area;
+	struct stat before, after;
+
+	assert_int_equal(env_area_alloc(&area, 8 * MIB, 0, ENV_ANY_NODE), 0);
+	memset(area.ptr, 1, area.size);
+	assert_int_equal(fstat(area.fd, &before), 0);
+	env_area_clear(&area, MIB + 1, 6 * MIB);
+	assert_int_equal(fstat(area.fd, &after), 0);
+	assert_int_equal(area.ptr[MIB] + area.ptr[7 * MIB + 1], 2);
+	assert_int_equal(area.ptr[MIB + 1] | area.ptr[4 * MIB] | area.ptr[7 * MIB], 0);
+	assert_true(before.st_blocks - after.st_blocks >= (blkcnt_t)(4 * MIB / 512));
+	env_area_free(&area);
+}
+
 static void room_is_a_wish(void **state)
 {
 	struct env_area area;
@@ -227,6 +266,8 @@ int main(void)
 		cmocka_unit_test(impossible_areas),
 		cmocka_unit_test(areas_grow_and_shrink_where_they_are),
 		cmocka_unit_test(growth_is_a_promise),
+		cmocka_unit_test(areas_are_handed_on),
+		cmocka_unit_test(what_is_cleared_is_zero_and_free),
 		cmocka_unit_test(room_is_a_wish),
 		cmocka_unit_test(heap_memory_is_zero_and_aligned),
 	};

@@ -56,6 +56,12 @@ static json_t *list_cores(const struct env_cpuset *cores)
 	return list;
 }
 
+static json_t *describe_limits(const struct controller_qos *qos)
+{
+	return json_pack("{s:I, s:I}", "rw_ios_per_sec", (json_int_t)qos->ios_per_sec,
+			 "rw_mbytes_per_sec", (json_int_t)qos->mbytes_per_sec);
+}
+
 static json_t *describe(const struct controller *controller)
 {
 	struct controller_info info;
@@ -67,13 +73,15 @@ static json_t *describe(const struct controller *controller)
 	env_cpuset_format(&info.cpumask, mask, sizeof(mask));
 	snprintf(features, sizeof(features), "0x%llx", (unsigned long long)info.features);
 	core = info.core >= 0 ? json_integer(info.core) : json_null();
-	return json_pack("{s:s, s:s, s:s, s:o, s:b, s:o, s:o, s:s, s:I, s:i, s:o}", "ctrlr",
-			 info.name, "type", info.type, "cpumask", mask, "socket",
+	return json_pack("{s:s, s:s, s:s, s:o, s:b, s:o, s:o, s:s, s:I, s:i, s:I, s:I, s:o, s:o}",
+			 "ctrlr", info.name, "type", info.type, "cpumask", mask, "socket",
 			 rpc_text(info.socket_path), "connected", info.connected, "lcore", core,
 			 "lcores", list_cores(&info.cores), "features", features,
 			 "sessions_accepted", (json_int_t)info.sessions, "max_queues",
-			 (int)controller_max_queues(controller), "backend_specific",
-			 describe_backend(&info));
+			 (int)controller_max_queues(controller), "delay_base_us",
+			 (json_int_t)info.qos.delay_us, "iops_threshold",
+			 (json_int_t)info.qos.iops_threshold, "assigned_rate_limits",
+			 describe_limits(&info.qos), "backend_specific", describe_backend(&info));
 }
 
 static int not_found(struct rpc_call *call, const char *name)

@@ -173,6 +173,50 @@ static int remove_target(struct rpc_call *call, json_t **ret_result)
 	return r < 0 ? r : done(ret_result);
 }
 
+static int set_coalescing(struct rpc_call *call, json_t **ret_result)
+{
+	int64_t delay_us = call->values[1].number;
+	int64_t threshold = call->values[2].number;
+	int r;
+
+	if (delay_us < 0 || threshold < 0) {
+		call->why = why("delay_base_us and iops_threshold cannot be negative");
+		return -EINVAL;
+	}
+	r = controller_set_coalescing(call->server->target, call->values[0].text,
+				      (uint64_t)delay_us, (uint64_t)threshold, &call->why);
+	return r < 0 ? r : done(ret_result);
+}
+
+/* A limit that is not named stays as it is. */
+static int set_limits(struct rpc_call *call, json_t **ret_result)
+{
+	const char *name = call->values[0].text;
+	const struct rpc_value *ios = &call->values[1];
+	const struct rpc_value *mbytes = &call->values[2];
+	const struct controller *controller = controller_find(call->server->target, name);
+	struct controller_info info;
+	int r;
+
+	if (controller == NULL) {
+		return not_found(call, name);
+	}
+	if (!ios->given && !mbytes->given) {
+		call->why = why("which limit? rw_ios_per_sec, rw_mbytes_per_sec");
+		return -EINVAL;
+	}
+	if (ios->number < 0 || mbytes->number < 0) {
+		call->why = why("a limit cannot be negative: 0 is none");
+		return -EINVAL;
+	}
+	controller_get_info(controller, &info);
+	r = controller_set_limits(
+		call->server->target, name,
+		ios->given ? (uint64_t)ios->number : info.qos.ios_per_sec,
+		mbytes->given ? (uint64_t)mbytes->number : info.qos.mbytes_per_sec, &call->why);
+	return r < 0 ? r : done(ret_result);
+}
+
 const struct rpc_method rpc_vhost_methods[] = {
 	{ "vhost_create_blk_controller",
 	  "construct_vhost_blk_controller",
@@ -209,6 +253,20 @@ const struct rpc_method rpc_vhost_methods[] = {
 	  remove_target,
 	  { { "ctrlr", NULL, RPC_STRING, true },
 	    { "scsi_target_num", "scsi_dev_num", RPC_NUMBER, true } } },
+	{ "vhost_controller_set_coalescing",
+	  "set_vhost_controller_coalescing",
+	  NULL,
+	  set_coalescing,
+	  { { "ctrlr", NULL, RPC_STRING, true },
+	    { "delay_base_us", NULL, RPC_NUMBER, true },
+	    { "iops_threshold", NULL, RPC_NUMBER, true } } },
+	{ "vhost_controller_set_qos_limit",
+	  NULL,
+	  NULL,
+	  set_limits,
+	  { { "ctrlr", "name", RPC_STRING, true },
+	    { "rw_ios_per_sec", NULL, RPC_NUMBER, false },
+	    { "rw_mbytes_per_sec", NULL, RPC_NUMBER, false } } },
 	{ "vhost_delete_controller",
 	  NULL,
 	  NULL,

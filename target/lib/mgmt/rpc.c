@@ -11,7 +11,8 @@
 #define MAX_EXACT 9007199254740992.0
 
 static const struct rpc_method *const tables[] = {
-	rpc_app_methods, rpc_bdev_methods, rpc_show_methods, rpc_cores_methods, rpc_vhost_methods,
+	rpc_app_methods,      rpc_bdev_methods, rpc_cores_methods,
+	rpc_handover_methods, rpc_show_methods, rpc_vhost_methods,
 };
 
 const struct rpc_method *rpc_each_method(bool (*fn)(const struct rpc_method *method, void *arg),

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "controller/target.h"
+#include "mgmt/handover_status.h"
 
 #define RPC_MAX_PARAMS 8
 
@@ -28,6 +29,10 @@
 struct rpc_server {
 	struct target *target;
 	bool shutdown_requested; /* set by a method; the owner acts when the answer is out */
+	/* As in mgmt.h; NULL: this program cannot. */
+	int (*hand_over)(void *arg, const char *binary, const char **ret_why);
+	void (*handover_status)(void *arg, struct handover_status *ret_status);
+	void *arg;
 };
 
 enum rpc_type {
@@ -71,6 +76,7 @@ struct rpc_method {
 extern const struct rpc_method rpc_app_methods[];
 extern const struct rpc_method rpc_bdev_methods[];
 extern const struct rpc_method rpc_cores_methods[];
+extern const struct rpc_method rpc_handover_methods[];
 extern const struct rpc_method rpc_show_methods[];
 extern const struct rpc_method rpc_vhost_methods[];
 

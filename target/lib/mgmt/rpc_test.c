@@ -363,6 +363,57 @@ static void blk_controllers_come_and_go(void **state)
 	expect("delete_bdev", "{\"name\":\"N\"}", "true");
 }
 
+static void expect_qos(int delay, int threshold, int ios, int mbytes)
+{
+	json_t *list = call("vhost_get_controllers", "[\"v\"]");
+	const json_t *shown = json_array_get(list, 0);
+	const json_t *limits = json_object_get(shown, "assigned_rate_limits");
+
+	assert_int_equal(json_integer_value(json_object_get(shown, "delay_base_us")), delay);
+	assert_int_equal(json_integer_value(json_object_get(shown, "iops_threshold")), threshold);
+	assert_int_equal(json_integer_value(json_object_get(limits, "rw_ios_per_sec")), ios);
+	assert_int_equal(json_integer_value(json_object_get(limits, "rw_mbytes_per_sec")), mbytes);
+	json_decref(list);
+}
+
+static void quality_of_service(void **state)
+{
+	expect("bdev_null_create", "[\"N\",1000,512]", "\"N\"");
+	expect("vhost_create_blk_controller", "[\"v\",\"N\"]", "true");
+	expect_qos(0, 0, 0, 0);
+	expect("set_vhost_controller_coalescing",
+	       "{\"ctrlr\":\"v\",\"delay_base_us\":50,\"iops_threshold\":60000}", "true");
+	expect("vhost_controller_set_qos_limit", "{\"ctrlr\":\"v\",\"rw_ios_per_sec\":5000}",
+	       "true");
+	expect_qos(50, 60000, 5000, 0);
+	/* What is not named stays. */
+	expect("vhost_controller_set_qos_limit", "{\"name\":\"v\",\"rw_mbytes_per_sec\":100}",
+	       "true");
+	expect_qos(50, 60000, 5000, 100);
+	expect_refusal("vhost_controller_set_coalescing", "[\"v\", 1000001, 1]", RPC_INVALID_PARAMS,
+		       "1000000 us at most");
+	expect_refusal("vhost_controller_set_coalescing", "[\"v\", 1, 4294967296]",
+		       RPC_INVALID_PARAMS, "too high");
+	expect_refusal("vhost_controller_set_coalescing", "[\"v\", -1, 1]", RPC_INVALID_PARAMS,
+		       "negative");
+	expect_refusal("vhost_controller_set_coalescing", "[\"w\", 1, 1]", -2,
+		       "no controller named 'w'");
+	expect_refusal("vhost_controller_set_qos_limit", "[\"v\"]", RPC_INVALID_PARAMS,
+		       "which limit?");
+	expect_refusal("vhost_controller_set_qos_limit", "[\"v\", -1]", RPC_INVALID_PARAMS,
+		       "negative");
+	expect_refusal("vhost_controller_set_qos_limit", "[\"v\", 0, 4294967296]",
+		       RPC_INVALID_PARAMS, "too high");
+	expect_refusal("vhost_controller_set_qos_limit", "[\"w\", 1]", -19,
+		       "no controller named 'w'");
+	expect_qos(50, 60000, 5000, 100);
+	expect("vhost_controller_set_coalescing", "[\"v\", 0, 0]", "true");
+	expect("vhost_controller_set_qos_limit", "[\"v\", 0, 0]", "true");
+	expect_qos(0, 0, 0, 0);
+	expect("vhost_delete_controller", "[\"v\"]", "true");
+	expect("bdev_delete", "[\"N\"]", "true");
+}
+
 static void scsi_controllers_and_their_targets(void **state)
 {
 	const char *add = "vhost_scsi_controller_add_target";
@@ -441,6 +492,7 @@ int main(void)
 		cmocka_unit_test(bdevs_change_their_size),
 		cmocka_unit_test(bdevs_are_taken_away),
 		cmocka_unit_test(blk_controllers_come_and_go),
+		cmocka_unit_test(quality_of_service),
 		cmocka_unit_test(scsi_controllers_and_their_targets),
 		cmocka_unit_test(the_program_itself),
 	};

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/parcel.h"
 #include "base/why.h"
 #include "controller/listener.h"
 #include "mgmt/framer.h"
@@ -49,6 +50,7 @@ struct mgmt {
 	void (*shutdown)(void *arg);
 	void *arg;
 	struct listener listener;
+	bool paused;
 	unsigned int client_n;
 	TAILQ_HEAD(client_list, client) clients; /* the one that spoke last is last */
 };
@@ -142,6 +144,12 @@ static int refuse(struct client *client, int code, const char *message)
 	return queue_answer(client, rpc_error_answer(code, message));
 }
 
+/* Requests are read and carried out. */
+static bool may_ask(const struct client *client)
+{
+	return !client->mgmt->paused && !client->last && pending(client) < MAX_PENDING_BYTES;
+}
+
 /* Answers the requests that are complete, as long as the client takes the answers. */
 static int handle_requests(struct client *client)
 {
@@ -150,7 +158,7 @@ static int handle_requests(struct client *client)
 	size_t end;
 	int r = 0;
 
-	while (r == 0 && !client->last && pending(client) < MAX_PENDING_BYTES) {
+	while (r == 0 && may_ask(client)) {
 		r = framer_next(&client->framer, client->in.data, client->in.len, &start, &end);
 		if (r == 0) {
 			if (client->in.len >= MAX_REQUEST_BYTES) {
@@ -199,9 +207,11 @@ static int receive(struct client *client)
 
 static uint32_t wanted_events(const struct client *client)
 {
-	bool may_ask = !client->last && pending(client) < MAX_PENDING_BYTES;
-
-	return (may_ask ? EPOLLIN : 0u) | (pending(client) > 0 ? EPOLLOUT : 0u);
+	/* What is paused may be in another process's hands already, answers too. */
+	if (client->mgmt->paused) {
+		return 0;
+	}
+	return (may_ask(client) ? EPOLLIN : 0u) | (pending(client) > 0 ? EPOLLOUT : 0u);
 }
 
 static void client_ready(void *arg, uint32_t events)
@@ -210,6 +220,13 @@ static void client_ready(void *arg, uint32_t events)
 	struct mgmt *mgmt = client->mgmt;
 	int r = 0;
 
+	if (mgmt->paused) {
+		/* Seen in the round in which it was paused: nothing may be read any more. Or it hangs up, which
+		 * would be reported again and again. */
+		loop_unwatch(client->watch);
+		client->watch = NULL;
+		return;
+	}
 	TAILQ_REMOVE(&mgmt->clients, client, link);
 	TAILQ_INSERT_TAIL(&mgmt->clients, client, link);
 	if ((events & EPOLLOUT) != 0) {
@@ -236,19 +253,14 @@ static void client_ready(void *arg, uint32_t events)
 	}
 }
 
-static void client_waits(void *arg)
+/* Takes the connection over, also on failure. */
+static struct client *client_new(struct mgmt *mgmt, int fd)
 {
-	struct mgmt *mgmt = arg;
-	struct client *client;
-	int fd = listener_accept(&mgmt->listener);
+	struct client *client = calloc(1, sizeof(*client));
 
-	if (fd < 0) {
-		return;
-	}
-	client = calloc(1, sizeof(*client));
 	if (client == NULL) {
 		fd_close(&fd);
-		return;
+		return NULL;
 	}
 	if (mgmt->client_n == MAX_CLIENTS) {
 		client_free(TAILQ_FIRST(&mgmt->clients));
@@ -257,16 +269,53 @@ static void client_waits(void *arg)
 	client->fd = fd;
 	mgmt->client_n++;
 	TAILQ_INSERT_TAIL(&mgmt->clients, client, link);
-	if (loop_watch(mgmt->loop, fd, EPOLLIN, client_ready, client, &client->watch) < 0) {
+	if (loop_watch(mgmt->loop, fd, wanted_events(client), client_ready, client,
+		       &client->watch) < 0) {
 		client_free(client);
+		return NULL;
+	}
+	return client;
+}
+
+static void client_waits(void *arg)
+{
+	struct mgmt *mgmt = arg;
+	int fd;
+
+	if (mgmt->paused) {
+		listener_pause(&mgmt->listener, true);
+		return;
+	}
+	fd = listener_accept(&mgmt->listener);
+	if (fd >= 0) {
+		(void)client_new(mgmt, fd);
 	}
 }
 
 DEFINE_CLEANUP(struct mgmt *, mgmt_free)
 
+static struct mgmt *make(const struct mgmt_options *opts)
+{
+	struct mgmt *mgmt = calloc(1, sizeof(*mgmt));
+
+	if (mgmt != NULL) {
+		TAILQ_INIT(&mgmt->clients);
+		mgmt->loop = opts->loop;
+		mgmt->rpc = (struct rpc_server){
+			.target = opts->target,
+			.hand_over = opts->hand_over,
+			.handover_status = opts->handover_status,
+			.arg = opts->arg,
+		};
+		mgmt->shutdown = opts->shutdown;
+		mgmt->arg = opts->arg;
+	}
+	return mgmt;
+}
+
 int mgmt_new(const struct mgmt_options *opts, struct mgmt **ret_mgmt, const char **ret_why)
 {
-	CLEANUP(mgmt_freep) struct mgmt *mgmt = calloc(1, sizeof(*mgmt));
+	CLEANUP(mgmt_freep) struct mgmt *mgmt = make(opts);
 	CLEANUP(freep) char *path = NULL;
 	int r;
 
@@ -274,11 +323,6 @@ int mgmt_new(const struct mgmt_options *opts, struct mgmt **ret_mgmt, const char
 		*ret_why = why("out of memory");
 		return -ENOMEM;
 	}
-	TAILQ_INIT(&mgmt->clients);
-	mgmt->loop = opts->loop;
-	mgmt->rpc.target = opts->target;
-	mgmt->shutdown = opts->shutdown;
-	mgmt->arg = opts->arg;
 	r = listener_path(NULL, opts->path, &path, ret_why);
 	if (r == 0) {
 		r = listener_open(&mgmt->listener, opts->loop, path, -1, SOCKET_MODE, client_waits,
@@ -304,4 +348,116 @@ void mgmt_free(struct mgmt *mgmt)
 	}
 	listener_close(&mgmt->listener);
 	free(mgmt);
+}
+
+/* ---- a planned hand-over ---- */
+
+static int watch(struct client *client)
+{
+	return client->watch != NULL ?
+		       loop_watch_set_events(client->watch, wanted_events(client)) :
+		       loop_watch(client->mgmt->loop, client->fd, wanted_events(client),
+				  client_ready, client, &client->watch);
+}
+
+void mgmt_pause(struct mgmt *mgmt, bool paused)
+{
+	struct client *client;
+	unsigned int n;
+
+	mgmt->paused = paused;
+	listener_pause(&mgmt->listener, paused);
+	/* Each goes to the end of the list once, and perhaps away. */
+	for (n = mgmt->client_n; n > 0; n--) {
+		client = TAILQ_FIRST(&mgmt->clients);
+		TAILQ_REMOVE(&mgmt->clients, client, link);
+		TAILQ_INSERT_TAIL(&mgmt->clients, client, link);
+		if (watch(client) < 0) {
+			client_free(client);
+		} else if (!paused && client->in.len > 0) {
+			client_ready(client, 0); /* requests that were read already */
+		}
+	}
+}
+
+void mgmt_save(const struct mgmt *mgmt, struct parcel *parcel)
+{
+	const struct client *client;
+
+	listener_save(&mgmt->listener, parcel);
+	parcel_put_u32(parcel, mgmt->client_n);
+	TAILQ_FOREACH (client, &mgmt->clients, link) {
+		parcel_put_fd(parcel, client->fd);
+		parcel_put_u8(parcel, client->last);
+		parcel_put_block(parcel, client->in.data, client->in.len);
+		parcel_put_block(parcel,
+				 pending(client) > 0 ? client->out.data + client->out_pos : NULL,
+				 pending(client));
+	}
+}
+
+static int restore_buffer(struct buffer *b, struct parcel *parcel)
+{
+	size_t len;
+	const uint8_t *data = parcel_get_block(parcel, PARCEL_MAX_BYTES, &len);
+
+	if (len == 0) {
+		return 0;
+	}
+	if (buffer_reserve(b, len) < 0) {
+		return -ENOMEM;
+	}
+	memcpy(b->data, data, len);
+	b->len = len;
+	return 0;
+}
+
+static int restore_client(struct mgmt *mgmt, struct parcel *parcel)
+{
+	int fd = parcel_get_fd(parcel);
+	struct client *client = fd >= 0 ? client_new(mgmt, fd) : NULL;
+
+	if (client == NULL) {
+		return -ENOMEM;
+	}
+	client->last = parcel_get_bool(parcel);
+	if (restore_buffer(&client->in, parcel) < 0 || restore_buffer(&client->out, parcel) < 0) {
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+int mgmt_restore(const struct mgmt_options *opts, struct parcel *parcel, struct mgmt **ret_mgmt,
+		 const char **ret_why)
+{
+	CLEANUP(mgmt_freep) struct mgmt *mgmt = make(opts);
+	uint32_t n;
+	int r;
+
+	if (mgmt == NULL) {
+		*ret_why = why("out of memory");
+		return -ENOMEM;
+	}
+	mgmt->paused = true;
+	r = listener_restore(&mgmt->listener, opts->loop, parcel, client_waits, mgmt, ret_why);
+	if (r < 0) {
+		*ret_why = why("management: %s", *ret_why);
+		return r;
+	}
+	n = parcel_get_below(parcel, MAX_CLIENTS + 1);
+	for (; n > 0 && r == 0; n--) {
+		r = restore_client(mgmt, parcel);
+	}
+	if (r < 0 || parcel->failed) {
+		*ret_why = why("management: its clients cannot be taken over");
+		return r < 0 ? r : -EPROTO;
+	}
+	*ret_mgmt = STEAL(mgmt);
+	return 0;
+}
+
+void mgmt_release(struct mgmt *mgmt)
+{
+	listener_release(&mgmt->listener);
+	mgmt_pause(mgmt, false);
 }

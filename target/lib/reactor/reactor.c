@@ -6,14 +6,20 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "reactor/patience.h"
 
 #define CACHE_LINE	64
 #define DEFAULT_IDLE_US 50
 /* Which fds are ready is of no interest: pollers look for themselves. */
 #define EVENTS_PER_SLEEP 8
+#define NS_PER_S	 UINT64_C(1000000000)
+/* Whoever asks to be woken up at a time means that time; the default is 50 us more. */
+#define TIMER_SLACK_NS 1000
 
 struct reactor {
 	/* Written by other threads; everything below by the reactor only. */
@@ -22,7 +28,8 @@ struct reactor {
 	struct poller
 		*next; /* where the walk over the pollers goes on; see reactor_remove_poller() */
 	enum reactor_mode mode;
-	uint64_t idle_ticks; /* length of the idle window */
+	struct patience patience;
+	uint64_t wake_at; /* end of the sleep; UINT64_MAX: only an event ends it */
 	bool stop;
 	int epoll_fd;
 	unsigned int core;
@@ -65,6 +72,7 @@ static bool arm_pollers(struct reactor *r)
 {
 	struct poller *poller;
 
+	r->wake_at = UINT64_MAX;
 	LIST_FOREACH (poller, &r->pollers, link) {
 		poller->armed = true;
 		if (!poller->ops->arm(poller)) {
@@ -86,6 +94,50 @@ static void disarm_pollers(struct reactor *r)
 	}
 }
 
+static struct timespec time_until(uint64_t ticks)
+{
+	uint64_t now = env_ticks();
+	uint64_t left = ticks > now ? ticks - now : 0;
+	uint64_t hz = env_ticks_hz();
+
+	return (struct timespec){
+		.tv_sec = (time_t)(left / hz),
+		.tv_nsec = (long)(left % hz * NS_PER_S / hz),
+	};
+}
+
+/* False: there was none until it was time. */
+static bool wait_for_event(struct reactor *r)
+{
+	struct epoll_event events[EVENTS_PER_SLEEP];
+	struct timespec timeout;
+	int n;
+
+	if (r->wake_at == UINT64_MAX) {
+		return epoll_wait(r->epoll_fd, events, EVENTS_PER_SLEEP, -1) > 0;
+	}
+	timeout = time_until(r->wake_at);
+	n = epoll_pwait2(r->epoll_fd, events, EVENTS_PER_SLEEP, &timeout, NULL);
+	if (n < 0 && errno == ENOSYS) {
+		/* Linux before 5.11 counts in milliseconds. */
+		n = epoll_wait(r->epoll_fd, events, EVENTS_PER_SLEEP,
+			       (int)(timeout.tv_sec * 1000 + timeout.tv_nsec / 1000000 + 1));
+	}
+	return n > 0;
+}
+
+static bool is_under_way(const struct reactor *r)
+{
+	struct poller *poller;
+
+	LIST_FOREACH (poller, &r->pollers, link) {
+		if (poller->ops->is_under_way(poller)) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /*
  * Nothing can be missed: work that came before a poller armed itself is found by the look that
  * follows the arming, later work makes a wake fd readable; msgq_prepare_sleep() does the same for
@@ -93,16 +145,26 @@ static void disarm_pollers(struct reactor *r)
  */
 static void sleep_until_woken(struct reactor *r)
 {
-	struct epoll_event events[EVENTS_PER_SLEEP];
-
 	if (arm_pollers(r)) {
 		if (msgq_prepare_sleep(&r->msgs)) {
+			bool under_way = is_under_way(r);
+			uint64_t begin = env_ticks();
+
 			count(&r->sleeps);
-			(void)epoll_wait(r->epoll_fd, events, EVENTS_PER_SLEEP, -1);
+			if (wait_for_event(r) && under_way) {
+				patience_learn(&r->patience, env_ticks() - begin);
+			}
 		}
 		msgq_awake(&r->msgs);
 	}
 	disarm_pollers(r);
+}
+
+/* The pollers are asked only when it matters. */
+static bool may_sleep(const struct reactor *r, uint64_t idle_for)
+{
+	return patience_is_over(&r->patience, idle_for, false) &&
+	       patience_is_over(&r->patience, idle_for, is_under_way(r));
 }
 
 static void run_until_stopped(struct reactor *r)
@@ -125,7 +187,7 @@ static void run_until_stopped(struct reactor *r)
 			if (idle_since == 0) {
 				idle_since = now;
 			}
-			if (now - idle_since < r->idle_ticks) {
+			if (!may_sleep(r, now - idle_since)) {
 				env_pause();
 				continue;
 			}
@@ -142,6 +204,7 @@ static int reactor_main(void *arg)
 
 	snprintf(name, sizeof(name), "reactor_%u", r->core);
 	pthread_setname_np(pthread_self(), name);
+	prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS);
 	current = r;
 	run_until_stopped(r);
 	/* Messages posted before the end was known still reach their function. */
@@ -177,7 +240,8 @@ static int reactor_new(unsigned int core, const struct reactor_options *opts,
 	LIST_INIT(&r->pollers);
 	r->core = core;
 	r->mode = opts->mode;
-	r->idle_ticks = idle_us * env_ticks_hz() / 1000000;
+	r->patience.idle = idle_us * env_ticks_hz() / 1000000;
+	r->patience.under_way = r->patience.idle;
 	r->stop_msg.fn = stop_reactor;
 	r->epoll_fd = -1;
 	rc = msgq_init(&r->msgs);
@@ -303,6 +367,13 @@ int reactor_add_wake_fd(struct reactor *reactor, int fd)
 void reactor_remove_wake_fd(struct reactor *reactor, int fd)
 {
 	epoll_ctl(reactor->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+}
+
+void reactor_wake_at(struct reactor *reactor, uint64_t ticks)
+{
+	if (ticks < reactor->wake_at) {
+		reactor->wake_at = ticks;
+	}
 }
 
 void reactor_get_stats(const struct reactor *reactor, struct reactor_stats *ret_stats)

@@ -6,7 +6,8 @@
  *             awake.
  *   adaptive  a reactor spins while there is work; when nothing was found for the idle window it
  *             asks every poller to arm its notifications (kick and completion eventfds) and
- *             sleeps in epoll. An idle reactor uses no processor time.
+ *             sleeps in epoll. An idle reactor uses no processor time. While requests are under
+ *             way it is more patient, as far as that turns out to spare it sleeps.
  *
  * Owner: a struct reactor belongs to its own thread; a struct poller to the reactor it was added
  * to. Other threads reach a reactor only by reactor_post().
@@ -39,6 +40,8 @@ struct poller;
 struct poller_ops {
 	/* One round. Returns the amount of work done; 0 = idle. */
 	unsigned int (*poll)(struct poller *poller);
+	/* Has it given something to a disk, which will answer soon? */
+	bool (*is_under_way)(const struct poller *poller);
 	/* The reactor wants to sleep: turn notifications on, then look once more. False: work is there,
 	 * do not sleep (disarm is called all the same). */
 	bool (*arm)(struct poller *poller);
@@ -72,6 +75,8 @@ void reactor_remove_poller(struct reactor *reactor, struct poller *poller);
 /* Makes the fd (EPOLLIN) end the reactor's sleep. The owner drains it in disarm(). */
 int reactor_add_wake_fd(struct reactor *reactor, int fd);
 void reactor_remove_wake_fd(struct reactor *reactor, int fd);
+/* From arm() only: this sleep ends at that time of env_ticks() at the latest. The earliest counts. */
+void reactor_wake_at(struct reactor *reactor, uint64_t ticks);
 
 /* A snapshot, any thread (relaxed reads). */
 struct reactor_stats {

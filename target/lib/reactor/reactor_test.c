@@ -242,6 +242,11 @@ static unsigned int counter_poll(struct poller *poller)
 	return work;
 }
 
+static bool counter_is_under_way(const struct poller *poller)
+{
+	return false;
+}
+
 static bool counter_arm(struct poller *poller)
 {
 	struct counter *c = (struct counter *)poller;
@@ -262,6 +267,7 @@ static void counter_disarm(struct poller *poller)
 
 static const struct poller_ops counter_ops = {
 	.poll = counter_poll,
+	.is_under_way = counter_is_under_way,
 	.arm = counter_arm,
 	.disarm = counter_disarm,
 };
@@ -431,6 +437,83 @@ static void an_idle_reactor_uses_no_processor_time(void **state)
 	reactors_stop();
 }
 
+/* A poller that has something to do at times, and no fd that would say so. */
+struct napper {
+	struct poller poller;
+	struct reactor *reactor;
+	_Atomic unsigned int naps;
+	unsigned int naps_max;
+};
+
+#define NAP_MS 2
+
+static unsigned int napper_poll(struct poller *poller)
+{
+	return 0;
+}
+
+static bool napper_is_under_way(const struct poller *poller)
+{
+	return false;
+}
+
+static bool napper_arm(struct poller *poller)
+{
+	struct napper *n = (struct napper *)poller;
+
+	if (atomic_load(&n->naps) < n->naps_max) {
+		/* The earliest counts. */
+		reactor_wake_at(n->reactor, UINT64_MAX - 1);
+		reactor_wake_at(n->reactor, env_ticks() + NAP_MS * env_ticks_hz() / 1000);
+		reactor_wake_at(n->reactor, UINT64_MAX);
+	}
+	return true;
+}
+
+static void napper_disarm(struct poller *poller)
+{
+	atomic_fetch_add(&((struct napper *)poller)->naps, 1);
+}
+
+static const struct poller_ops napper_ops = {
+	.poll = napper_poll,
+	.is_under_way = napper_is_under_way,
+	.arm = napper_arm,
+	.disarm = napper_disarm,
+};
+
+static void add_napper(void *arg)
+{
+	struct napper *n = arg;
+
+	reactor_add_poller(n->reactor, &n->poller);
+}
+
+static void remove_napper(void *arg)
+{
+	struct napper *n = arg;
+
+	reactor_remove_poller(n->reactor, &n->poller);
+}
+
+static void a_sleep_ends_in_time(void **state)
+{
+	struct napper n = { .poller.ops = &napper_ops, .naps_max = 50 };
+	uint64_t begin = env_ticks();
+	uint64_t start_ns;
+
+	n.reactor = start(REACTOR_ADAPTIVE);
+	start_ns = cpu_ns(n.reactor);
+	call_on(n.reactor, add_napper, &n);
+	spin_until(&n.naps, n.naps_max);
+	/* A message may have cut one short. */
+	assert_true(env_ticks() - begin >= (n.naps_max - 2) * NAP_MS * env_ticks_hz() / 1000);
+	/* It slept, and did not look at the clock all the time. */
+	assert_true(cpu_ns(n.reactor) - start_ns < UINT64_C(1000000) * NAP_MS * n.naps_max / 2);
+	call_on(n.reactor, remove_napper, &n);
+	reactors_stop();
+}
+
 static void poll_mode_never_sleeps(void **state)
 {
 	/* An adaptive one would have slept by then: these take longer than its idle window. */
@@ -527,6 +610,7 @@ int main(void)
 		TEST(no_work_is_lost_in_adaptive_mode),
 		TEST(no_message_is_lost),
 		TEST(an_idle_reactor_uses_no_processor_time),
+		TEST(a_sleep_ends_in_time),
 		TEST(poll_mode_never_sleeps),
 		TEST(a_poller_removes_itself_while_it_is_called),
 		TEST(a_poller_removes_its_neighbour_while_it_is_called),

@@ -183,6 +183,20 @@ int vu_decode_vring_addr(const struct vu_message *message, struct vu_vring_addr 
 	return 0;
 }
 
+int vu_decode_log(const struct vu_message *message, struct vu_log *ret_log)
+{
+	struct bytes_reader r = payload_reader(message);
+	struct vu_log log;
+
+	log.mmap_size = get_u64(&r);
+	log.mmap_offset = get_u64(&r);
+	if (decoded(&r) < 0) {
+		return -EPROTO;
+	}
+	*ret_log = log;
+	return 0;
+}
+
 static struct vu_region get_region(struct bytes_reader *r)
 {
 	struct vu_region region;

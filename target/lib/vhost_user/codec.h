@@ -47,6 +47,7 @@ int vu_message_take_fd(struct vu_message *message);
 int vu_decode_u64(const struct vu_message *message, uint64_t *ret_value);
 int vu_decode_vring_state(const struct vu_message *message, struct vu_vring_state *ret_state);
 int vu_decode_vring_addr(const struct vu_message *message, struct vu_vring_addr *ret_addr);
+int vu_decode_log(const struct vu_message *message, struct vu_log *ret_log);
 /* Fills up to VU_REGIONS_MAX regions. */
 int vu_decode_mem_table(const struct vu_message *message, struct vu_region *regions,
 			unsigned int *ret_region_n);

@@ -23,6 +23,7 @@ struct vu_request_spec {
 	uint64_t needs_protocol;   /* all of these protocol features have been negotiated */
 	bool replies;		   /* has a reply of its own, which apply fills in */
 	bool empty_reply_is_error; /* and an empty one says that the request failed */
+	bool reply_is_ack; /* and it is what an acknowledgement would be, also of a failure */
 	/* A ring may lie outside of guest memory afterwards: it waits for a later request of this kind. */
 	bool rings_may_wait;
 	/* Both return 0 or a negative errno by vu_refuse(). NULL: nothing to check. */
@@ -57,6 +58,11 @@ int vu_add_mem_reg_prepare(struct vu_session *session, struct vu_message *messag
 int vu_add_mem_reg(struct vu_session *session, struct vu_message *message);
 int vu_rem_mem_reg_prepare(struct vu_session *session, struct vu_message *message);
 int vu_rem_mem_reg(struct vu_session *session, struct vu_message *message);
+/* migration.c */
+int vu_set_log_base_prepare(struct vu_session *session, struct vu_message *message);
+int vu_set_log_base(struct vu_session *session, struct vu_message *message);
+int vu_set_log_fd_prepare(struct vu_session *session, struct vu_message *message);
+int vu_set_log_fd(struct vu_session *session, struct vu_message *message);
 /* rings.c */
 int vu_set_vring_num(struct vu_session *session, struct vu_message *message);
 int vu_set_vring_addr(struct vu_session *session, struct vu_message *message);

@@ -203,10 +203,10 @@ void negotiate(struct fixture *f)
 
 	send_request(f, VU_GET_FEATURES, 0, NULL, 0, NULL, 0);
 	features = read_u64(f, VU_GET_FEATURES);
-	assert_int_equal(features, f->owner.features | VU_F_PROTOCOL_FEATURES);
+	assert_int_equal(features, f->owner.features | VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL);
 	send_request(f, VU_GET_PROTOCOL_FEATURES, 0, NULL, 0, NULL, 0);
 	send_u64(f, VU_SET_PROTOCOL_FEATURES, read_u64(f, VU_GET_PROTOCOL_FEATURES));
-	send_u64(f, VU_SET_FEATURES, features);
+	send_u64(f, VU_SET_FEATURES, features & ~VU_F_LOG_ALL);
 }
 
 void start_ring(struct fixture *f, uint32_t index)

@@ -54,7 +54,7 @@ int read_reply(struct fixture *f, uint32_t request, void *payload, size_t room);
 /* The acknowledgement, or reply, of eight bytes. */
 uint64_t read_u64(struct fixture *f, uint32_t request);
 
-/* GET_FEATURES to SET_FEATURES with bit 30 and all protocol features. */
+/* GET_FEATURES to SET_FEATURES with bit 30 and all protocol features; nothing is logged yet. */
 void negotiate(struct fixture *f);
 /* Everything that ring `index` needs to run (negotiate() and send_memory() come before). */
 void start_ring(struct fixture *f, uint32_t index);

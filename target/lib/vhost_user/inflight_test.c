@@ -187,6 +187,27 @@ static void test_areas_that_do_not_fit(void **state)
 	close(fd);
 }
 
+/* Regions of packed rings are larger: what fits a split ring does not fit them. */
+static void test_packed_regions(void **state)
+{
+	const struct wire of_split = { { 2 * (16 + 16 * 7), 0, 2, 7 } };
+	struct fixture *f = *state;
+	struct wire wire = { 0 };
+	struct stat st;
+	int fd;
+
+	f->owner.features |= UINT64_C(1) << VIRTIO_F_RING_PACKED;
+	negotiate(f);
+	fd = ask(f, 2, 7, sizeof(wire), &wire);
+	assert_true(fd >= 0);
+	assert_int_equal(wire.inflight.mmap_size, 2 * (32 + 32 * 7));
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_size, wire.inflight.mmap_size);
+	assert_int_not_equal(hand_over(f, &of_split, fd), 0);
+	assert_int_equal(hand_over(f, &wire, fd), 0);
+	close(fd);
+}
+
 /* "The initial state": nothing is in flight any more, whatever the front-end does with the area. */
 static void test_reset_forgets(void **state)
 {
@@ -218,7 +239,7 @@ int main(void)
 		TEST(test_there_and_back),	  TEST(test_without_padding),
 		TEST(test_without_an_area),	  cmocka_unit_test(test_enormous_wishes),
 		TEST(test_largest_area_is_empty), TEST(test_areas_that_do_not_fit),
-		TEST(test_reset_forgets),
+		TEST(test_packed_regions),	  TEST(test_reset_forgets),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,6 +31,8 @@ enum vu_request {
 	VU_SET_OWNER = 3,
 	VU_RESET_OWNER = 4,
 	VU_SET_MEM_TABLE = 5,
+	VU_SET_LOG_BASE = 6,
+	VU_SET_LOG_FD = 7,
 	VU_SET_VRING_NUM = 8,
 	VU_SET_VRING_ADDR = 9,
 	VU_SET_VRING_BASE = 10,
@@ -62,9 +64,14 @@ enum vu_backend_request {
 
 /* VHOST_USER_F_PROTOCOL_FEATURES, a virtio feature bit ("Communication") */
 #define VU_F_PROTOCOL_FEATURES (1ull << 30)
+/* VHOST_F_LOG_ALL, another one ("Migration") */
+#define VU_F_LOG_ALL (1ull << 26)
+/* Those that are between the front-end and us: no device and no driver knows of them. */
+#define VU_F_OURS (VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL)
 
 /* "Protocol features", bit numbers */
 #define VU_PROTOCOL_F_MQ		  0
+#define VU_PROTOCOL_F_LOG_SHMFD		  1
 #define VU_PROTOCOL_F_REPLY_ACK		  3
 #define VU_PROTOCOL_F_BACKEND_REQ	  5
 #define VU_PROTOCOL_F_CONFIG		  9
@@ -111,6 +118,15 @@ struct vu_vring_addr {
 	uint64_t log;
 };
 
+/* VHOST_VRING_F_LOG, a flag of it */
+#define VU_VRING_F_LOG 1u
+
+/* "Log description" */
+struct vu_log {
+	uint64_t mmap_size;
+	uint64_t mmap_offset;
+};
+
 /* "Memory region description" */
 struct vu_region {
 	uint64_t guest_address;
@@ -146,6 +162,7 @@ struct vu_inflight {
 #define VU_U64_SIZE		 8
 #define VU_VRING_STATE_SIZE	 8
 #define VU_VRING_ADDR_SIZE	 40
+#define VU_LOG_SIZE		 16
 #define VU_MEM_TABLE_HEADER_SIZE 8
 #define VU_REGION_SIZE		 32
 #define VU_MEM_REG_SIZE		 40

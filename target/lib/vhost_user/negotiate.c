@@ -4,11 +4,12 @@
 
 #include "vhost_user/session_private.h"
 
-#define OFFERED_PROTOCOL_FEATURES                                                    \
-	(1ull << VU_PROTOCOL_F_MQ | 1ull << VU_PROTOCOL_F_REPLY_ACK |                \
-	 1ull << VU_PROTOCOL_F_BACKEND_REQ | 1ull << VU_PROTOCOL_F_CONFIG |          \
-	 1ull << VU_PROTOCOL_F_INFLIGHT_SHMFD | 1ull << VU_PROTOCOL_F_RESET_DEVICE | \
-	 1ull << VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS | 1ull << VU_PROTOCOL_F_STATUS)
+#define OFFERED_PROTOCOL_FEATURES                                                         \
+	(1ull << VU_PROTOCOL_F_MQ | 1ull << VU_PROTOCOL_F_LOG_SHMFD |                     \
+	 1ull << VU_PROTOCOL_F_REPLY_ACK | 1ull << VU_PROTOCOL_F_BACKEND_REQ |            \
+	 1ull << VU_PROTOCOL_F_CONFIG | 1ull << VU_PROTOCOL_F_INFLIGHT_SHMFD |            \
+	 1ull << VU_PROTOCOL_F_RESET_DEVICE | 1ull << VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS | \
+	 1ull << VU_PROTOCOL_F_STATUS)
 
 uint64_t vu_protocol_features(void)
 {
@@ -17,7 +18,7 @@ uint64_t vu_protocol_features(void)
 
 static uint64_t offered_features(struct vu_session *session)
 {
-	return session->ops->features(session->owner) | VU_F_PROTOCOL_FEATURES;
+	return session->ops->features(session->owner) | VU_F_OURS;
 }
 
 int vu_get_features(struct vu_session *session, struct vu_message *message)
@@ -36,8 +37,14 @@ int vu_set_features_prepare(struct vu_session *session, struct vu_message *messa
 	if (features & ~offered_features(session)) {
 		return vu_refuse_fatally(session, -EINVAL, "feature bits that were not offered");
 	}
-	if (features != session->features && vu_any_ring_running(session)) {
+	if (!vu_any_ring_running(session)) {
+		return 0;
+	}
+	if ((features ^ session->features) & ~VU_F_LOG_ALL) {
 		return vu_refuse(session, -EBUSY, "other features while a ring is running");
+	}
+	if ((features & VU_F_LOG_ALL) && session->log == NULL) {
+		return vu_refuse(session, -EINVAL, "logging without a log while a ring is running");
 	}
 	return 0;
 }
@@ -64,7 +71,8 @@ int vu_set_features(struct vu_session *session, struct vu_message *message)
 		return vu_refuse(session, -EPROTO, "malformed payload");
 	}
 	if (vu_any_ring_running(session)) {
-		return 0; /* the same features once more */
+		session->features = features; /* logging comes or goes, and nothing else */
+		return 0;
 	}
 	if (!session->features_set || ((features ^ session->features) & VU_F_PROTOCOL_FEATURES)) {
 		reset_enabled(session, features);
@@ -74,7 +82,7 @@ int vu_set_features(struct vu_session *session, struct vu_message *message)
 	}
 	session->features = features;
 	session->features_set = true;
-	session->ops->negotiated(session->owner, features & ~VU_F_PROTOCOL_FEATURES);
+	session->ops->negotiated(session->owner, features & ~VU_F_OURS);
 	return 0;
 }
 

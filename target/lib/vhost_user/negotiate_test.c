@@ -13,7 +13,7 @@ static void test_features_that_were_not_offered(void **state)
 {
 	struct fixture *f = *state;
 
-	send_u64(f, VU_SET_FEATURES, f->owner.features | 1ull << 26);
+	send_u64(f, VU_SET_FEATURES, f->owner.features | 1ull << 40);
 	assert_string_equal(f->owner.why, "SET_FEATURES: feature bits that were not offered");
 	assert_true(peer_sees_end(f));
 }

@@ -76,6 +76,12 @@ int vu_set_vring_num(struct vu_session *session, struct vu_message *message)
 	return 0;
 }
 
+static bool is_where(const struct vu_ring *ring, const struct vu_vring_addr *addr)
+{
+	return ring->desc_uva == addr->descriptor && ring->avail_uva == addr->available &&
+	       ring->used_uva == addr->used;
+}
+
 int vu_set_vring_addr(struct vu_session *session, struct vu_message *message)
 {
 	struct vu_vring_addr addr;
@@ -86,19 +92,21 @@ int vu_set_vring_addr(struct vu_session *session, struct vu_message *message)
 		return vu_refuse(session, -EPROTO, "malformed payload");
 	}
 	r = find_slot(session, addr.index, &slot);
-	if (r == 0) {
+	/* That is how logging of the used ring is switched on and off. */
+	if (r == 0 && !is_where(&slot->ring, &addr)) {
 		r = refuse_running(session, slot);
 	}
 	if (r < 0) {
 		return r;
 	}
-	/* The one flag there is asks for dirty logging, and VHOST_F_LOG_ALL is not on offer. */
-	if (addr.flags != 0) {
-		return vu_refuse(session, -EINVAL, "logging was not offered");
+	if ((addr.flags & ~VU_VRING_F_LOG) != 0) {
+		return vu_refuse(session, -EINVAL, "unknown flags");
 	}
 	slot->ring.desc_uva = addr.descriptor;
 	slot->ring.avail_uva = addr.available;
 	slot->ring.used_uva = addr.used;
+	slot->log_used = (addr.flags & VU_VRING_F_LOG) != 0;
+	slot->log_used_gpa = addr.log;
 	slot->has_addr = true;
 	slot->refused = false;
 	return 0;

@@ -315,13 +315,15 @@ static void test_new_kick_restarts_a_running_ring(void **state)
 	assert_int_equal(count_open_fds(), fds + 1);
 }
 
-static void test_logging_is_not_offered(void **state)
+static void test_unknown_flags_of_addresses(void **state)
 {
 	struct fixture *f = *state;
-	struct vu_vring_addr addr = { .index = 0, .flags = 1 };
+	struct vu_vring_addr addr = { .index = 0, .flags = 2 };
 
 	negotiate(f);
 	assert_int_equal(ask(f, VU_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0), EINVAL);
+	addr.flags = VU_VRING_F_LOG;
+	assert_int_equal(ask(f, VU_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0), 0);
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
@@ -342,7 +344,7 @@ int main(void)
 		TEST(test_bit_8_and_descriptor_must_agree),
 		TEST(test_call_is_swapped_while_running),
 		TEST(test_new_kick_restarts_a_running_ring),
-		TEST(test_logging_is_not_offered),
+		TEST(test_unknown_flags_of_addresses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

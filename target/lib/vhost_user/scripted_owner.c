@@ -49,6 +49,17 @@ static bool fd_open_or_none(int fd)
 	return fd == -1 || fcntl(fd, F_GETFD) >= 0;
 }
 
+/* It is there, and not there for nothing. */
+static void check_log(const struct ring_log *log)
+{
+	if (log->log == NULL) {
+		MUST(!log->used && log->event_fd == -1);
+		return;
+	}
+	MUST(!dirty_log_is_lost(log->log));
+	MUST(fd_open_or_none(log->event_fd));
+}
+
 static uint64_t features(void *arg)
 {
 	return ((struct scripted_owner *)arg)->features;
@@ -166,6 +177,7 @@ static void ring_start(void *arg, const struct vu_ring *ring)
 	MUST(fd_open_or_none(ring->call_fd));
 	MUST(fd_open_or_none(ring->err_fd));
 	MUST(!guest_mem_is_lost(ring->mem));
+	check_log(&ring->log);
 	owner->rings[ring->index] = *ring;
 	if (owner->close_in_start) {
 		vu_session_close(owner->session, "closed by the owner");
@@ -208,6 +220,18 @@ static void ring_set_mem(void *arg, unsigned int index, struct guest_mem *mem)
 	asked(owner, index, false, false);
 }
 
+static void ring_set_log(void *arg, unsigned int index, const struct ring_log *log)
+{
+	struct scripted_owner *owner = arg;
+
+	remember(owner, "log %u", index);
+	MUST(owner->running[index]);
+	check_log(log);
+	MUST(fd_open_or_none(owner->rings[index].log.event_fd));
+	owner->rings[index].log = *log;
+	asked(owner, index, false, false);
+}
+
 static void close_fds(void *arg, struct fd_bag *bag)
 {
 	struct scripted_owner *owner = arg;
@@ -241,6 +265,26 @@ static void closed(void *arg, const char *why, bool fault)
 	owner->session = NULL;
 }
 
+static void suspended(void *arg)
+{
+	struct scripted_owner *owner = arg;
+	unsigned int i;
+
+	remember(owner, "suspended");
+	MUST(!owner->pending);
+	for (i = 0; i < owner->max_queues; i++) {
+		MUST(!owner->running[i]);
+	}
+}
+
+static void resumed(void *arg, int result)
+{
+	struct scripted_owner *owner = arg;
+
+	remember(owner, "resumed");
+	owner->resume_result = result;
+}
+
 const struct vu_owner_ops scripted_owner_ops = {
 	.features = features,
 	.negotiated = negotiated,
@@ -251,7 +295,10 @@ const struct vu_owner_ops scripted_owner_ops = {
 	.ring_stop = ring_stop,
 	.ring_set_call = ring_set_call,
 	.ring_set_mem = ring_set_mem,
+	.ring_set_log = ring_set_log,
 	.close_fds = close_fds,
 	.abandoned = abandoned,
 	.closed = closed,
+	.suspended = suspended,
+	.resumed = resumed,
 };

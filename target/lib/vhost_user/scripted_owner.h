@@ -27,7 +27,7 @@ struct scripted_owner {
 
 	/* what happened */
 	struct vu_session *session; /* NULL after closed() */
-	char record[512];	    /* "start 0, stop 0, abandon 1, call 0, mem 0, closed" */
+	char record[512];	    /* "start 0, stop 0, abandon 1, call 0, mem 0, log 0, closed" */
 	char why[128];
 	bool fault;
 	uint64_t negotiated;
@@ -39,6 +39,7 @@ struct scripted_owner {
 	struct guest_mem *pending_mem; /* NULL: that is not what is pending */
 	unsigned int resets;
 	bool abandoned; /* the front-end has left */
+	int resume_result;
 	int last_call_fd;
 	unsigned int closed_fds; /* given to us to be closed */
 	unsigned int

@@ -42,7 +42,8 @@ bool vu_any_ring_running(const struct vu_session *session)
 
 static bool may_read(const struct vu_session *session)
 {
-	return session->step == VU_STEP_IDLE && session->operation == VU_OPERATION_NONE;
+	return session->step == VU_STEP_IDLE && session->operation == VU_OPERATION_NONE &&
+	       !session->held;
 }
 
 /* Messages wait while one is being worked on; the end of the connection is noticed all the same. */
@@ -90,10 +91,11 @@ static void ask_owner(struct vu_session *session, enum vu_operation operation, s
 	session->operation_slot = slot;
 	switch (operation) {
 	case VU_OPERATION_START:
-		slot->ring.features = session->features & ~VU_F_PROTOCOL_FEATURES;
+		slot->ring.features = session->features & ~VU_F_OURS;
 		slot->ring.mem = session->mem;
 		slot->ring.base = vu_slot_base(session, slot);
 		slot->ring.inflight = session->inflight;
+		slot->ring.log = vu_slot_log(session, slot);
 		session->ops->ring_start(session->owner, &slot->ring);
 		break;
 	case VU_OPERATION_STOP:
@@ -104,6 +106,10 @@ static void ask_owner(struct vu_session *session, enum vu_operation operation, s
 		break;
 	case VU_OPERATION_SET_MEM:
 		session->ops->ring_set_mem(session->owner, index, session->mem);
+		break;
+	case VU_OPERATION_SET_LOG:
+		slot->ring.log = vu_slot_log(session, slot);
+		session->ops->ring_set_log(session->owner, index, &slot->ring.log);
 		break;
 	case VU_OPERATION_CLOSE_FDS:
 	case VU_OPERATION_NONE:
@@ -125,7 +131,12 @@ static bool close_rest(struct vu_session *session)
 /* A ring that is not in guest memory may be what has to be expected; the request was carried out then. */
 static void ring_failed(struct vu_session *session, int result, const char *why)
 {
-	if (!session->spec->rings_may_wait) {
+	if (session->step == VU_STEP_RESUMING) {
+		/* Of a ring that is not where the front-end says it is, we have heard before. */
+		if (session->resume_result == 0 && result != -EFAULT && result != -EINVAL) {
+			session->resume_result = result;
+		}
+	} else if (!session->spec->rings_may_wait) {
 		session->result = vu_refuse(session, result, why);
 	}
 }
@@ -138,6 +149,7 @@ static void operation_done(struct vu_session *session, int result, uint32_t base
 	case VU_OPERATION_START:
 		slot->running = result == 0;
 		slot->refused = result < 0;
+		slot->broken = false;
 		if (result < 0) {
 			slot->ring.mem = NULL;
 			ring_failed(session, result, "a ring cannot be started");
@@ -145,10 +157,13 @@ static void operation_done(struct vu_session *session, int result, uint32_t base
 		break;
 	case VU_OPERATION_STOP:
 		slot->running = false;
-		slot->broken = false;
+		/* One that is broken stays so for whoever goes on with it: nothing else has changed. */
+		slot->refused = session->step == VU_STEP_SUSPENDING ? slot->broken : slot->refused;
+		slot->broken = session->step == VU_STEP_SUSPENDING && slot->broken;
 		slot->ring.base = base;
 		slot->has_base = true;
 		slot->ring.mem = NULL;
+		slot->ring.log.log = NULL;
 		break;
 	case VU_OPERATION_SET_CALL:
 		fd_close(&slot->ring.call_fd);
@@ -164,6 +179,7 @@ static void operation_done(struct vu_session *session, int result, uint32_t base
 			ring_failed(session, result, "a ring lies outside of the new memory");
 		}
 		break;
+	case VU_OPERATION_SET_LOG:
 	case VU_OPERATION_CLOSE_FDS:
 	case VU_OPERATION_NONE:
 		break;
@@ -174,10 +190,17 @@ static void operation_done(struct vu_session *session, int result, uint32_t base
 
 /* ---- steps ---- */
 
+/* Nothing may be written that would have to be logged. QEMU sends SET_FEATURES first and the log last when it
+ * starts a device in the middle of a migration. */
+static bool log_is_there(const struct vu_session *session)
+{
+	return (session->features & VU_F_LOG_ALL) == 0 || session->log != NULL;
+}
+
 static bool can_run(const struct vu_session *session, const struct vu_slot *slot)
 {
 	return slot->has_size && slot->has_addr && slot->ring.kick_fd >= 0 && slot->enabled &&
-	       session->features_set && session->mem != NULL;
+	       session->features_set && session->mem != NULL && log_is_there(session);
 }
 
 /*
@@ -217,6 +240,15 @@ static void step_apply(struct vu_session *session)
 	session->step = VU_STEP_SETTLE;
 }
 
+static bool logs_something_else(const struct vu_session *session, const struct vu_slot *slot)
+{
+	const struct ring_log now = slot->ring.log;
+	const struct ring_log then = vu_slot_log(session, slot);
+
+	return now.log != then.log || now.used != then.used || now.used_gpa != then.used_gpa ||
+	       now.event_fd != then.event_fd;
+}
+
 /* What has to be done for a ring before the message at hand can be answered. */
 static enum vu_operation still_to_do(const struct vu_session *session, const struct vu_slot *slot)
 {
@@ -227,13 +259,15 @@ static enum vu_operation still_to_do(const struct vu_session *session, const str
 		return !slot->refused && can_run(session, slot) ? VU_OPERATION_START :
 								  VU_OPERATION_NONE;
 	}
-	if (slot->ring.mem == session->mem) {
-		return VU_OPERATION_NONE;
+	if (slot->ring.mem != session->mem) {
+		return session->mem == NULL || slot->refused ? VU_OPERATION_STOP :
+							       VU_OPERATION_SET_MEM;
 	}
-	return session->mem == NULL || slot->refused ? VU_OPERATION_STOP : VU_OPERATION_SET_MEM;
+	return logs_something_else(session, slot) ? VU_OPERATION_SET_LOG : VU_OPERATION_NONE;
 }
 
-static void step_settle(struct vu_session *session)
+/* False: the owner has to answer first, or the session closes. */
+static bool settle(struct vu_session *session)
 {
 	unsigned int i;
 
@@ -245,10 +279,49 @@ static void step_settle(struct vu_session *session)
 			if (operation == VU_OPERATION_SET_CALL || !front_end_left(session)) {
 				ask_owner(session, operation, slot);
 			}
-			return;
+			return false;
 		}
 	}
-	session->step = VU_STEP_ANSWER;
+	return true;
+}
+
+static void step_settle(struct vu_session *session)
+{
+	if (settle(session)) {
+		session->step = VU_STEP_ANSWER;
+	}
+}
+
+/* False: the owner has to answer first. */
+static bool stop_all(struct vu_session *session)
+{
+	unsigned int i;
+
+	for (i = 0; i < session->slot_n; i++) {
+		if (session->slots[i].running) {
+			ask_owner(session, VU_OPERATION_STOP, &session->slots[i]);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void step_suspending(struct vu_session *session)
+{
+	if (!session->suspend_wanted) {
+		session->step = VU_STEP_RESUMING;
+	} else if (stop_all(session)) {
+		session->step = VU_STEP_SUSPENDED;
+		session->tell_suspended = true;
+	}
+}
+
+static void step_resuming(struct vu_session *session)
+{
+	if (settle(session)) {
+		session->step = VU_STEP_IDLE;
+		session->tell_resumed = true;
+	}
 }
 
 /* vhost-user, "VHOST_USER_PROTOCOL_F_REPLY_ACK" */
@@ -273,7 +346,7 @@ static void answer_failure(struct vu_session *session, const char *name, bool *r
 	} else if (spec != NULL && spec->empty_reply_is_error) {
 		session->reply.header.size = 0;
 		*ret_send = true;
-	} else if (wants_ack(session) && (spec == NULL || !spec->replies)) {
+	} else if (wants_ack(session) && (spec == NULL || !spec->replies || spec->reply_is_ack)) {
 		vu_reply_put_u64(&session->reply, (uint64_t)-session->result);
 		*ret_send = true;
 	} else if (spec != NULL) {
@@ -312,6 +385,7 @@ static void step_answer(struct vu_session *session)
 		send_reply(session, name);
 	}
 	session->step = VU_STEP_IDLE;
+	vu_logs_settled(session);
 	vu_message_drop_fds(&session->reply, NULL);
 	vu_message_drop_fds(&session->message, &session->rest);
 	if (!session->close_wanted) {
@@ -322,6 +396,7 @@ static void step_answer(struct vu_session *session)
 /* Whatever the message at hand had in the works is dropped. */
 static void begin_closing(struct vu_session *session)
 {
+	session->tell_resumed = session->tell_resumed || session->step == VU_STEP_RESUMING;
 	session->step = VU_STEP_CLOSING;
 	end_watch(session);
 	if (vu_session_peer_gone(session)) {
@@ -353,6 +428,12 @@ static void release(struct vu_session *session)
 	inflight_area_unref(session->inflight);
 	session->next_inflight = NULL;
 	session->inflight = NULL;
+	dirty_log_unref(session->next_log);
+	dirty_log_unref(session->log);
+	session->next_log = NULL;
+	session->log = NULL;
+	fd_close(&session->log_event_fd);
+	vu_logs_settled(session);
 	fd_bag_put(&session->rest, &session->backend_fd);
 	if (session->transport != NULL) {
 		session->transport->ops->free(session->transport);
@@ -363,17 +444,28 @@ static void release(struct vu_session *session)
 /* The socket is closed last: a front-end that sees the end may hand its memory to somebody else. */
 static void step_closing(struct vu_session *session)
 {
-	unsigned int i;
-
-	for (i = 0; i < session->slot_n; i++) {
-		if (session->slots[i].running) {
-			ask_owner(session, VU_OPERATION_STOP, &session->slots[i]);
-			return;
-		}
+	if (!stop_all(session)) {
+		return;
 	}
 	release(session);
 	if (!close_rest(session)) {
 		session->step = VU_STEP_CLOSED;
+	}
+}
+
+/* What the owner is told when all else is done, since it may do anything then. */
+static void tell_owner(struct vu_session *session)
+{
+	bool suspended = session->tell_suspended;
+	bool resumed = session->tell_resumed;
+
+	session->tell_suspended = false;
+	session->tell_resumed = false;
+	if (suspended && session->ops->suspended != NULL) {
+		session->ops->suspended(session->owner);
+	}
+	if (resumed && session->ops->resumed != NULL) {
+		session->ops->resumed(session->owner, session->resume_result);
 	}
 }
 
@@ -384,7 +476,7 @@ static void step_closing(struct vu_session *session)
  * An owner that answers at once comes back here by vu_session_complete(); it finds `advancing` and leaves
  * the rest to the call that is on the stack already.
  */
-static bool advance(struct vu_session *session)
+bool vu_session_advance(struct vu_session *session)
 {
 	if (session->advancing) {
 		return true;
@@ -394,7 +486,10 @@ static bool advance(struct vu_session *session)
 		if (session->close_wanted && session->step != VU_STEP_CLOSING) {
 			begin_closing(session);
 		}
-		if (session->step == VU_STEP_IDLE) {
+		if (session->step == VU_STEP_IDLE && session->suspend_wanted) {
+			session->step = VU_STEP_SUSPENDING;
+		}
+		if (session->step == VU_STEP_IDLE || session->step == VU_STEP_SUSPENDED) {
 			break;
 		}
 		switch (session->step) {
@@ -410,10 +505,17 @@ static bool advance(struct vu_session *session)
 		case VU_STEP_ANSWER:
 			step_answer(session);
 			break;
+		case VU_STEP_SUSPENDING:
+			step_suspending(session);
+			break;
+		case VU_STEP_RESUMING:
+			step_resuming(session);
+			break;
 		case VU_STEP_CLOSING:
 			step_closing(session);
 			break;
 		case VU_STEP_IDLE:
+		case VU_STEP_SUSPENDED:
 		case VU_STEP_CLOSED:
 			break;
 		}
@@ -424,6 +526,7 @@ static bool advance(struct vu_session *session)
 		return false;
 	}
 	update_watch(session);
+	tell_owner(session);
 	return true;
 }
 
@@ -481,7 +584,7 @@ bool vu_session_process(struct vu_session *session)
 		} else {
 			cannot_read(session, r);
 		}
-		if (!advance(session)) {
+		if (!vu_session_advance(session)) {
 			return false;
 		}
 	}
@@ -505,8 +608,9 @@ static void socket_ready(void *arg, uint32_t events)
 
 /* ---- life ---- */
 
-int vu_session_new(struct loop *loop, struct vu_transport *transport, unsigned int queues,
-		   const struct vu_owner_ops *ops, void *owner, struct vu_session **ret_session)
+int vu_session_make(struct loop *loop, struct vu_transport *transport, unsigned int queues,
+		    const struct vu_owner_ops *ops, void *owner, bool held,
+		    struct vu_session **ret_session)
 {
 	struct vu_session *session = calloc(1, sizeof(*session));
 	int fd = transport->ops->fd(transport);
@@ -522,8 +626,10 @@ int vu_session_new(struct loop *loop, struct vu_transport *transport, unsigned i
 	session->ops = ops;
 	session->owner = owner;
 	session->backend_fd = -1;
+	session->log_event_fd = session->old_log_event_fd = -1;
 	transport->rest = &session->rest;
-	session->listening = true;
+	session->held = held;
+	session->listening = !held;
 	session->slots = calloc(queues, sizeof(session->slots[0]));
 	if (session->slots == NULL || queues > VU_RINGS_MAX) {
 		r = session->slots == NULL ? -ENOMEM : -EINVAL;
@@ -538,8 +644,8 @@ int vu_session_new(struct loop *loop, struct vu_transport *transport, unsigned i
 		slot->next_call_fd = -1;
 	}
 	if (r == 0 && fd >= 0) {
-		r = loop_watch(loop, fd, EPOLLIN | EPOLLRDHUP, socket_ready, session,
-			       &session->watch);
+		r = loop_watch(loop, fd, held ? EPOLLRDHUP : EPOLLIN | EPOLLRDHUP, socket_ready,
+			       session, &session->watch);
 	}
 	if (r < 0) {
 		vu_session_free(session);
@@ -549,13 +655,19 @@ int vu_session_new(struct loop *loop, struct vu_transport *transport, unsigned i
 	return 0;
 }
 
+int vu_session_new(struct loop *loop, struct vu_transport *transport, unsigned int queues,
+		   const struct vu_owner_ops *ops, void *owner, struct vu_session **ret_session)
+{
+	return vu_session_make(loop, transport, queues, ops, owner, false, ret_session);
+}
+
 void vu_session_close(struct vu_session *session, const char *why)
 {
 	if (session->step == VU_STEP_CLOSED) {
 		return;
 	}
 	want_close(session, why);
-	advance(session);
+	vu_session_advance(session);
 }
 
 void vu_session_free(struct vu_session *session)
@@ -572,7 +684,7 @@ void vu_session_free(struct vu_session *session)
 void vu_session_complete(struct vu_session *session, int result, uint32_t base)
 {
 	operation_done(session, result, base);
-	advance(session);
+	vu_session_advance(session);
 }
 
 bool vu_session_peer_gone(const struct vu_session *session)

@@ -4,8 +4,8 @@
  *   session    one connection of a front-end: negotiated features, memory table, rings, state.
  *   owner      who serves the rings (the controller; a scripted one in tests and fuzzers). Reached by
  *              struct vu_owner_ops.
- *   operation  what the session asks of the owner: start a ring, stop it, change its memory, swap its
- *              call eventfd, close descriptors. One at a time. The owner answers with vu_session_complete(), at once or later; until then the
+ *   operation  what the session asks of the owner: start a ring, stop it, change its memory or its log,
+ *              swap its call eventfd, close descriptors. One at a time. The owner answers with vu_session_complete(), at once or later; until then the
  *              session reads no further message, so a slow drain holds up nobody else.
  *
  * Ring states (vhost-user, "Ring states"): a ring is handed to the owner when it is started (size,
@@ -26,10 +26,12 @@
 
 #include "base/loop.h"
 #include "vhost_user/transport.h"
+#include "virtio/dirty_log.h"
 #include "virtio/guest_mem.h"
 #include "virtio/inflight.h"
 
 struct fd_bag;
+struct parcel;
 struct vu_session;
 
 struct vu_ring {
@@ -42,6 +44,7 @@ struct vu_ring {
 		err_fd; /* -1: none. Valid until the stop of the ring has completed. */
 	struct guest_mem *mem;
 	struct inflight_area *inflight; /* NULL: what is in flight is not kept */
+	struct ring_log log;
 };
 
 struct vu_owner_ops {
@@ -59,6 +62,9 @@ struct vu_owner_ops {
 	/* From now on requests are looked up in this snapshot. Answered when nothing uses the one before any
 	 * more; -EFAULT: the ring does not lie in it, and goes on with the one before. */
 	void (*ring_set_mem)(void *owner, unsigned int index, struct guest_mem *mem);
+	/* What is written from now on is logged there, or not at all. Answered when nothing more comes to the
+	 * log before. */
+	void (*ring_set_log)(void *owner, unsigned int index, const struct ring_log *log);
 	/* Empties the bag; the session waits, so a front-end can have one of them closed at a time. */
 	void (*close_fds)(void *owner, struct fd_bag *bag);
 	/* The front-end has left and may have given its memory to somebody else: from now on no ring may
@@ -69,6 +75,11 @@ struct vu_owner_ops {
 	 * The owner frees the session from here or later. Called once, possibly from within
 	 * vu_session_close() or vu_session_complete(). */
 	void (*closed)(void *owner, const char *why, bool fault);
+	/* Answers to vu_session_suspend() and to vu_session_resume(), unless the session is over before: all
+	 * rings have been stopped; or those that can run do, or the connection is about to end. result: an error of
+	 * ours kept a ring from starting. NULL: nobody waits. */
+	void (*suspended)(void *owner);
+	void (*resumed)(void *owner, int result);
 };
 
 /* For a device with `queues` rings, of all kinds together. Takes the transport over, also on failure. */
@@ -102,6 +113,28 @@ void vu_session_ring_broken(struct vu_session *session, unsigned int index);
 /* Tells the front-end that the config space changed (BACKEND_CONFIG_CHANGE_MSG), if it gave us a
  * channel; never blocks. -ENOTCONN: no channel; -EAGAIN: the channel is full. */
 int vu_session_config_changed(struct vu_session *session);
+
+/*
+ * ---- a planned hand-over ----
+ * The session is suspended here, saved, restored in another process, where its rings start, and released, so
+ * that it reads messages. Or it is resumed here, as if nothing had happened.
+ */
+
+/* Finishes the message at hand, then stops all rings. Messages wait in the socket. */
+void vu_session_suspend(struct vu_session *session);
+/* The mirror; also before it was suspended. */
+void vu_session_resume(struct vu_session *session);
+/* Packs one that is suspended. */
+void vu_session_save(const struct vu_session *session, struct parcel *parcel);
+/*
+ * A suspended and held session out of a parcel. The owner has the features of its driver already, and is not told
+ * of them. Negative errno: there is none, and the connection is as it was.
+ */
+int vu_session_restore(struct loop *loop, struct parcel *parcel, unsigned int queues,
+		       const struct vu_owner_ops *ops, void *owner,
+		       struct vu_session **ret_session);
+/* After `resumed`: the other process will not come back. */
+void vu_session_release(struct vu_session *session);
 
 /* Features of the protocol that this back-end knows, for --print-capabilities and docs. */
 uint64_t vu_protocol_features(void);

@@ -3,8 +3,8 @@
  * Concepts
  *   slot  a ring as the session sees it: what the front-end has said of it so far, and its state.
  *   step  where the session stands with the message at hand. A message is carried out in this order:
- *         stop the rings that must not run meanwhile, apply the change, settle (hand new memory and
- *         call eventfds on, start what can run now), answer. advance() walks through the steps and comes to rest when the
+ *         stop the rings that must not run meanwhile, apply the change, settle (hand new memory, logs
+ *         and call eventfds on, start what can run now), answer. advance() walks through the steps and comes to rest when the
  *         owner has an operation to answer, or the message is done.
  *
  * vhost-user, "Ring states": a ring is running here when it is started (size, addresses and kick are
@@ -34,6 +34,9 @@ struct vu_slot {
 	bool refused; /* the owner could not start it or keep it running; nothing has changed since */
 	bool stop_first; /* the message at hand needs it stopped */
 	bool swap_call;	 /* next_call_fd waits to be handed over */
+	/* As the last SET_VRING_ADDR has it; what the owner logs is in `ring`. */
+	bool log_used;
+	uint64_t log_used_gpa;
 	int next_call_fd;
 };
 
@@ -43,6 +46,9 @@ enum vu_step {
 	VU_STEP_APPLY,
 	VU_STEP_SETTLE,
 	VU_STEP_ANSWER,
+	VU_STEP_SUSPENDING, /* rings are being stopped, no message is at hand */
+	VU_STEP_SUSPENDED,
+	VU_STEP_RESUMING,
 	VU_STEP_CLOSING,
 	VU_STEP_CLOSED,
 };
@@ -53,6 +59,7 @@ enum vu_operation {
 	VU_OPERATION_STOP,
 	VU_OPERATION_SET_CALL,
 	VU_OPERATION_SET_MEM,
+	VU_OPERATION_SET_LOG,
 	VU_OPERATION_CLOSE_FDS
 };
 
@@ -74,6 +81,11 @@ struct vu_session {
 
 	struct guest_mem *mem;
 	struct inflight_area *inflight; /* NULL: none was handed over */
+	struct dirty_log *log;		/* the same; used as long as VU_F_LOG_ALL is negotiated */
+	int log_event_fd;		/* -1: none */
+	/* What a message at hand replaces: rings have it until they are told. */
+	struct dirty_log *old_log;
+	int old_log_event_fd;
 	unsigned int slot_n;
 	struct vu_slot *slots;
 
@@ -84,6 +96,7 @@ struct vu_session {
 	const struct vu_request_spec *spec; /* NULL: unknown */
 	struct guest_mem *next_mem;
 	struct inflight_area *next_inflight;
+	struct dirty_log *next_log;
 	int result;
 	bool fatal; /* the connection ends even if the front-end asked for an answer */
 	const char *why;
@@ -99,6 +112,14 @@ struct vu_session {
 	bool close_wanted;
 	bool close_for_fault;
 	char close_why[128];
+
+	/* a planned hand-over: handover.c */
+	bool suspend_wanted;
+	bool tell_suspended; /* the owner is to hear of it, when advance() has come to rest */
+	bool tell_resumed;
+	bool held;	    /* the rings may run, but no message is read yet */
+	const char *doomed; /* why it is to end when it is held no more, NULL: it need not */
+	int resume_result;
 };
 
 /* The outcome of a message that is refused: returns error, remembers why (static text). */
@@ -112,6 +133,20 @@ static inline bool vu_has_protocol_feature(const struct vu_session *session, int
 }
 
 bool vu_any_ring_running(const struct vu_session *session);
+
+/* What the ring has to log as things are. */
+struct ring_log vu_slot_log(const struct vu_session *session, const struct vu_slot *slot);
+
+/* All rings have the new one. */
+void vu_logs_settled(struct vu_session *session);
+/* ---- session.c, for handover.c ---- */
+
+/* As vu_session_new(); its watch only listens for the end of the connection. */
+int vu_session_make(struct loop *loop, struct vu_transport *transport, unsigned int queues,
+		    const struct vu_owner_ops *ops, void *owner, bool held,
+		    struct vu_session **ret_session);
+/* Goes on until the owner has something to answer or nothing is left to do. False: it is over. */
+bool vu_session_advance(struct vu_session *session);
 
 /* Where the ring goes on. */
 uint32_t vu_slot_base(const struct vu_session *session, const struct vu_slot *slot);

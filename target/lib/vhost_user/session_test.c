@@ -115,7 +115,7 @@ static void test_delayed_operations_pause_the_session(void **state)
 	assert_int_equal(read_reply(f, VU_GET_FEATURES, &answer, sizeof(answer)), -1);
 	assert_true(scripted_owner_answer(&f->owner));
 	settle(f);
-	assert_int_equal(read_u64(f, VU_GET_FEATURES), f->owner.features | VU_F_PROTOCOL_FEATURES);
+	assert_int_equal(read_u64(f, VU_GET_FEATURES), f->owner.features | VU_F_OURS);
 	assert_true(vu_session_ring_running(f->owner.session, 0));
 }
 

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
+#include "base/parcel.h"
 #include "vhost_user/codec.h"
 #include "vhost_user/transport.h"
 
@@ -149,7 +150,9 @@ static void socket_free(struct vu_transport *transport)
 
 	vu_assembler_done(&s->in, transport->rest);
 	/* The front-end sees the end now, whenever its last descriptors are closed. */
-	shutdown(s->fd, SHUT_RDWR);
+	if (!transport->shared) {
+		shutdown(s->fd, SHUT_RDWR);
+	}
 	if (ioctl(s->fd, SIOCINQ, &unread) < 0 || unread > 0) {
 		/* There may be descriptors with what nobody has read. */
 		fd_bag_put(transport->rest, &s->fd);
@@ -158,11 +161,25 @@ static void socket_free(struct vu_transport *transport)
 	free(s);
 }
 
+static void socket_save(const struct vu_transport *transport, struct parcel *parcel)
+{
+	const struct socket_transport *s = of(transport);
+	unsigned int i;
+
+	parcel_put_fd(parcel, s->fd);
+	parcel_put_block(parcel, s->in.message.wire, s->in.have);
+	parcel_put_u32(parcel, s->in.message.fd_n);
+	for (i = 0; i < s->in.message.fd_n; i++) {
+		parcel_put_fd(parcel, s->in.message.fds[i]);
+	}
+}
+
 static const struct vu_transport_ops socket_ops = {
 	.recv = socket_recv,
 	.send = socket_send,
 	.fd = socket_fd,
 	.free = socket_free,
+	.save = socket_save,
 };
 
 int vu_socket_new(int fd, struct vu_transport **ret_transport)
@@ -177,5 +194,53 @@ int vu_socket_new(int fd, struct vu_transport **ret_transport)
 	s->fd = fd;
 	vu_assembler_init(&s->in);
 	*ret_transport = &s->transport;
+	return 0;
+}
+
+/* The bytes of a message that has begun take the way of those that are received. */
+static int restore_begun(struct socket_transport *s, struct parcel *parcel)
+{
+	size_t len;
+	const uint8_t *data = parcel_get_block(parcel, sizeof(s->in.message.wire), &len);
+	uint32_t fd_n = parcel_get_below(parcel, VU_FDS_MAX + 1);
+
+	while (fd_n-- > 0) {
+		int fd = parcel_get_fd(parcel);
+
+		if (fd < 0 || vu_assembler_add_fds(&s->in, &fd, 1) < 0) {
+			return -EPROTO;
+		}
+	}
+	while (len > 0) {
+		size_t wanted = vu_assembler_wanted(&s->in);
+		size_t n = len < wanted ? len : wanted;
+
+		memcpy(vu_assembler_space(&s->in), data, n);
+		/* Complete ones were handed out. */
+		if (vu_assembler_received(&s->in, n) != 0) {
+			return -EPROTO;
+		}
+		data += n;
+		len -= n;
+	}
+	return parcel->failed ? -EPROTO : 0;
+}
+
+int vu_socket_restore(struct parcel *parcel, struct vu_transport **ret_transport)
+{
+	int fd = parcel_get_fd(parcel);
+	struct vu_transport *transport;
+	int r = fd < 0 ? -EPROTO : vu_socket_new(fd, &transport);
+
+	if (r < 0) {
+		return r;
+	}
+	transport->shared = true;
+	r = restore_begun(of(transport), parcel);
+	if (r < 0) {
+		socket_free(transport);
+		return r;
+	}
+	*ret_transport = transport;
 	return 0;
 }

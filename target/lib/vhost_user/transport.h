@@ -7,10 +7,12 @@
 #ifndef VHT_VHOST_USER_TRANSPORT_H
 #define VHT_VHOST_USER_TRANSPORT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct fd_bag;
+struct parcel;
 struct vu_message;
 struct vu_transport;
 
@@ -27,6 +29,8 @@ struct vu_transport_ops {
 	int (*fd)(const struct vu_transport *transport); /* to watch for EPOLLIN; -1: none */
 	/* What the transport still holds goes into `rest`. */
 	void (*free)(struct vu_transport *transport);
+	/* Packs the connection, with what has been received of a message. NULL: it cannot travel. */
+	void (*save)(const struct vu_transport *transport, struct parcel *parcel);
 };
 
 struct vu_transport {
@@ -34,10 +38,14 @@ struct vu_transport {
 	/* Where descriptors of the front-end go that are not wanted (base/fd_bag.h). NULL: they are
 	 * closed at once. Set by the session. */
 	struct fd_bag *rest;
+	/* Another process may go on with it: free() does not end the connection. */
+	bool shared;
 };
 
 /* Takes the connected socket over, also on failure. */
 int vu_socket_new(int fd, struct vu_transport **ret_transport);
+/* Out of what its `save` has packed; shared for now. -EPROTO: it cannot be. */
+int vu_socket_restore(struct parcel *parcel, struct vu_transport **ret_transport);
 
 /*
  * Recorded bytes, with descriptors made as the record says (eventfds, memory, pipes...; see replay.c

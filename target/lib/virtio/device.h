@@ -22,6 +22,7 @@
 #include "virtio/virtqueue.h"
 
 struct bdev_channels;
+struct parcel;
 struct virtio_device;
 
 /* Owner: the reactor that serves the queue. A device embeds it as the first member of its own. */
@@ -36,6 +37,8 @@ struct device_queue {
 	/* It is drained in order to go on elsewhere, not to stop: nothing needs to be answered before its time.
 	 * Set by the owner before the first queue_drain. */
 	bool moves;
+	/* Its requests are no I/O (control, events): nobody limits or delays them. Constant. */
+	bool no_io;
 };
 
 struct virtio_device_ops {
@@ -74,6 +77,10 @@ struct virtio_device_ops {
 	void (*queue_stop)(struct device_queue *queue); /* nothing is in flight; frees it */
 	/* Control thread: all running queues have been updated since the last change. */
 	void (*settled)(struct virtio_device *device, bool running);
+	/* Control thread; no queue is running. What the driver has said to the device and not heard of it yet,
+	 * for a process that goes on with it. Negative errno: such a state cannot be. */
+	void (*save)(const struct virtio_device *device, struct parcel *parcel);
+	int (*restore)(struct virtio_device *device, struct parcel *parcel);
 	/* Control thread; no queue is running. Releases the bdevs. */
 	void (*free)(struct virtio_device *device);
 };

@@ -2,6 +2,7 @@
 #include "virtio/guest_mem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/checked.h"
+#include "base/fd.h"
 #include "virtio/mem_fault.h"
 
 /* Snapshots that came from one another by guest_mem_with() and guest_mem_without(). */
@@ -22,6 +24,7 @@ struct lineage {
 struct mapping {
 	atomic_uint refs;
 	int fault_slot;
+	int fd;	   /* our own, for whoever takes the memory over */
 	void *map; /* starts on a page of the file, not always where the region does */
 	size_t len;
 };
@@ -32,6 +35,7 @@ struct region {
 	uint8_t *host; /* of gpa */
 	/* For rings and changes of the table only. */
 	uint64_t uva;
+	uint64_t fd_offset;
 	struct mapping *mapping;
 };
 
@@ -61,6 +65,7 @@ static void mapping_unref(struct mapping *mapping)
 	if (unref(&mapping->refs)) {
 		mem_fault_unwatch(mapping->fault_slot);
 		munmap(mapping->map, mapping->len);
+		fd_close(&mapping->fd);
 		free(mapping);
 	}
 }
@@ -180,6 +185,14 @@ static int region_map(const struct guest_mem_region *in, atomic_bool *lost,
 		munmap(mapping->map, mapping->len);
 		return mapping->fault_slot;
 	}
+	mapping->fd = fcntl(in->fd, F_DUPFD_CLOEXEC, 0);
+	if (mapping->fd < 0) {
+		int r = -errno;
+
+		mem_fault_unwatch(mapping->fault_slot);
+		munmap(mapping->map, mapping->len);
+		return r;
+	}
 	/* Guest memory has no place in a core file; advice that is not taken does no harm. */
 	madvise(mapping->map, mapping->len, MADV_DONTDUMP);
 	*ret_region = (struct region){
@@ -187,6 +200,7 @@ static int region_map(const struct guest_mem_region *in, atomic_bool *lost,
 		.size = in->size,
 		.host = (uint8_t *)mapping->map + skip,
 		.uva = in->uva,
+		.fd_offset = in->fd_offset,
 	};
 	ret_region->mapping = STEAL(mapping);
 	return 0;
@@ -317,6 +331,25 @@ int guest_mem_without(const struct guest_mem *mem, const struct guest_mem_region
 	return 0;
 }
 
+unsigned int guest_mem_region_n(const struct guest_mem *mem)
+{
+	return mem->region_n;
+}
+
+void guest_mem_get_region(const struct guest_mem *mem, unsigned int index,
+			  struct guest_mem_region *ret_region)
+{
+	const struct region *region = &mem->regions[index];
+
+	*ret_region = (struct guest_mem_region){
+		.gpa = region->gpa,
+		.size = region->size,
+		.uva = region->uva,
+		.fd_offset = region->fd_offset,
+		.fd = region->mapping->fd,
+	};
+}
+
 /* ---- the translator: any thread ---- */
 
 /* The region that holds gpa, or NULL. Most guests have one to three. */
@@ -404,6 +437,13 @@ void guest_mem_learn(const struct guest_mem *mem, struct guest_mem_cache *cache,
 	cache->hit[0].host = region->host;
 }
 
+uint64_t guest_mem_end(const struct guest_mem *mem)
+{
+	const struct region *last = &mem->regions[mem->region_n - 1];
+
+	return last->gpa + last->size;
+}
+
 void *guest_mem_ring_ptr(const struct guest_mem *mem, uint64_t uva, uint64_t len, uint64_t align)
 {
 	unsigned int i;
@@ -420,6 +460,25 @@ void *guest_mem_ring_ptr(const struct guest_mem *mem, uint64_t uva, uint64_t len
 		return ((uva | (uintptr_t)host) & (align - 1)) == 0 ? host : NULL;
 	}
 	return NULL;
+}
+
+bool guest_mem_address(const struct guest_mem *mem, const void *host, uint64_t *ret_gpa,
+		       uint64_t *ret_left)
+{
+	unsigned int i;
+
+	for (i = 0; i < mem->region_n; i++) {
+		const struct region *region = &mem->regions[i];
+		/* Below the region it wraps to a number that no size reaches. */
+		uint64_t offset = (uintptr_t)host - (uintptr_t)region->host;
+
+		if (offset < region->size) {
+			*ret_gpa = region->gpa + offset;
+			*ret_left = region->size - offset;
+			return true;
+		}
+	}
+	return false;
 }
 
 bool guest_mem_is_lost(const struct guest_mem *mem)

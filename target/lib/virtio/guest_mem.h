@@ -34,7 +34,7 @@ struct guest_mem_region {
 	uint64_t size; /* bytes */
 	uint64_t uva;  /* the front-end's own address of it: ring addresses are given in these */
 	uint64_t fd_offset; /* where the region starts in fd */
-	int fd;		    /* borrowed: the mapping outlives it */
+	int fd;		    /* borrowed: a mapping has its own */
 };
 
 struct guest_mem;
@@ -52,6 +52,10 @@ int guest_mem_with(const struct guest_mem *mem, const struct guest_mem_region *r
 /* mem without its region of this gpa, size and uva; NULL if that was the last. -ENOENT: no such region. */
 int guest_mem_without(const struct guest_mem *mem, const struct guest_mem_region *region,
 		      struct guest_mem **ret_mem);
+/* The regions of mem, ascending gpa; the descriptor stays its own. */
+unsigned int guest_mem_region_n(const struct guest_mem *mem);
+void guest_mem_get_region(const struct guest_mem *mem, unsigned int index,
+			  struct guest_mem_region *ret_region);
 struct guest_mem *guest_mem_ref(struct guest_mem *mem);
 void guest_mem_unref(struct guest_mem *mem); /* NULL is fine */
 DEFINE_CLEANUP(struct guest_mem *, guest_mem_unref)
@@ -108,9 +112,17 @@ static inline bool guest_mem_translate_known(const struct guest_mem_cache *cache
 void guest_mem_learn(const struct guest_mem *mem, struct guest_mem_cache *cache, uint64_t gpa,
 		     uint64_t len);
 
+/* The guest address behind the last byte. */
+uint64_t guest_mem_end(const struct guest_mem *mem);
+
 /* The pointer to [uva, uva + len), front-end addresses, which must lie in one region and be aligned
  * to `align`; NULL otherwise. For rings only. */
 void *guest_mem_ring_ptr(const struct guest_mem *mem, uint64_t uva, uint64_t len, uint64_t align);
+
+/* The way back, for the dirty log: the guest address of a byte that the translator gave, and how many bytes its
+ * region has from there on. False: it is not in this snapshot. */
+bool guest_mem_address(const struct guest_mem *mem, const void *host, uint64_t *ret_gpa,
+		       uint64_t *ret_left);
 
 /* Has a mapping of this snapshot, or of one it came from, been lost to SIGBUS? A relaxed load. */
 bool guest_mem_is_lost(const struct guest_mem *mem);

@@ -8,12 +8,10 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/checked.h"
 #include "base/fd.h"
-#include "virtio/mem_fault.h"
+#include "virtio/shared_area.h"
 #include "virtio/virtqueue.h"
 
 /* "Queue region": header and entry of each format. Regions begin on a multiple of 64 bytes, so that an area
@@ -33,10 +31,7 @@ struct region_head {
 struct inflight_area {
 	atomic_uint refs;
 	struct inflight_shape shape;
-	uint8_t *map;
-	size_t map_len;
-	int fault_slot;
-	atomic_bool lost;
+	struct shared_area area;
 };
 
 static uint64_t region_bytes(bool packed, uint16_t queue_size)
@@ -78,58 +73,22 @@ int inflight_area_make(const struct inflight_shape *shape, int *ret_fd)
 	return 0;
 }
 
-/* Large pages are mapped as a whole. -EINVAL: the file does not hold all of the area. */
-static int measure(const struct inflight_shape *shape, int fd, size_t *ret_map_len)
-{
-	uint64_t need = inflight_area_bytes(shape);
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	struct stat st;
-	uint64_t end;
-
-	if (need == 0 || shape->size < need || fstat(fd, &st) < 0 || st.st_size < 0 ||
-	    __builtin_add_overflow(shape->offset, shape->size, &end) ||
-	    end > (uint64_t)st.st_size) {
-		return -EINVAL;
-	}
-	if (st.st_blksize > (blksize_t)page && is_power_of_two((uint64_t)st.st_blksize)) {
-		page = (uint64_t)st.st_blksize;
-	}
-	*ret_map_len = (need + page - 1) & ~(page - 1);
-	return 0;
-}
-
 int inflight_area_map(const struct inflight_shape *shape, int fd, struct inflight_area **ret_area)
 {
-	struct inflight_area *area;
-	size_t map_len;
-	void *map;
-	int r = measure(shape, fd, &map_len);
+	struct inflight_area *area = calloc(1, sizeof(*area));
+	int r;
 
-	if (r < 0) {
-		return r;
-	}
-	area = calloc(1, sizeof(*area));
 	if (area == NULL) {
 		return -ENOMEM;
 	}
-	/* No more than is needed, however long the front-end says it is. */
-	map = mmap(NULL, map_len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)shape->offset);
-	if (map == MAP_FAILED) {
-		r = -errno;
-		free(area);
-		return r;
-	}
-	area->fault_slot = mem_fault_watch(map, map_len, &area->lost);
-	if (area->fault_slot < 0) {
-		r = area->fault_slot;
-		munmap(map, map_len);
+	r = shared_area_map(&area->area, fd, shape->offset, shape->size,
+			    inflight_area_bytes(shape));
+	if (r < 0) {
 		free(area);
 		return r;
 	}
 	atomic_init(&area->refs, 1);
 	area->shape = *shape;
-	area->map = map;
-	area->map_len = map_len;
 	*ret_area = area;
 	return 0;
 }
@@ -148,16 +107,21 @@ void inflight_area_unref(struct inflight_area *area)
 	if (area == NULL || atomic_fetch_sub_explicit(&area->refs, 1, memory_order_acq_rel) != 1) {
 		return;
 	}
-	mem_fault_unwatch(area->fault_slot);
-	munmap(area->map, area->map_len);
+	shared_area_unmap(&area->area);
 	free(area);
+}
+
+int inflight_area_get(const struct inflight_area *area, struct inflight_shape *ret_shape)
+{
+	*ret_shape = area->shape;
+	return area->area.fd;
 }
 
 static struct region_head *region_at(const struct inflight_area *area, unsigned int index)
 {
 	size_t stride = region_bytes(area->shape.packed, area->shape.queue_size);
 
-	return (struct region_head *)(area->map + index * stride);
+	return (struct region_head *)(area->area.map + index * stride);
 }
 
 void inflight_area_forget(struct inflight_area *area)
@@ -171,7 +135,12 @@ void inflight_area_forget(struct inflight_area *area)
 
 bool inflight_area_is_lost(const struct inflight_area *area)
 {
-	return atomic_load_explicit(&area->lost, memory_order_relaxed);
+	return shared_area_is_lost(&area->area);
+}
+
+uint16_t inflight_area_queue_size(const struct inflight_area *area)
+{
+	return area->shape.queue_size;
 }
 
 void *inflight_area_region(const struct inflight_area *area, unsigned int index, bool packed,

@@ -1,56 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The packed ring: virtio 1.2, 2.8. Driver and device write to one ring of descriptors, each in order. A
- * position is an index and the wrap counter of its round; the bits that show a descriptor as available or
- * used depend on that counter, so here it is kept as those bits.
- */
+/* The packed ring: virtio 1.2, 2.8. Driver and device write to one ring of descriptors, each in order. */
 #include <errno.h>
 
 #include "base/likely.h"
-#include "virtio/ring.h"
+#include "base/notify.h"
+#include "virtio/packed_inflight.h"
 
 /* Requests that are fetched together, so that the cache misses of their tables overlap. */
 #define POP_CHUNK 16
 
-/* A descriptor in three loads. */
-struct desc_words {
-	uint64_t addr;
-	uint32_t len;
-	uint32_t rest; /* id, flags << 16 */
-};
-
-#define FLAG(flag)	((uint32_t)(flag) << 16)
-#define AVAIL_AND_USED	FLAG(PACKED_DESC_F_AVAIL | PACKED_DESC_F_USED)
-#define FLAG_NEXT	FLAG(VRING_DESC_F_NEXT)
-#define FLAG_WRITE	FLAG(VRING_DESC_F_WRITE)
-#define FLAG_INDIRECT	FLAG(VRING_DESC_F_INDIRECT)
-#define WRAP_IN_BASE	0x8000u
-#define POSITION_MASK	0x7fffu
-#define USED_BASE_SHIFT 16
-
-static inline uint32_t shared_get32(const uint32_t *p)
-{
-	return le32toh(__atomic_load_n(p, __ATOMIC_RELAXED));
-}
-
-static inline void shared_put32(uint32_t *p, uint32_t v)
-{
-	__atomic_store_n(p, htole32(v), __ATOMIC_RELAXED);
-}
-
-/* ---- positions ---- */
-
-/* virtio 1.2, 2.8.1: an available descriptor has its AVAIL bit equal to the wrap counter and USED unequal,
- * a used one both equal. */
-static inline uint32_t avail_bits(bool wrap)
-{
-	return FLAG(wrap ? PACKED_DESC_F_AVAIL : PACKED_DESC_F_USED);
-}
-
-static inline uint32_t used_bits(bool wrap)
-{
-	return wrap ? AVAIL_AND_USED : 0;
-}
+/* ---- life ---- */
 
 static struct packed_pos pos_from_base(uint32_t half, uint32_t (*bits)(bool wrap))
 {
@@ -59,36 +18,6 @@ static struct packed_pos pos_from_base(uint32_t half, uint32_t (*bits)(bool wrap
 		.bits = bits((half & WRAP_IN_BASE) != 0),
 	};
 }
-
-static inline bool pos_wrap(const struct packed_pos *pos)
-{
-	return (pos->bits & FLAG(PACKED_DESC_F_AVAIL)) != 0;
-}
-
-static inline uint16_t pos_off_wrap(const struct packed_pos *pos)
-{
-	return (uint16_t)(pos->at | (pos_wrap(pos) ? WRAP_IN_BASE : 0));
-}
-
-static inline void pos_advance(struct packed_pos *pos, unsigned int n, unsigned int size)
-{
-	pos->at += n;
-	if (pos->at >= size) {
-		pos->at -= size;
-		pos->bits ^= AVAIL_AND_USED;
-	}
-}
-
-static inline void pos_retreat(struct packed_pos *pos, unsigned int n, unsigned int size)
-{
-	if (pos->at < n) {
-		pos->at += size;
-		pos->bits ^= AVAIL_AND_USED;
-	}
-	pos->at -= n;
-}
-
-/* ---- life ---- */
 
 int packed_find(struct virtq *vq, const struct guest_mem *mem)
 {
@@ -107,14 +36,35 @@ int packed_find(struct virtq *vq, const struct guest_mem *mem)
 	return 0;
 }
 
+/* Goes on where a predecessor stopped. Where that was is not for the front-end to know, which has no index to read
+ * it from, but for the in-flight area. */
+static int resume(struct virtq *vq, const struct virtq_config *config)
+{
+	const char *why = NULL;
+	int r = packed_inflight_new(vq, config, &vq->packed.inflight, &why);
+
+	if (r < 0) {
+		return r;
+	}
+	if (why != NULL) {
+		virtq_break(vq, why);
+		return 0;
+	}
+	/* The predecessor may have died between its last used descriptor and the call for it. */
+	if (vq->call_fd >= 0) {
+		notify_eventfd(vq->call_fd);
+	}
+	return 0;
+}
+
 int packed_init(struct virtq *vq, const struct virtq_config *config)
 {
 	struct packed_ring *ring = &vq->packed;
 	unsigned int ahead;
 	int r;
 
-	ring->avail = pos_from_base(config->base, avail_bits);
-	ring->used = pos_from_base(config->base >> USED_BASE_SHIFT, used_bits);
+	ring->avail = pos_from_base(config->base, packed_avail_bits);
+	ring->used = pos_from_base(config->base >> USED_BASE_SHIFT, packed_used_bits);
 	if (ring->avail.at >= vq->size || ring->used.at >= vq->size) {
 		return -EINVAL;
 	}
@@ -132,35 +82,78 @@ int packed_init(struct virtq *vq, const struct virtq_config *config)
 		return r;
 	}
 	ring->first_commit = true;
+	if (config->inflight != NULL) {
+		r = resume(vq, config);
+		if (r < 0) {
+			return r;
+		}
+	}
 	packed_disarm(vq);
 	return 0;
 }
 
+void packed_done(struct virtq *vq)
+{
+	packed_inflight_free(vq->packed.inflight);
+}
+
 uint32_t packed_base(const struct virtq *vq)
 {
-	return pos_off_wrap(&vq->packed.avail) | (uint32_t)pos_off_wrap(&vq->packed.used)
-							 << USED_BASE_SHIFT;
+	const struct packed_ring *ring = &vq->packed;
+	uint32_t used = pos_off_wrap(&ring->used);
+
+	/* With an in-flight area: without what is marked there. */
+	return (ring->inflight == NULL ? pos_off_wrap(&ring->avail) : used) |
+	       used << USED_BASE_SHIFT;
+}
+
+void packed_abandon(struct virtq *vq)
+{
+	if (vq->packed.inflight != NULL) {
+		vq->packed.inflight->abandoned = true;
+	}
+}
+
+unsigned int packed_resubmits(const struct virtq *vq)
+{
+	return vq->packed.inflight == NULL ? 0 : packed_inflight_waiting(vq->packed.inflight);
+}
+
+void packed_forget_resubmits(const struct virtq *vq, uint8_t *flags)
+{
+	const struct packed_inflight *inflight = vq->packed.inflight;
+	unsigned int n = packed_resubmits(vq);
+
+	for (; n > 0; n--) {
+		flags[inflight->resubmit[inflight->resubmit_n - n]] = false;
+	}
+}
+
+bool packed_inflight_is_lost(const struct virtq *vq)
+{
+	return vq->packed.inflight != NULL && inflight_area_is_lost(vq->packed.inflight->area);
 }
 
 /* ---- chains ---- */
 
 /* The one copy of a descriptor (rule R1), host byte order; `rest` has been loaded. */
-static inline struct desc_words desc_load_after(const struct packed_desc *shared, uint32_t rest)
+static inline struct packed_words desc_load_after(const struct packed_desc *shared, uint32_t rest)
 {
-	return (struct desc_words){
+	return (struct packed_words){
 		.addr = le64toh(__atomic_load_n(&shared->addr, __ATOMIC_RELAXED)),
 		.len = shared_get32(&shared->len),
 		.rest = rest,
 	};
 }
 
-static inline struct desc_words desc_load(const struct packed_desc *shared)
+static inline struct packed_words desc_load(const struct packed_desc *shared)
 {
 	return desc_load_after(shared, shared_get32(&shared->id_and_flags));
 }
 
 /* virtio 1.2, 2.8.7: only the write flag counts in a table, and its length says where it ends. */
-static const char *walk_table(struct virtq *vq, struct virtq_gather *gather, struct desc_words head)
+static const char *walk_table(struct virtq *vq, struct virtq_gather *gather,
+			      struct packed_words head)
 {
 	const struct packed_desc *table = vq->table;
 	const char *why = NULL;
@@ -179,7 +172,7 @@ static const char *walk_table(struct virtq *vq, struct virtq_gather *gather, str
 }
 
 /* `d`, at `at` in the ring, and what follows it. The last descriptor has the id of the buffer. */
-static const char *walk_chain(struct virtq *vq, struct virtq_gather *gather, struct desc_words d,
+static const char *walk_chain(struct virtq *vq, struct virtq_gather *gather, struct packed_words d,
 			      unsigned int at, unsigned int *ret_descs, uint16_t *ret_id)
 {
 	unsigned int limit = vq->size < VIRTQ_MAX_SEGMENTS ? vq->size : VIRTQ_MAX_SEGMENTS;
@@ -214,7 +207,7 @@ static const char *walk_chain(struct virtq *vq, struct virtq_gather *gather, str
 }
 
 /* Translates one descriptor into *iov. */
-static inline bool piece(const struct virtq *vq, struct desc_words d, struct iovec *iov)
+static inline bool piece(const struct virtq *vq, struct packed_words d, struct iovec *iov)
 {
 	iov->iov_len = d.len;
 	return guest_mem_translate_known(&vq->cache, d.addr, d.len, &iov->iov_base);
@@ -230,7 +223,7 @@ static inline bool piece(const struct virtq *vq, struct desc_words d, struct iov
  * registers; `table` is known at compile time.
  */
 static inline __attribute__((always_inline)) bool
-walk_common(const struct virtq *vq, const bool table, struct desc_words *d,
+walk_common(const struct virtq *vq, const bool table, struct packed_words *d,
 	    const struct packed_desc *next, const struct packed_desc *start,
 	    const struct packed_desc *end, struct virtq_req *req)
 {
@@ -286,7 +279,7 @@ walked:
 }
 
 /* The table of an indirect descriptor, walked where it lies. */
-static inline bool walk_common_table(struct virtq *vq, struct desc_words d, struct virtq_req *req)
+static inline bool walk_common_table(struct virtq *vq, struct packed_words d, struct virtq_req *req)
 {
 	const struct packed_desc *table;
 	uint32_t n = d.len / (uint32_t)sizeof(*table);
@@ -317,7 +310,7 @@ static const char *buffer_trouble(const struct virtq *vq, uint16_t id, unsigned 
 }
 
 /* Every other chain. False: the ring is broken (*ret_why), or there is no room for the request now. */
-static __attribute__((noinline)) bool walk_any(struct virtq *vq, struct desc_words d,
+static __attribute__((noinline)) bool walk_any(struct virtq *vq, struct packed_words d,
 					       unsigned int at, unsigned int room,
 					       struct virtq_req *req, const char **ret_why)
 {
@@ -348,7 +341,7 @@ struct ring_view {
 
 static inline __attribute__((always_inline)) bool
 walk(struct virtq *vq, const struct ring_view *ring, const struct packed_desc *head,
-     struct desc_words d, unsigned int room, struct virtq_req *req, unsigned int *ret_descs)
+     struct packed_words d, unsigned int room, struct virtq_req *req, unsigned int *ret_descs)
 {
 	unsigned int descs = 1;
 	unsigned int id;
@@ -435,7 +428,7 @@ static unsigned int pop_chunk(struct virtq *vq, struct virtq_req **reqs, unsigne
 	}
 	for (i = 0; i < n; i++) {
 		struct virtq_req *req = *--top;
-		struct desc_words d;
+		struct packed_words d;
 		unsigned int descs;
 		uint32_t rest;
 
@@ -467,7 +460,8 @@ static unsigned int pop_chunk(struct virtq *vq, struct virtq_req **reqs, unsigne
 	return i;
 }
 
-unsigned int packed_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int max)
+static __attribute__((noinline)) unsigned int pop_new(struct virtq *vq, struct virtq_req **reqs,
+						      unsigned int max)
 {
 	unsigned int n = max < vq->free_slot_n ? max : vq->free_slot_n;
 	unsigned int done = 0;
@@ -488,10 +482,108 @@ unsigned int packed_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int 
 	return done;
 }
 
-void packed_unpop(struct virtq *vq, unsigned int descs)
+/* A request that a predecessor fetched: its descriptors are no more in the ring, but in the in-flight area. */
+static const char *walk_saved(struct virtq *vq, struct virtq_gather *gather, uint16_t id,
+			      unsigned int *ret_descs)
 {
-	pos_retreat(&vq->packed.avail, descs, vq->size);
-	vq->packed.room += descs;
+	const struct packed_inflight *inflight = vq->packed.inflight;
+	const struct packed_kept kept = inflight->kept[id];
+	unsigned int descs = 1;
+	uint16_t entry;
+
+	for (entry = kept.head;; entry = inflight->next[entry]) {
+		const struct packed_words d = inflight->saved[entry];
+		const char *why;
+
+		if ((d.rest & FLAG_INDIRECT) != 0 && kept.head != kept.last) {
+			return "an indirect descriptor in a chain of others";
+		}
+		why = (d.rest & FLAG_INDIRECT) != 0 ? walk_table(vq, gather, d) :
+						      virtq_gather_add(vq, gather, d.addr, d.len,
+								       (d.rest & FLAG_WRITE) != 0);
+		if (why != NULL || entry == kept.last) {
+			*ret_descs = descs;
+			return why;
+		}
+		descs++;
+	}
+}
+
+/* The requests of a predecessor; they are few, and not in a hurry. */
+static unsigned int pop_resubmits(struct virtq *vq, struct virtq_req **reqs, unsigned int max)
+{
+	struct packed_inflight *inflight = vq->packed.inflight;
+	unsigned int n = 0;
+
+	vq->starved = vq->free_slot_n == 0;
+	while (n < max && vq->free_slot_n > 0 && packed_inflight_waiting(inflight) > 0) {
+		struct virtq_req *req = vq->free_slots[vq->free_slot_n - 1];
+		uint16_t id = inflight->resubmit[inflight->resubmit_next];
+		struct virtq_gather gather = { 0 };
+		unsigned int descs = 0;
+		const char *why = walk_saved(vq, &gather, id, &descs);
+
+		if (why != NULL) {
+			virtq_break(vq, why);
+			break;
+		}
+		if (!virtq_gather_finish(vq, &gather, req)) {
+			break;
+		}
+		vq->free_slot_n--;
+		inflight->resubmit_next++;
+		req->head = id;
+		req->descs = (uint16_t)descs;
+		req->resubmitted = true;
+		reqs[n++] = req;
+	}
+	return n;
+}
+
+/* With an in-flight area. */
+static __attribute__((noinline)) unsigned int pop_kept(struct virtq *vq, struct virtq_req **reqs,
+						       unsigned int max)
+{
+	struct packed_inflight *inflight = vq->packed.inflight;
+	unsigned int at = vq->packed.avail.at;
+	unsigned int n;
+
+	if (inflight_area_is_lost(inflight->area)) {
+		virtq_break(vq, "the in-flight area is gone: its file was cut short");
+		return 0;
+	}
+	if (packed_inflight_waiting(inflight) > 0) {
+		return pop_resubmits(vq, reqs, max);
+	}
+	n = pop_new(vq, reqs, max);
+	if (n > 0) {
+		packed_inflight_fetched(inflight, vq->packed.desc, at, vq->size, reqs, n);
+	}
+	return n;
+}
+
+unsigned int packed_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int max)
+{
+	return unlikely(vq->packed.inflight != NULL) ? pop_kept(vq, reqs, max) :
+						       pop_new(vq, reqs, max);
+}
+
+void packed_unpop(struct virtq *vq, const struct virtq_req *req)
+{
+	struct packed_inflight *inflight = vq->packed.inflight;
+
+	if (req->resubmitted) {
+		/* It stays in flight, and so busy, but holds no memory. */
+		inflight->resubmit[--inflight->resubmit_next] = req->head;
+		vq->old_busy[req->head] = false;
+		return;
+	}
+	vq->busy[req->head] = false;
+	pos_retreat(&vq->packed.avail, req->descs, vq->size);
+	vq->packed.room += req->descs;
+	if (inflight != NULL) {
+		packed_inflight_unfetched(inflight, req->head);
+	}
 }
 
 /* ---- publishing ---- */
@@ -518,7 +610,16 @@ static bool call_wanted(struct virtq *vq, const struct packed_pos *old, unsigned
 	return event - old->at < n;
 }
 
-bool packed_publish(struct virtq *vq)
+/* n used descriptors from `old` on are written, but for the flags of the first. */
+static void log_descriptors(struct virtq *vq, unsigned int old, unsigned int n)
+{
+	unsigned int up = n < vq->size - old ? n : vq->size - old; /* to the end of the ring */
+
+	virtq_log_memory(vq, vq->packed.desc + old, up * sizeof(struct packed_desc));
+	virtq_log_memory(vq, vq->packed.desc, (n - up) * sizeof(struct packed_desc));
+}
+
+static inline __attribute__((always_inline)) bool publish(struct virtq *vq)
 {
 	struct packed_ring *ring = &vq->packed;
 	const struct packed_pos old = ring->used;
@@ -547,29 +648,62 @@ bool packed_publish(struct virtq *vq)
 	vq->staged_n = 0;
 	ring->used = pos;
 	ring->room += n;
+	if (virtq_logs(vq)) {
+		log_descriptors(vq, old.at, n);
+	}
 	/* Release: data, status bytes and used descriptors are visible before those flags. */
 	__atomic_store_n(&first->id_and_flags, first_rest, __ATOMIC_RELEASE);
+	if (virtq_logs(vq)) {
+		virtq_log_memory(vq, first, sizeof(*first));
+		virtq_log_done(vq);
+	}
 	/* Full: the flags are stored before the driver's wish is loaded. The driver stores that before
 	 * it loads the flags, so one of the two sees the other's store. */
 	atomic_thread_fence(memory_order_seq_cst);
 	return call_wanted(vq, &old, n);
 }
 
+/* With an in-flight area. */
+static __attribute__((noinline)) bool publish_kept(struct virtq *vq)
+{
+	struct packed_inflight *inflight = vq->packed.inflight;
+	unsigned int n = vq->staged_n;
+	const struct packed_pos now =
+		packed_inflight_publishing(inflight, vq->staged, n, &vq->packed.used, vq->size);
+	bool call = publish(vq);
+
+	packed_inflight_published(inflight, vq->staged, n, &now);
+	return call;
+}
+
+bool packed_publish(struct virtq *vq)
+{
+	return unlikely(vq->packed.inflight != NULL) ? publish_kept(vq) : publish(vq);
+}
+
 /* ---- notifications ---- */
+
+static void wish(struct virtq *vq, uint32_t off_wrap_and_flags)
+{
+	shared_put32(&vq->packed.device->off_wrap_and_flags, off_wrap_and_flags);
+	if (virtq_logs(vq)) {
+		virtq_log_used(vq, 0, sizeof(struct packed_event));
+	}
+}
 
 bool packed_arm(struct virtq *vq)
 {
 	struct packed_ring *ring = &vq->packed;
 	uint32_t flags = vq->event_idx ? PACKED_EVENT_DESC : PACKED_EVENT_ENABLE;
 
-	shared_put32(&ring->device->off_wrap_and_flags, pos_off_wrap(&ring->avail) | flags << 16);
+	wish(vq, pos_off_wrap(&ring->avail) | flags << 16);
 	/* Full: the wish for a kick is stored before the next descriptor is loaded; the driver does it
 	 * the other way round, so either it kicks or we see its request. */
 	atomic_thread_fence(memory_order_seq_cst);
-	return !next_is_available(vq);
+	return !next_is_available(vq) && packed_resubmits(vq) == 0;
 }
 
 void packed_disarm(struct virtq *vq)
 {
-	shared_put32(&vq->packed.device->off_wrap_and_flags, (uint32_t)PACKED_EVENT_DISABLE << 16);
+	wish(vq, (uint32_t)PACKED_EVENT_DISABLE << 16);
 }

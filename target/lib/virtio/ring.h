@@ -21,6 +21,7 @@
 #include <endian.h>
 #include <stdatomic.h>
 
+#include "base/likely.h"
 #include "virtio/virtqueue.h"
 
 /* A 4 KiB blk request has 3 pieces, a 128 KiB one of scattered pages 34. */
@@ -116,6 +117,8 @@ struct split_ring {
 	uint16_t base_minus_used;	 /* at the start; 0 unless the front-end is odd */
 };
 
+struct packed_inflight;
+
 struct packed_pos {
 	uint32_t at;
 	uint32_t bits; /* the AVAIL and USED flags of descriptors there, in place of the wrap counter */
@@ -129,6 +132,7 @@ struct packed_ring {
 	struct packed_pos used;	 /* next to write */
 	unsigned int room;	 /* descriptors from `avail` on that are not in flight */
 	bool first_commit;
+	struct packed_inflight *inflight; /* NULL: what is in flight is not kept */
 };
 
 struct spill_kind {
@@ -181,6 +185,12 @@ struct virtq {
 	 * were busy at that time and have been all along. */
 	struct guest_mem *old_mem;
 	uint8_t *old_busy;
+	struct ring_log log;
+	/* virtq_qos.c */
+	struct virtq_meter *meter; /* NULL: any number may be popped */
+	uint64_t call_gap;	   /* ticks between two calls, 0: any */
+	uint64_t call_at;	   /* not before that; of no meaning without a gap */
+	bool call_due;		   /* a call is held back */
 
 	int kick_fd;
 	int call_fd;
@@ -198,6 +208,29 @@ const char *virtq_load_table(struct virtq *vq, uint64_t addr, uint32_t len);
 /* Moves it into a free slot. False: no spill block is free now; vq->starved is set. */
 bool virtq_gather_finish(struct virtq *vq, const struct virtq_gather *gather,
 			 struct virtq_req *req);
+
+/* ---- virtq_log.c: what has been written to guest memory. Each but the first: only if virtq_logs(). ---- */
+
+static inline bool virtq_logs(const struct virtq *vq)
+{
+	return unlikely(vq->log.log != NULL);
+}
+
+void virtq_log_init(struct virtq *vq, const struct ring_log *log);
+/* Memory of this snapshot, or of the one before. */
+void virtq_log_memory(struct virtq *vq, const void *host, uint64_t len);
+void virtq_log_request(struct virtq *vq, const struct virtq_req *req);
+/* A part of the used ring, or of the device's event suppression. */
+void virtq_log_used(struct virtq *vq, uint64_t offset, uint64_t len);
+/* A batch has been published and logged. */
+void virtq_log_done(struct virtq *vq);
+
+/* ---- virtq_qos.c, for virtqueue.c ---- */
+
+/* As virtq_pop_format(), no more than vq->meter allows. */
+unsigned int virtq_pop_metered(struct virtq *vq, struct virtq_req **reqs, unsigned int max);
+/* Calls the driver, which wants it and has an eventfd, no sooner than the gap allows. */
+void virtq_call_later(struct virtq *vq);
 
 /* The VIRTQ_INLINE_IOV iovecs of a slot. */
 static inline struct iovec *virtq_slot_iov(const struct virtq *vq, struct virtq_req *req)
@@ -231,11 +264,22 @@ bool split_inflight_is_lost(const struct virtq *vq);
 
 int packed_find(struct virtq *vq, const struct guest_mem *mem);
 int packed_init(struct virtq *vq, const struct virtq_config *config);
+void packed_done(struct virtq *vq);
 unsigned int packed_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int max);
-void packed_unpop(struct virtq *vq, unsigned int descs);
+void packed_unpop(struct virtq *vq, const struct virtq_req *req);
 bool packed_publish(struct virtq *vq);
 bool packed_arm(struct virtq *vq);
 void packed_disarm(struct virtq *vq);
 uint32_t packed_base(const struct virtq *vq);
+void packed_abandon(struct virtq *vq);
+unsigned int packed_resubmits(const struct virtq *vq);
+void packed_forget_resubmits(const struct virtq *vq, uint8_t *flags);
+bool packed_inflight_is_lost(const struct virtq *vq);
+
+static inline unsigned int virtq_pop_format(struct virtq *vq, struct virtq_req **reqs,
+					    unsigned int max)
+{
+	return vq->is_packed ? packed_pop(vq, reqs, max) : split_pop(vq, reqs, max);
+}
 
 #endif

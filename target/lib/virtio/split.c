@@ -513,6 +513,17 @@ void split_unpop(struct virtq *vq, const struct virtq_req *req)
 
 /* ---- publishing ---- */
 
+/* The n used elements behind `old` are written, their index is not. */
+static void log_elements(struct virtq *vq, uint16_t old, unsigned int n)
+{
+	unsigned int first = old & vq->mask;
+	unsigned int up = n < vq->size - first ? n : vq->size - first; /* to the end of the ring */
+	const size_t size = sizeof(struct vring_used_elem);
+
+	virtq_log_used(vq, offsetof(struct vring_used, ring) + first * size, up * size);
+	virtq_log_used(vq, offsetof(struct vring_used, ring), (n - up) * size);
+}
+
 bool split_publish(struct virtq *vq)
 {
 	struct split_ring *ring = &vq->split;
@@ -533,9 +544,16 @@ bool split_publish(struct virtq *vq)
 		vq->busy[staged.head] = false;
 	}
 	vq->staged_n = 0;
+	if (virtq_logs(vq)) {
+		log_elements(vq, old, n);
+	}
 	ring->next_used = (uint16_t)(old + n);
 	/* Release: data, status bytes and used elements are visible before the index. */
 	__atomic_store_n(&ring->used->idx, htole16(ring->next_used), __ATOMIC_RELEASE);
+	if (virtq_logs(vq)) {
+		virtq_log_used(vq, offsetof(struct vring_used, idx), sizeof(ring->used->idx));
+		virtq_log_done(vq);
+	}
 	if (unlikely(ring->inflight != NULL)) {
 		split_inflight_published(ring->inflight, vq->staged, n, ring->next_used);
 	}
@@ -557,6 +575,16 @@ bool split_publish(struct virtq *vq)
 
 /* ---- notifications ---- */
 
+/* avail_event with EVENT_IDX, the flags without. */
+static void log_wish(struct virtq *vq)
+{
+	virtq_log_used(vq,
+		       vq->event_idx ? offsetof(struct vring_used, ring) +
+					       vq->size * sizeof(struct vring_used_elem) :
+				       offsetof(struct vring_used, flags),
+		       sizeof(uint16_t));
+}
+
 bool split_arm(struct virtq *vq)
 {
 	struct split_ring *ring = &vq->split;
@@ -565,6 +593,9 @@ bool split_arm(struct virtq *vq)
 		shared_put16(avail_event(vq), ring->next_avail);
 	} else {
 		shared_put16(&ring->used->flags, 0);
+	}
+	if (virtq_logs(vq)) {
+		log_wish(vq);
 	}
 	/* Full: avail_event or flags is stored before the available index is loaded; the driver does
 	 * it the other way round, so either it kicks or we see its request. */
@@ -584,4 +615,7 @@ void split_disarm(struct virtq *vq)
 		shared_put16(&ring->used->flags, VRING_USED_F_NO_NOTIFY);
 	}
 	ring->suppressed_at = ring->next_avail;
+	if (virtq_logs(vq)) {
+		log_wish(vq);
+	}
 }

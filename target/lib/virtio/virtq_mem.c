@@ -19,8 +19,11 @@ int virtq_set_mem(struct virtq *vq, struct guest_mem *mem)
 	}
 	memset(&vq->cache, 0, sizeof(vq->cache));
 	memcpy(vq->old_busy, vq->busy, vq->size);
-	if (!vq->is_packed) {
-		split_forget_resubmits(vq, vq->old_busy); /* they carry nothing yet */
+	/* What waits to be resubmitted carries nothing yet. */
+	if (vq->is_packed) {
+		packed_forget_resubmits(vq, vq->old_busy);
+	} else {
+		split_forget_resubmits(vq, vq->old_busy);
 	}
 	vq->old_mem = vq->mem;
 	vq->mem = guest_mem_ref(mem);

@@ -8,6 +8,7 @@
 
 #include "base/checked.h"
 #include "base/iov.h"
+#include "base/likely.h"
 #include "base/notify.h"
 #include "env/env.h"
 #include "virtio/ring.h"
@@ -149,6 +150,7 @@ int virtq_new(const struct virtq_config *config, struct virtq **ret_vq)
 	vq->call_fd = config->call_fd;
 	vq->err_fd = config->err_fd;
 	vq->polled = true;
+	virtq_log_init(vq, &config->log);
 	r = parts_init(vq, config);
 	if (r < 0) {
 		virtq_free(vq);
@@ -165,7 +167,9 @@ void virtq_free(struct virtq *vq)
 	if (!vq) {
 		return;
 	}
-	if (!vq->is_packed) {
+	if (vq->is_packed) {
+		packed_done(vq);
+	} else {
 		split_done(vq);
 	}
 	for (k = 0; k < VIRTQ_SPILL_KINDS; k++) {
@@ -181,6 +185,7 @@ void virtq_free(struct virtq *vq)
 	env_free(vq->table);
 	guest_mem_unref(vq->old_mem);
 	guest_mem_unref(vq->mem);
+	dirty_log_unref(vq->log.log);
 	env_free(vq);
 }
 
@@ -314,7 +319,8 @@ unsigned int virtq_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int m
 	if (vq->starved) {
 		return 0;
 	}
-	n = vq->is_packed ? packed_pop(vq, reqs, max) : split_pop(vq, reqs, max);
+	n = unlikely(vq->meter != NULL) ? virtq_pop_metered(vq, reqs, max) :
+					  virtq_pop_format(vq, reqs, max);
 	if (n > 0) {
 		virtq_count(&vq->stats.requests, n);
 		virtq_count(&vq->stats.batches, 1);
@@ -325,8 +331,7 @@ unsigned int virtq_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int m
 void virtq_unpop(struct virtq *vq, struct virtq_req *req)
 {
 	if (vq->is_packed) {
-		vq->busy[req->head] = false;
-		packed_unpop(vq, req->descs);
+		packed_unpop(vq, req);
 	} else {
 		split_unpop(vq, req);
 	}
@@ -341,10 +346,11 @@ bool virtq_req_is_resubmitted(const struct virtq_req *req)
 
 bool virtq_has_resubmits(const struct virtq *vq)
 {
-	return !vq->is_packed && !virtq_is_broken(vq) && split_resubmits(vq) > 0;
+	return !virtq_is_broken(vq) &&
+	       (vq->is_packed ? packed_resubmits(vq) : split_resubmits(vq)) > 0;
 }
 
-void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written)
+static inline void push(struct virtq *vq, struct virtq_req *req, uint32_t written)
 {
 	/* Heads stay busy until they are published, so there are never more than vq->size of them. */
 	vq->staged[vq->staged_n++] = (struct virtq_staged){
@@ -353,6 +359,23 @@ void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written)
 		.written = written,
 	};
 	req_release(vq, req);
+}
+
+/* Apart: a call in virtq_push() would cost those that log nothing a frame on the stack. */
+static __attribute__((noinline)) void push_logged(struct virtq *vq, struct virtq_req *req,
+						  uint32_t written)
+{
+	virtq_log_request(vq, req);
+	push(vq, req, written);
+}
+
+void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written)
+{
+	if (virtq_logs(vq)) {
+		push_logged(vq, req, written);
+		return;
+	}
+	push(vq, req, written);
 }
 
 static void staged_clear(struct virtq *vq)
@@ -378,11 +401,13 @@ unsigned int virtq_commit(struct virtq *vq)
 		return 0;
 	}
 	call = vq->is_packed ? packed_publish(vq) : split_publish(vq);
-	if (call && vq->call_fd >= 0) {
+	if (!call || vq->call_fd < 0) {
+		virtq_count(&vq->stats.suppressed_calls, 1);
+	} else if (likely(vq->call_gap == 0)) {
 		notify_eventfd(vq->call_fd);
 		virtq_count(&vq->stats.calls, 1);
 	} else {
-		virtq_count(&vq->stats.suppressed_calls, 1);
+		virtq_call_later(vq);
 	}
 	return n;
 }
@@ -390,7 +415,9 @@ unsigned int virtq_commit(struct virtq *vq)
 void virtq_abandon(struct virtq *vq)
 {
 	staged_clear(vq);
-	if (!vq->is_packed) {
+	if (vq->is_packed) {
+		packed_abandon(vq);
+	} else {
 		split_abandon(vq);
 	}
 }
@@ -450,6 +477,7 @@ int virtq_kick_fd(const struct virtq *vq)
 void virtq_set_call_fd(struct virtq *vq, int call_fd)
 {
 	vq->call_fd = call_fd;
+	vq->call_due = false;
 	if (call_fd >= 0) {
 		notify_eventfd(call_fd);
 	}
@@ -481,7 +509,9 @@ const char *virtq_broken_reason(const struct virtq *vq)
 
 bool virtq_memory_is_lost(const struct virtq *vq)
 {
-	return guest_mem_is_lost(vq->mem) || (!vq->is_packed && split_inflight_is_lost(vq));
+	return guest_mem_is_lost(vq->mem) ||
+	       (vq->is_packed ? packed_inflight_is_lost(vq) : split_inflight_is_lost(vq)) ||
+	       (virtq_logs(vq) && dirty_log_is_lost(vq->log.log));
 }
 
 unsigned int virtq_inflight(const struct virtq *vq)

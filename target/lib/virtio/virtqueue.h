@@ -22,6 +22,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "virtio/dirty_log.h"
 #include "virtio/guest_mem.h"
 
 #define VIRTQ_MAX_SIZE	   32768 /* virtio 1.2, 2.7: largest queue size, of both formats */
@@ -68,7 +69,7 @@ struct virtq_stats {
 	uint64_t written_bytes;	   /* counted by the device: data from the driver */
 	uint64_t kicks;		   /* available-buffer notifications received */
 	uint64_t calls;		   /* used-buffer notifications sent */
-	uint64_t suppressed_calls; /* commits that needed none */
+	uint64_t suppressed_calls; /* commits that needed none of their own */
 	uint64_t batches;	   /* pops that found something */
 	uint64_t malformed;	   /* requests or rings that broke a rule */
 };
@@ -85,9 +86,13 @@ struct virtq_config {
 	uint64_t max_req_bytes; /* byte budget of one request (rule R2), 0: no bound but 2^32 */
 	int numa_node;
 	/* Where the queue keeps what is in flight, and which region is its own; NULL: nowhere. The queue takes
-	 * its own reference. `base` then does not count the requests that are in flight there. */
+	 * its own reference. `base` then does not count the requests that are in flight there; of a packed ring it
+	 * means nothing if the area has a past: then that says where to go on. */
 	struct inflight_area *inflight;
 	unsigned int index;
+	/* The queue takes its own reference. A used ring that is not inside of the log breaks it, as all
+	 * does that has to be logged and cannot be. */
+	struct ring_log log;
 };
 
 struct virtq;
@@ -125,6 +130,32 @@ unsigned int virtq_commit(struct virtq *vq);
  * written any more; requests that are out may still be given back. */
 void virtq_abandon(struct virtq *vq);
 
+/* ---- quality of service (virtq_qos.c): what is off costs nothing ---- */
+
+/* How much a group of queues may pop. Filled by whoever bounds them, counted down as they pop. */
+struct virtq_meter {
+	unsigned int requests; /* that many more */
+	uint64_t bytes; /* that much more payload, and the rest of a request; UINT64_MAX: any */
+	unsigned int
+		parts;	 /* no pop takes more than one of so many equal parts, at least a request */
+	uint64_t popped; /* requests, all in all */
+	uint64_t popped_bytes;
+};
+
+/* NULL: no bound. The meter stays the caller's. */
+void virtq_set_meter(struct virtq *vq, struct virtq_meter *meter);
+
+/*
+ * Two calls of this queue lie at least so many ticks apart; a call that comes too early is held back, and what
+ * is published meanwhile needs no other. 0: no call is held back, and one that was is made at once: so whoever
+ * lets go of a queue leaves no call behind.
+ */
+void virtq_set_call_gap(struct virtq *vq, uint64_t ticks);
+/* Makes the call that was held back, if its time has come. To be asked in each round. */
+void virtq_call_if_due(struct virtq *vq, uint64_t now);
+/* When that will be; UINT64_MAX: none is held back. */
+uint64_t virtq_call_time(const struct virtq *vq);
+
 /* Ask for kicks. False: something is available already (or became so), or there is no kick eventfd and
  * the ring can only be polled. What cannot be taken before a completion does not count as available. */
 bool virtq_arm(struct virtq *vq);
@@ -139,6 +170,8 @@ void virtq_set_call_fd(struct virtq *vq, int call_fd);
  * the ring does not; nothing has changed. Not again before the old snapshot is let go.
  */
 int virtq_set_mem(struct virtq *vq, struct guest_mem *mem);
+/* What is handed back or published from now on is logged there, or not at all; nothing is staged. */
+void virtq_set_log(struct virtq *vq, const struct ring_log *log);
 /* Lets the old snapshot go if none of the requests that were out at that time still is; true: it has
  * been. To be asked after each commit until then. */
 bool virtq_mem_settled(struct virtq *vq);
@@ -147,7 +180,8 @@ bool virtq_mem_settled(struct virtq *vq);
 void virtq_break(struct virtq *vq, const char *reason);
 bool virtq_is_broken(const struct virtq *vq);
 const char *virtq_broken_reason(const struct virtq *vq); /* static text, NULL if not broken */
-bool virtq_memory_is_lost(const struct virtq *vq);	 /* or the in-flight area (rule R9) */
+/* Guest memory, the in-flight area or the dirty log (rule R9). */
+bool virtq_memory_is_lost(const struct virtq *vq);
 
 unsigned int virtq_inflight(const struct virtq *vq); /* popped and not pushed */
 /* For GET_VRING_BASE. Split: next available index. Packed: next position (15 bits) and wrap counter of what is

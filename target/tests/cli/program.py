@@ -57,6 +57,16 @@ def listens(path: Path) -> bool:
     return True
 
 
+def rights(pid: int) -> list[dict[str, int]]:
+    """Of each thread: its filter of system calls (2: one is there), capabilities as bits."""
+    wanted = ("Seccomp", "NoNewPrivs", "CapPrm", "CapEff", "CapBnd")
+    found = []
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        found.append({name: int(fields[name], 16) for name in wanted})
+    return found
+
+
 def sockets(directory: Path) -> list[str]:
     """The names of all sockets in the directory."""
     return sorted(path.name for path in directory.iterdir() if path.is_socket())
@@ -155,6 +165,8 @@ class Daemon:
             self.process.wait()
             raise AssertionError(f"it does not end:\n{self.text()}") from None
         assert status == 0, f"exit status {status}:\n{self.text()}"
+        # The filter of system calls lets it do all that it does by itself.
+        assert "is not permitted to this process" not in self.text(), self.text()
 
     def __exit__(
         self,

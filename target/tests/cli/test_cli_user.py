@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from .program import listens, until, vhost
+from .program import listens, rights, until, vhost
 
 NOBODY = 65534
 DISKS = """\
@@ -80,6 +80,8 @@ def test_it_works(here: Path) -> None:
         assert (here / "b").stat().st_uid == NOBODY
         assert (here / "b").stat().st_mode & 0o777 == 0o660
         assert (here / "vhost-rpc.sock").stat().st_mode & 0o777 == 0o600
+        until("it is confined", lambda: all(t["Seccomp"] == 2 for t in rights(process.pid)))
+        assert all(thread["CapPrm"] == 0 for thread in rights(process.pid))
     finally:
         process.terminate()
         _, text = process.communicate(timeout=30)

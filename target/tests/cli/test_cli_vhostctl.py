@@ -28,17 +28,10 @@ def columns(text: str) -> list[list[str]]:
 
 def test_tables(here: Path) -> None:
     header, row = columns(ctl(here, "controllers"))
-    assert header == [
-        "NAME",
-        "TYPE",
-        "CPUMASK",
-        "CORES",
-        "FRONT-END",
-        "SESSIONS",
-        "SOCKET",
-        "DISKS",
-    ]
-    assert row == ["blk.0", "blk", "0x1", "-", "none", "0", "blk.0", "N"]
+    assert " ".join(header) == (
+        "NAME TYPE CPUMASK CORES FRONT-END SESSIONS COALESCING LIMITS SOCKET DISKS"
+    )
+    assert row == ["blk.0", "blk", "0x1", "-", "none", "0", "-", "-", "blk.0", "N"]
     header, row = columns(ctl(here, "bdevs", "N"))
     assert row == ["N", "null", "64", "MiB", "4096", "1", "read-write", "N"]
     assert len(columns(ctl(here, "stats"))) == 1
@@ -72,6 +65,19 @@ def test_a_life(here: Path) -> None:
     assert ctl(here, "delete-bdev", "123") == ""
     assert ctl(here, "delete-bdev", "A") == ""
     assert sockets(here) == ["blk.0", "m", "vhost-rpc.sock"]
+
+
+def test_quality_of_service(here: Path) -> None:
+    assert ctl(here, "set-coalescing", "blk.0", "50", "60000") == ""
+    assert ctl(here, "set-limits", "blk.0", "rw_ios_per_sec=5000") == ""
+    _, row = columns(ctl(here, "controllers"))
+    assert row[6:8] == ["50us>60000/s", "5000/s"]
+    assert ctl(here, "set-limits", "blk.0", "rw_mbytes_per_sec=100") == ""
+    _, row = columns(ctl(here, "controllers"))
+    assert row[7:9] == ["5000/s", "100MiB/s"]
+    assert "which limit?" in ctl(here, "set-limits", "blk.0", status=1)
+    (shown,) = ctl_json(here, "controllers")
+    assert (shown["delay_base_us"], shown["iops_threshold"]) == (50, 60000)
 
 
 def test_refusals(here: Path) -> None:

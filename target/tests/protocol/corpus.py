@@ -24,6 +24,7 @@ KIND = {
     Request.SET_BACKEND_REQ_FD: SOCKET,
     Request.ADD_MEM_REG: MEMORY,
     Request.SET_INFLIGHT_FD: MEMORY,
+    Request.SET_LOG_BASE: MEMORY,
 }
 
 DELAYED, START_FAILS, NO_CONFIG, CLOSE_IN_START, MEM_FAILS = 1, 2, 4, 8, 16
@@ -131,6 +132,38 @@ def inflight(memory: GuestMemory) -> list[Message]:
     return messages
 
 
+def migration(memory: GuestMemory) -> list[Message]:
+    """A log that comes, grows, is shared out and goes, under one ring and before the other."""
+    first, second = SplitRing(memory, 0, 8), SplitRing(memory, 1, 8)
+    log_all = FEATURES | wire.F_LOG_ALL
+    messages = [
+        u64(Request.SET_PROTOCOL_FEATURES, wire.OFFERED_PROTOCOL_FEATURES),
+        u64(Request.SET_FEATURES, FEATURES),
+        wire.mem_table((memory.region,), (memory.fd,), NEED_REPLY),
+        *first.setup(),
+        wire.set_log(64, 0, memory.fd),
+        u64(Request.SET_FEATURES, log_all, flags=NEED_REPLY),
+        first.addr(wire.VRING_F_LOG, memory.gpa(0)),
+        *second.setup(),
+        wire.set_log(4096, 8192, memory.fd),
+        Message(Request.SET_LOG_FD, b"", (first.call_fd,), NEED_REPLY),
+        Message(Request.SET_LOG_FD, b"", (second.call_fd,)),
+        wire.set_log(63, 0, memory.fd, NEED_REPLY),
+        second.addr(wire.VRING_F_LOG, memory.gpa(4096)),
+        u64(Request.SET_FEATURES, FEATURES, flags=NEED_REPLY),
+        state(Request.GET_VRING_BASE, 0, 0),
+        u64(Request.SET_FEATURES, log_all, flags=NEED_REPLY),
+        state(Request.GET_VRING_BASE, 1, 0),
+        *first.setup(),
+        Message(Request.RESET_DEVICE, b"", (), NEED_REPLY),
+        u64(Request.SET_FEATURES, log_all, flags=NEED_REPLY),
+        *second.setup(),
+    ]
+    first.close()
+    second.close()
+    return messages
+
+
 def refused() -> list[Message]:
     """One message after the other that is turned down."""
     return [
@@ -162,6 +195,8 @@ def seeds() -> dict[str, bytes]:
     with GuestMemory(size=1 << 20) as memory:
         by_slots = slots(memory)
         kept = inflight(memory)
+    with GuestMemory(size=1 << 20) as memory:
+        moved = migration(memory)
     plain = b"".join(message.data for message in blk)
     others = b"".join(message.data for message in several + refused())
     answers = bytes([0, 1] * 100)
@@ -186,6 +221,9 @@ def seeds() -> dict[str, bytes]:
         "session/no-config": session(NO_CONFIG, b"\0\xfc\0\xfc", blk),
         "session/inflight": session(0x20, b"", kept),
         "session/inflight-delayed": session(DELAYED, answers, kept),
+        "codec/migration": b"\x05" + b"".join(message.data for message in moved),
+        "session/migration": session(0x20, b"", moved),
+        "session/migration-delayed": session(DELAYED, answers, moved),
         "session/refused": session(0, b"", refused()),
         "session/wrong-kinds": b"\0\0" + record(blk, bytes([PIPE, OTHER, SMALL_MEMORY] * 40)),
     }

@@ -37,6 +37,8 @@ CONFIG = """\
   Name blk.1
   Dev Malloc1
 """
+NOT_PERMITTED = "is not permitted to this process"
+"""What its system call filter says; nothing that it does by itself may need more."""
 CONTROLLERS = ("blk.0", "blk.1", "scsi.0")
 
 
@@ -116,6 +118,7 @@ class Daemon:
             self.kill()
             raise AssertionError(f"SIGTERM did not end it:\n{self.log_tail()}") from None
         assert status == 0, f"exit status {status}:\n{self.log_tail()}"
+        assert NOT_PERMITTED not in self.log_tail(), self.log_tail()
         return time.monotonic() - begin
 
     def log_tail(self, lines: int = 60) -> str:

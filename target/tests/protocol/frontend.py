@@ -124,7 +124,7 @@ class FrontEnd:
     # -- a whole session --
 
     def negotiate(self, without: int = wire.F_RING_EVENT_IDX, protocol: int | None = None) -> None:
-        """Features and protocol features; all but `without`. Rings are split here."""
+        """Features and protocol features; all but `without`. Rings are split here, logs come later."""
         offered = self.ask_u64(Request.GET_FEATURES)
         assert offered & wire.F_PROTOCOL_FEATURES
         self.protocol_features = self.ask_u64(Request.GET_PROTOCOL_FEATURES)
@@ -132,7 +132,7 @@ class FrontEnd:
             self.protocol_features &= protocol
         self.send(u64(Request.SET_PROTOCOL_FEATURES, self.protocol_features))
         self.send(Message(Request.SET_OWNER))
-        self.features = offered & ~without & ~wire.F_RING_PACKED
+        self.features = offered & ~without & ~wire.F_RING_PACKED & ~wire.F_LOG_ALL
         self.send(u64(Request.SET_FEATURES, self.features))
 
     def share(self, *memories: GuestMemory) -> None:

@@ -24,11 +24,18 @@ class Connection:
         self._client = client
         self._answers = answers
 
+    def send(self, data: bytes) -> None:
+        self._client.sendall(data)
+
+    def receive(self) -> dict[str, Any]:
+        """The next answer."""
+        return dict(json.loads(self._answers.readline()))
+
     def call(self, method: str, params: dict[str, Any]) -> Any:
         """The result of one method."""
         request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        self._client.sendall(json.dumps(request).encode())
-        answer = json.loads(self._answers.readline())
+        self.send(json.dumps(request).encode())
+        answer = self.receive()
         if "error" in answer:
             raise Refused(answer["error"]["message"])
         return answer["result"]

@@ -94,11 +94,11 @@ class SplitRing:
         for fd in (self.kick_fd, self.call_fd, self.err_fd):
             os.close(fd)
 
-    def addr(self, flags: int = 0) -> Message:
+    def addr(self, flags: int = 0, log: int = 0) -> Message:
         uva = self.memory.uva
         return Message(
             Request.SET_VRING_ADDR,
-            ADDR.pack(self.index, flags, uva(self.desc), uva(self.used), uva(self.avail), 0),
+            ADDR.pack(self.index, flags, uva(self.desc), uva(self.used), uva(self.avail), log),
         )
 
     def setup(self, enable: bool = True) -> list[Message]:

@@ -60,30 +60,30 @@ class ScsiDisk:
         self.ring = ring
         self.target = target
         self._request = memory.alloc(REQUEST_SIZE)
-        self._response = memory.alloc(RESPONSE.size + SENSE_SIZE)
-        self._data = memory.alloc(room, 512)
+        self.response = memory.alloc(RESPONSE.size + SENSE_SIZE)
+        self.data = memory.alloc(room, 512)
 
     def submit(self, cdb: bytes, data_in: int = 0, data_out: bytes = b"") -> None:
         memory = self.ring.memory
         lun = bytes([1, self.target, 0, 0, 0, 0, 0, 0])
         memory.write(self._request, lun + bytes(11) + cdb.ljust(32, b"\0"))
-        memory.write(self._data, data_out or bytes(data_in))
+        memory.write(self.data, data_out or bytes(data_in))
         chain = [Segment(memory.gpa(self._request), REQUEST_SIZE)]
         if data_out:
-            chain.append(Segment(memory.gpa(self._data), len(data_out)))
-        chain.append(Segment(memory.gpa(self._response), RESPONSE.size + SENSE_SIZE, True))
+            chain.append(Segment(memory.gpa(self.data), len(data_out)))
+        chain.append(Segment(memory.gpa(self.response), RESPONSE.size + SENSE_SIZE, True))
         if data_in:
-            chain.append(Segment(memory.gpa(self._data), data_in, True))
+            chain.append(Segment(memory.gpa(self.data), data_in, True))
         self.ring.submit(*chain)
 
     def finish(self) -> Answer:
         """Waits for the answer to what was submitted; nothing else may be under way on the ring."""
         _, written = self.ring.wait_used()
-        raw = self.ring.memory.read(self._response, RESPONSE.size + SENSE_SIZE)
+        raw = self.ring.memory.read(self.response, RESPONSE.size + SENSE_SIZE)
         sense_len, residual, _, status, response = RESPONSE.unpack_from(raw)
         sense = raw[RESPONSE.size : RESPONSE.size + sense_len]
         received = max(0, written - RESPONSE.size - SENSE_SIZE)
-        data = self.ring.memory.read(self._data, received)
+        data = self.ring.memory.read(self.data, received)
         return Answer(response, status, residual, sense, data)
 
     def run(self, cdb: bytes, data_in: int = 0, data_out: bytes = b"") -> Answer:

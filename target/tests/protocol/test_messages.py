@@ -24,6 +24,8 @@ SHAPES: dict[Request, tuple[range, range]] = {
     Request.SET_OWNER: (range(1), range(1)),
     Request.RESET_OWNER: (range(1), range(1)),
     Request.SET_MEM_TABLE: (range(40, 265), range(1, 9)),
+    Request.SET_LOG_BASE: (range(16, 17), range(1, 2)),
+    Request.SET_LOG_FD: (range(1), range(1, 2)),
     Request.SET_VRING_NUM: (range(8, 9), range(1)),
     Request.SET_VRING_ADDR: (range(40, 41), range(1)),
     Request.SET_VRING_BASE: (range(8, 9), range(1)),

@@ -14,16 +14,20 @@ NEED_REPLY = 1 << 3
 HEADER = struct.Struct("=III")
 U64 = struct.Struct("=Q")
 STATE = struct.Struct("=II")
+LOG = struct.Struct("=QQ")
 ADDR = struct.Struct("=IIQQQQ")
 REGION = struct.Struct("=QQQQ")
 CONFIG = struct.Struct("=III")
 
+F_LOG_ALL = 1 << 26
 F_RING_EVENT_IDX = 1 << 29
 F_PROTOCOL_FEATURES = 1 << 30
 F_VERSION_1 = 1 << 32
 F_RING_PACKED = 1 << 34
 
 NO_FD = 1 << 8
+VRING_F_LOG = 1
+LOG_PAGE = 4096
 PAYLOAD_MAX = 4096
 """The longest payload that the daemon reads."""
 
@@ -36,6 +40,8 @@ class Request(IntEnum):
     SET_OWNER = 3
     RESET_OWNER = 4
     SET_MEM_TABLE = 5
+    SET_LOG_BASE = 6
+    SET_LOG_FD = 7
     SET_VRING_NUM = 8
     SET_VRING_ADDR = 9
     SET_VRING_BASE = 10
@@ -59,7 +65,6 @@ class Request(IntEnum):
     SET_STATUS = 39
     GET_STATUS = 40
 
-    SET_LOG_BASE = 6
     SEND_RARP = 19
     NET_SET_MTU = 20
     IOTLB_MSG = 22
@@ -73,6 +78,7 @@ class ProtocolFeature(IntEnum):
     """Bit numbers of those that the daemon offers."""
 
     MQ = 0
+    LOG_SHMFD = 1
     REPLY_ACK = 3
     BACKEND_REQ = 5
     CONFIG = 9
@@ -143,6 +149,10 @@ def set_inflight(
 ) -> Message:
     payload = INFLIGHT.pack(size, offset, queues, queue_size)
     return Message(Request.SET_INFLIGHT_FD, payload, (fd,), flags)
+
+
+def set_log(size: int, offset: int, fd: int, flags: int = 0) -> Message:
+    return Message(Request.SET_LOG_BASE, LOG.pack(size, offset), (fd,), flags)
 
 
 def get_config(offset: int, size: int, room: int | None = None) -> Message:

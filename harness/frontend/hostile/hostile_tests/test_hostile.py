@@ -31,7 +31,7 @@ from .program import (
 
 RACE = ("--race-ms", str(RACE_MS))
 # What several threads of the target work on at a time, besides the races proper.
-CONCURRENT = ("T67", "T71", "T72", "T74", "T81", "T82", "T83", "T84", "T85")
+CONCURRENT = ("T67", "T71", "T72", "T74", "T75", "T81", "T82", "T83", "T84", "T85")
 RACES = tuple(f"T{number}" for number in range(31, 40))
 PACKED = ("--ring", "packed", *RACE)
 

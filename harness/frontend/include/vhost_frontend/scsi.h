@@ -20,7 +20,7 @@ extern "C" {
 
 #define VFE_CDB_MAX	   32
 #define VFE_SENSE_MAX	   96
-#define VFE_SCSI_DATA	   64	/* bytes of parameter data in a frame */
+#define VFE_SCSI_DATA	   32	/* bytes of parameter data in a frame */
 #define VFE_SCSI_SEGS_MAX  1024 /* most data segments of one request */
 #define VFE_SCSI_UNTOUCHED 0xff /* what the response byte holds until the device writes it */
 
@@ -86,7 +86,7 @@ struct vfe_scsi_reply {
 struct vfe_scsi_frame {
 	struct vfe_scsi_request request;
 	struct vfe_scsi_reply reply;
-	uint8_t unused[33];
+	uint8_t unused[1];
 	uint8_t data[VFE_SCSI_DATA];
 };
 

@@ -62,6 +62,16 @@ def test_memory(tmp_path: Path) -> None:
     assert "MiB" in done.stdout
 
 
+def test_neighbour(tmp_path: Path) -> None:
+    """Verify: both kinds of runs were made, and the lower the better."""
+    done = figures(tmp_path, "beside a flood")
+    assert done.returncode == 0, done.stderr
+    assert " us against " in done.stdout
+    (figure,) = json.loads((tmp_path / "report.json").read_text())["figures"]
+    assert not figure["at_least"]
+    assert figure["met"] == (figure["value"] <= figure["bar"])
+
+
 def test_what_cannot_be_made_is_said(tmp_path: Path) -> None:
     """Steps: a daemon that ends at once. Verify: the reason, and exit status 1."""
     no_daemon = tmp_path / "daemon"

@@ -33,12 +33,16 @@ SERVICE_MS = 1000.0
 INFLIGHT = 1 << 12
 
 CORES = sorted(os.sched_getaffinity(0))[:2]
-# Direct and indirect descriptors, one queue and many, on one core and on two.
+# Direct and indirect descriptors, one queue and many, on one core and on two, split and packed rings.
 WAYS = {
     "blk": ("blk", ("-B", "64")),
     "blk-queues-indirect": ("blk", ("-B", "128", "-q", "4", "-i")),
     "blk-two-cores": ("blk", ("-B", "64", "-q", "4")),
     "scsi": ("scsi", ("-s", "-B", "64")),
+    "blk-packed": ("blk", ("-p", "-B", "64")),
+    "blk-packed-queues-indirect": ("blk", ("-p", "-B", "128", "-q", "4", "-i")),
+    "blk-packed-two-cores": ("blk", ("-p", "-B", "64", "-q", "4")),
+    "scsi-packed": ("scsi", ("-p", "-s", "-B", "64")),
 }
 
 

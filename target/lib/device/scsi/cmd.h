@@ -190,14 +190,6 @@ enum scsi_step scsi_report_opcodes(struct scsi_cmd *cmd); /* opcodes.c */
 enum scsi_step scsi_read(struct scsi_cmd *cmd); /* rw.c */
 enum scsi_step scsi_write(struct scsi_cmd *cmd);
 enum scsi_step scsi_rw_advance(struct scsi_cmd *cmd);
-/*
- * The short way for what drivers send all the time: READ and WRITE (10) and (16) without any bit that asks
- * for more, of blocks that exist, with a buffer of just the right length. True: cmd->io is to be
- * submitted, and nothing else of the command is set. Unless that was all, scsi_rw_quick_begun() makes it a
- * command that scsi_cmd_start() has started.
- */
-bool scsi_rw_quick(struct scsi_cmd *cmd);
-void scsi_rw_quick_begun(struct scsi_cmd *cmd);
 enum scsi_step scsi_synchronize_cache(struct scsi_cmd *cmd);
 enum scsi_step scsi_verify(struct scsi_cmd *cmd);
 enum scsi_step scsi_verify_advance(struct scsi_cmd *cmd);

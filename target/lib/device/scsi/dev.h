@@ -20,6 +20,11 @@
  * them is kept in each task. */
 #define SCSI_TMF_SLOTS 8
 
+/* Bounds on what a driver may write to the config space: private copies of CDBs and the response of a
+ * request have room for that many (request.c). */
+#define SCSI_SENSE_SIZE_MAX 256
+#define SCSI_CDB_SIZE_MAX   256
+
 /* As the config space has it: how many commands a driver has under way for one disk. */
 #define SCSI_CMD_PER_LUN 128
 
@@ -104,6 +109,11 @@ bool scsi_reconcile(struct scsi_device *dev);
 bool scsi_queue_update(struct device_queue *queue);
 void scsi_settled(struct virtio_device *device, bool running);
 void scsi_remove_all_targets(struct scsi_device *dev); /* no queue is running */
+
+/* ---- handover.c ---- */
+
+void scsi_save_state(const struct virtio_device *device, struct parcel *parcel);
+int scsi_restore_state(struct virtio_device *device, struct parcel *parcel);
 
 /* ---- event.c ---- */
 

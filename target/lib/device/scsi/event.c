@@ -207,6 +207,7 @@ int scsi_event_queue_start(struct scsi_device *dev, struct virtq *vq,
 	queue->device = &dev->device;
 	queue->vq = vq;
 	queue->index = VIRTIO_SCSI_Q_EVENT;
+	queue->no_io = true;
 	dev->events.queue = queue;
 	/* Buffers stay in the ring until there is an event to put into one. */
 	wake_queue(dev);

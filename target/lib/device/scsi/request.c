@@ -12,7 +12,7 @@
 #include "base/bytes.h"
 #include "base/iov.h"
 #include "base/likely.h"
-#include "device/scsi/dev.h"
+#include "device/scsi/quick.h"
 
 #define BATCH	       32
 #define SENSE_SIZE_MAX 256 /* scsi.c lets no driver ask for more */
@@ -25,9 +25,10 @@ struct scsi_request_queue {
 	struct virtq_stats *stats;
 	uint32_t sense_size;
 	uint32_t cdb_size;
-	uint32_t cdb_len;  /* what is kept of a CDB */
-	uint32_t head_len; /* what comes before data-out */
-	uint32_t resp_len; /* what comes before data-in */
+	uint32_t cdb_len;	 /* what is kept of a CDB */
+	uint32_t head_len;	 /* what comes before data-out */
+	uint32_t resp_len;	 /* what comes before data-in */
+	uint32_t quick_head_len; /* head_len where the short way is open, else 0 */
 	bool draining;
 };
 
@@ -120,31 +121,6 @@ static void complete(struct scsi_request *req)
 	if (unlikely(tmf_mask != 0)) {
 		scsi_tmf_task_done(queue->dev, tmf_mask);
 	}
-}
-
-/* complete() of a command that went well, transferred all of its data, and that nobody knows of yet. */
-static inline void complete_quick(struct scsi_request *req, bool is_read, uint64_t len)
-{
-	struct scsi_request_queue *queue = req->queue;
-	const struct virtq_req *vr = &req->vr;
-	uint8_t *resp = vr->in->iov_base;
-	unsigned int i;
-
-	if (unlikely(vr->in->iov_len != DEFAULT_RESP_LEN || queue->resp_len != DEFAULT_RESP_LEN)) {
-		req->cmd.response = VIRTIO_SCSI_S_OK;
-		req->cmd.status = SCSI_STATUS_GOOD;
-		req->cmd.sense_len = 0;
-		req->cmd.transferred = len;
-		complete(req);
-		return;
-	}
-	/* OK, GOOD, no residual, no sense data: all are zero. In pieces that take a store each. */
-	for (i = 0; i < DEFAULT_RESP_LEN / 16; i++) {
-		memset(resp + 16 * i, 0, 16);
-	}
-	memset(resp + DEFAULT_RESP_LEN - 16, 0, 16);
-	virtq_count(is_read ? &queue->stats->read_bytes : &queue->stats->written_bytes, len);
-	virtq_push(queue->dq.vq, &req->vr, DEFAULT_RESP_LEN + (is_read ? (uint32_t)len : 0));
 }
 
 /* An answer to something that did not become a command. */
@@ -254,41 +230,6 @@ static void io_done(struct bdev_io *io)
 	run_steps(request_of(cmd), advance(cmd), true);
 }
 
-/* The short way for reads and writes that the bdev carries out on the spot; false: the command is still to start. */
-static inline bool start_quick(struct scsi_request *req)
-{
-	struct scsi_cmd *cmd = &req->cmd;
-	int r;
-
-	if (unlikely(!scsi_rw_quick(cmd))) {
-		return false;
-	}
-	r = bdev_submit(cmd->lu->channel, &cmd->io);
-	if (likely(r == BDEV_DONE && cmd->io.status == 0)) {
-		complete_quick(req, cmd->io.op == BDEV_READ, cmd->io.len);
-		return true;
-	}
-	scsi_rw_quick_begun(cmd);
-	if (r == BDEV_TAKEN) {
-		list_task(cmd);
-	} else if (r == BDEV_DONE) {
-		run_steps(req, advance(cmd), true);
-	} else {
-		wait_for_room(req, false);
-	}
-	return true;
-}
-
-static inline void start(struct scsi_request *req)
-{
-	struct scsi_cmd *cmd = &req->cmd;
-
-	cmd->io.done = io_done;
-	if (!start_quick(req)) {
-		run_steps(req, scsi_cmd_start(cmd), false);
-	}
-}
-
 /*
  * Offers the bdev those that it had no room for, oldest first, until it has none again. This comes
  * before the ring is looked at, so newer commands do not overtake them.
@@ -368,6 +309,25 @@ static inline void load_head(const struct scsi_request_queue *queue, struct scsi
 	__asm__ volatile("" : "+m"(*(uint8_t(*)[VIRTIO_SCSI_REQ_LEN + SCSI_CDB_MAX]) head));
 }
 
+/* Behind the tag: task_attr, prio, crn. All attributes are treated as SIMPLE, as 5.6.6.1 allows. */
+static void load_tag(struct scsi_cmd *cmd, const uint8_t *head)
+{
+	memcpy(&cmd->tag, head + SCSI_ADDRESS_LEN, sizeof(cmd->tag));
+	cmd->tag = le64toh(cmd->tag);
+}
+
+/* What of the request and the virtio part of its command is the same for all. */
+static void init_command(struct scsi_request_queue *queue, struct scsi_request *req)
+{
+	struct scsi_cmd *cmd = &req->cmd;
+
+	req->queue = queue;
+	cmd->ended_by = 0;
+	cmd->tmf_mask = 0;
+	cmd->listed = false;
+	cmd->waiting = false;
+}
+
 /* An answer to a request that breaks the rules. */
 static void refuse(struct scsi_request *req)
 {
@@ -381,17 +341,13 @@ static void receive(struct scsi_request_queue *queue, struct scsi_request *req)
 	struct scsi_cmd *cmd = &req->cmd;
 	struct scsi_address address;
 
-	req->queue = queue;
 	if (unlikely(req->vr.in_len < queue->resp_len)) {
 		/* Rule R6: no room to answer in. */
 		virtq_break(queue->dq.vq, "a SCSI request has no room for its response");
 		virtq_push(queue->dq.vq, &req->vr, 0);
 		return;
 	}
-	cmd->ended_by = 0;
-	cmd->tmf_mask = 0;
-	cmd->listed = false;
-	cmd->waiting = false;
+	init_command(queue, req);
 	split_writable(req, queue->resp_len);
 	if (unlikely(req->vr.out_len < queue->head_len)) {
 		cmd->out.len = 0;
@@ -405,16 +361,122 @@ static void receive(struct scsi_request_queue *queue, struct scsi_request *req)
 		refuse(req);
 		return;
 	}
-	/* Behind the tag: task_attr, prio, crn. All attributes are treated as SIMPLE, as 5.6.6.1 allows. */
-	memcpy(&cmd->tag, head + SCSI_ADDRESS_LEN, sizeof(cmd->tag));
-	cmd->tag = le64toh(cmd->tag);
+	load_tag(cmd, head);
 	memcpy(cmd->cdb, head + VIRTIO_SCSI_REQ_LEN, sizeof(cmd->cdb));
 	cmd->cdb_len = (uint16_t)queue->cdb_len;
 	if (unlikely(!scsi_device_find(queue->dev, head, &address, &cmd->lu))) {
 		answer(req, VIRTIO_SCSI_S_BAD_TARGET);
 		return;
 	}
-	start(req);
+	cmd->io.done = io_done;
+	run_steps(req, scsi_cmd_start(cmd), false);
+}
+
+/* ---- the short way ---- */
+
+/* The bdev has not carried it out on the spot, or not well: from here on it is a command like others. */
+static __attribute__((noinline)) void go_on(struct scsi_request_queue *queue,
+					    struct scsi_request *req, struct scsi_lu *lu,
+					    struct scsi_quick_cdb cdb, int submitted)
+{
+	struct scsi_cmd *cmd = &req->cmd;
+
+	init_command(queue, req);
+	split_writable(req, queue->resp_len);
+	split_readable(req, queue->head_len);
+	load_tag(cmd, req->vr.out->iov_base);
+	cmd->lu = lu;
+	cmd->cdb_len = (uint16_t)queue->cdb_len;
+	scsi_quick_begun(cmd, cdb);
+	if (submitted == BDEV_TAKEN) {
+		list_task(cmd);
+	} else if (submitted == BDEV_DONE) {
+		run_steps(req, advance(cmd), true);
+	} else {
+		wait_for_room(req, false);
+	}
+}
+
+/* What the short way looks at of a header, each byte loaded once (rule R4). */
+static inline uint64_t load_quick(const uint8_t *head, struct scsi_quick_cdb *ret_cdb)
+{
+	uint64_t words[3];
+
+	memcpy(&words[0], head, sizeof(words[0]));
+	memcpy(&words[1], head + VIRTIO_SCSI_REQ_LEN, sizeof(words[1]));
+	memcpy(&words[2], head + VIRTIO_SCSI_REQ_LEN + 8, sizeof(words[2]));
+	/* The compiler must not go back to guest memory for what was loaded just now. */
+	__asm__ volatile("" : "+r"(words[0]), "+r"(words[1]), "+r"(words[2]));
+	ret_cdb->first = be64toh(words[1]);
+	ret_cdb->second = be64toh(words[2]);
+	return be64toh(words[0]);
+}
+
+/*
+ * For what drivers send all the time: reads and writes that ask for nothing else, of blocks that exist, with
+ * pieces of their own for header and response, and data of just the right length. False: it is something
+ * else; nothing has happened, and receive() starts anew from a fresh copy.
+ */
+static inline bool receive_quick(struct scsi_request_queue *queue, struct scsi_request *req)
+{
+	struct virtq_req *vr = &req->vr;
+	struct bdev_io *io = &req->cmd.io;
+	struct scsi_quick_cdb cdb;
+	struct scsi_lu *lu;
+	uint64_t address;
+	uint8_t *resp;
+	int r;
+
+	if (unlikely(vr->out == vr->in || vr->in == vr->end ||
+		     vr->out->iov_len != queue->quick_head_len ||
+		     vr->in->iov_len != DEFAULT_RESP_LEN)) {
+		return false;
+	}
+	address = load_quick(vr->out->iov_base, &cdb);
+	lu = scsi_quick_find(queue->dev, address);
+	if (unlikely(lu == NULL)) {
+		return false;
+	}
+	if (scsi_quick_is_write(cdb)) {
+		io->op = BDEV_WRITE;
+		io->iov = vr->out + 1;
+		io->iov_n = virtq_req_out_n(vr) - 1;
+		io->len = vr->out_len - queue->quick_head_len;
+		if (unlikely(vr->in_len != DEFAULT_RESP_LEN || lu->read_only)) {
+			return false;
+		}
+	} else {
+		io->op = BDEV_READ;
+		io->iov = vr->in + 1;
+		io->iov_n = virtq_req_in_n(vr) - 1;
+		io->len = vr->in_len - DEFAULT_RESP_LEN;
+		if (unlikely(vr->out_len != queue->quick_head_len)) {
+			return false;
+		}
+	}
+	if (unlikely(!scsi_quick_range(lu, cdb, io->len, &io->offset))) {
+		return false;
+	}
+	io->flags = 0;
+	io->done = io_done;
+	r = bdev_submit(lu->channel, io);
+	if (unlikely(r != BDEV_DONE || io->status != 0)) {
+		go_on(queue, req, lu, cdb, r);
+		return true;
+	}
+	/* OK, GOOD, no residual, no sense data: all are zero. What lies where sense data would be stays as the
+	 * driver had it (5.6.6.1: sense_len says how much of it is valid). */
+	resp = vr->in->iov_base;
+	memset(resp, 0, 8);
+	memset(resp + 8, 0, 4);
+	if (io->op == BDEV_READ) {
+		virtq_count(&queue->stats->read_bytes, io->len);
+		virtq_push(queue->dq.vq, vr, (uint32_t)vr->in_len);
+	} else {
+		virtq_count(&queue->stats->written_bytes, io->len);
+		virtq_push(queue->dq.vq, vr, DEFAULT_RESP_LEN);
+	}
+	return true;
 }
 
 /* ---- device_queue ---- */
@@ -437,6 +499,9 @@ int scsi_request_queue_start(struct scsi_device *dev, struct virtq *vq, unsigned
 	queue->cdb_len = queue->cdb_size < SCSI_CDB_MAX ? queue->cdb_size : SCSI_CDB_MAX;
 	queue->head_len = VIRTIO_SCSI_REQ_LEN + queue->cdb_size;
 	queue->resp_len = VIRTIO_SCSI_RESP_LEN + queue->sense_size;
+	if (queue->resp_len == DEFAULT_RESP_LEN && queue->cdb_len >= SCSI_QUICK_LEN) {
+		queue->quick_head_len = queue->head_len;
+	}
 	*ret_queue = &queue->dq;
 	return 0;
 }
@@ -467,7 +532,11 @@ unsigned int scsi_request_queue_poll(struct scsi_device *dev, struct device_queu
 	}
 	n = virtq_pop(dq->vq, reqs, BATCH);
 	for (i = 0; i < n; i++) {
-		receive(queue, (struct scsi_request *)reqs[i]);
+		struct scsi_request *req = (struct scsi_request *)reqs[i];
+
+		if (unlikely(!receive_quick(queue, req))) {
+			receive(queue, req);
+		}
 	}
 	return n;
 }

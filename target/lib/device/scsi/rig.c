@@ -14,7 +14,7 @@ struct rig *rig_new(const struct fake_disk_options *opts)
 	unsigned int i;
 
 	assert_non_null(rig);
-	LIST_INIT(&rig->channels.list);
+	rig->channels = (struct bdev_channels){ 0 };
 	assert_int_equal(scsi_new(&scsi, &rig->device), 0);
 	for (i = 0; i < 2; i++) {
 		fake_disk_open(&rig->disk[i], opts != NULL ? opts : &defaults);

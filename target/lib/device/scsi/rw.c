@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* READ, WRITE, SYNCHRONIZE CACHE and VERIFY (SBC-3). Payload goes straight from and to the guest. */
+#include <endian.h>
+#include <string.h>
+
 #include "base/iov.h"
-#include "base/likely.h"
-#include "device/scsi/cmd.h"
+#include "device/scsi/quick.h"
 
 #define RW_FUA	   0x08 /* byte 1 */
 #define RW_PROTECT 0xe0 /* byte 1: RDPROTECT, WRPROTECT, VRPROTECT */
@@ -108,48 +110,12 @@ enum scsi_step scsi_rw_advance(struct scsi_cmd *cmd)
 	}
 }
 
-#define READ_10	 0x28
-#define WRITE_10 0x2a
-#define READ_16	 0x88
-#define WRITE_16 0x8a
-
-bool scsi_rw_quick(struct scsi_cmd *cmd)
+void scsi_quick_begun(struct scsi_cmd *cmd, struct scsi_quick_cdb cdb)
 {
-	const struct scsi_lu *lu = cmd->lu;
-	const uint8_t *cdb = cmd->cdb;
-	bool is_write = (cdb[0] & 2) != 0;
-	struct scsi_data *data = is_write ? &cmd->out : &cmd->in;
-	struct scsi_range range;
-	uint8_t control;
+	const uint64_t words[2] = { htobe64(cdb.first), htobe64(cdb.second) };
 
-	if (likely(cdb[0] == READ_10 || cdb[0] == WRITE_10)) {
-		range.lba = scsi_be32(cdb + 2);
-		range.blocks = scsi_be16(cdb + 7);
-		control = cdb[9];
-	} else if (cdb[0] == READ_16 || cdb[0] == WRITE_16) {
-		range.lba = scsi_be64(cdb + 2);
-		range.blocks = scsi_be32(cdb + 10);
-		control = cdb[15];
-	} else {
-		return false;
-	}
-	if (unlikely(lu == NULL || lu->ua != 0 || (cdb[1] | control) != 0 || cmd->cdb_len < 16 ||
-		     (is_write && lu->read_only) || range.blocks == 0 ||
-		     range.blocks > lu->max_transfer || !scsi_range_exists(lu, range) ||
-		     data->len != (uint64_t)range.blocks * lu->block_size)) {
-		return false;
-	}
-	cmd->io.op = is_write ? BDEV_WRITE : BDEV_READ;
-	cmd->io.flags = 0;
-	cmd->io.offset = range.lba * lu->block_size;
-	cmd->io.len = data->len;
-	cmd->io.iov = data->iov;
-	cmd->io.iov_n = data->iov_n;
-	return true;
-}
-
-void scsi_rw_quick_begun(struct scsi_cmd *cmd)
-{
+	memset(cmd->cdb, 0, sizeof(cmd->cdb));
+	memcpy(cmd->cdb, words, sizeof(words));
 	scsi_cmd_init(cmd);
 	cmd->op = scsi_op_find(cmd->lu, cmd->cdb[0], 0);
 	cmd->step = SCSI_SUBMIT;

@@ -16,11 +16,6 @@
 #define SEG_MAX	    126 /* with the two elements around it a chain fits a queue of 128 */
 #define MAX_SECTORS 65535
 
-/* Bounds on what a driver may write to the config space: private copies of CDBs and the response of a
- * request have room for that many (request.c). */
-#define SENSE_SIZE_MAX 256
-#define CDB_SIZE_MAX   256
-
 const struct scsi_limits scsi_default_limits = {
 	.max_unmap_lba_count = 4194304,
 	.max_unmap_block_descriptor_count = 1,
@@ -158,7 +153,7 @@ static int scsi_config_write(struct virtio_device *device, uint32_t offset, cons
 	bytes_skip(&r, VIRTIO_SCSI_CONFIG_SENSE_SIZE);
 	sense_size = bytes_get_le32(&r);
 	cdb_size = bytes_get_le32(&r);
-	if (sense_size > SENSE_SIZE_MAX || cdb_size > CDB_SIZE_MAX) {
+	if (sense_size > SCSI_SENSE_SIZE_MAX || cdb_size > SCSI_CDB_SIZE_MAX) {
 		return -EINVAL;
 	}
 	set_sizes(dev, sense_size, cdb_size);
@@ -307,6 +302,8 @@ static const struct virtio_device_ops scsi_ops = {
 	.queue_drain = scsi_queue_drain,
 	.queue_stop = scsi_queue_stop,
 	.settled = scsi_settled,
+	.save = scsi_save_state,
+	.restore = scsi_restore_state,
 	.free = scsi_free,
 };
 

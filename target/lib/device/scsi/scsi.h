@@ -47,6 +47,11 @@ bool scsi_take_failed_target(struct virtio_device *device, unsigned int *ret_tar
 /* NULL: no such target. */
 struct bdev *scsi_target_bdev(const struct virtio_device *device, unsigned int target);
 
+/* The device as it was configured, with its targets, for a process that goes on with it; their bdevs are
+ * registered there. */
+void scsi_save(const struct virtio_device *device, struct parcel *parcel);
+int scsi_restore(struct parcel *parcel, struct virtio_device **ret_device, const char **ret_why);
+
 struct scsi_event_stats {
 	uint64_t delivered; /* events that say what happened */
 	uint64_t missed;    /* how often the driver was told that it missed some */

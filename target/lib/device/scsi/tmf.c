@@ -270,6 +270,7 @@ int scsi_control_queue_start(struct scsi_device *dev, struct virtq *vq,
 	queue->dq.device = &dev->device;
 	queue->dq.vq = vq;
 	queue->dq.index = VIRTIO_SCSI_Q_CONTROL;
+	queue->dq.no_io = true;
 	queue->dev = dev;
 	dev->control = queue;
 	*ret_queue = &queue->dq;

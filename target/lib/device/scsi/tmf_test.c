@@ -248,14 +248,17 @@ static void begin_anew(struct rig *rig, struct rig_queue *q, struct inflight_are
 		rd_config(&q->rd, rig->device->ops->req_size(rig->device, RIG_CONTROL));
 
 	virtq_free(q->vq);
-	config.base = 0;
+	config.base = q->rd.is_packed ? VIRTQ_PACKED_BASE_INITIAL : 0;
 	config.inflight = area;
 	assert_int_equal(virtq_new(&config, &q->vq), 0);
 }
 
-static void what_a_predecessor_was_told_is_rejected(void **state)
+static void reject_what_a_predecessor_was_told(uint64_t ring_features)
 {
-	struct inflight_shape shape = { .queue_n = 1, .queue_size = RIG_RING };
+	struct inflight_shape shape = { .queue_n = 1,
+					.queue_size = RIG_RING,
+					.packed = ring_features != 0 };
+	const struct rd_options options = { .size = RIG_RING, .features = ring_features };
 	struct rig *rig = rig_new(NULL);
 	struct rig_queue *q = &rig->q[RIG_CONTROL];
 	struct inflight_area *area;
@@ -269,6 +272,8 @@ static void what_a_predecessor_was_told_is_rejected(void **state)
 	close(fd);
 	rig_start(rig);
 	rig->device->ops->queue_stop(q->dq);
+	rd_close(&q->rd);
+	rd_open(&q->rd, &options);
 	begin_anew(rig, q, area);
 	tmf = rig_send_tmf(rig, ABORT_TASK, RIG_TARGET, 0, 7);
 	assert_int_equal(virtq_pop(q->vq, &req, 1), 1);
@@ -282,6 +287,12 @@ static void what_a_predecessor_was_told_is_rejected(void **state)
 	assert_int_equal(ask(rig, LU_RESET, RIG_TARGET, 0, 1), COMPLETE);
 	rig_free(rig);
 	inflight_area_unref(area);
+}
+
+static void what_a_predecessor_was_told_is_rejected(void **state)
+{
+	reject_what_a_predecessor_was_told(0);
+	reject_what_a_predecessor_was_told(UINT64_C(1) << VIRTIO_F_RING_PACKED);
 }
 
 /* ---- other control requests ---- */
