@@ -33,7 +33,7 @@ SERVICE_MS = 1000.0
 INFLIGHT = 1 << 12
 
 CORES = sorted(os.sched_getaffinity(0))[:2]
-# Direct and indirect descriptors, one queue and many, on one core and on two, split and packed rings.
+# Direct and indirect descriptors, one queue and many, on one core and on two, split and packed.
 WAYS = {
     "blk": ("blk", ("-B", "64")),
     "blk-queues-indirect": ("blk", ("-B", "128", "-q", "4", "-i")),
