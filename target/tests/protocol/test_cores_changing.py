@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
@@ -102,8 +103,24 @@ def test_another_size(daemon: Daemon, ready: FrontEnd, rings: list[SplitRing]) -
 
 
 def test_another_disk(daemon: Daemon, rings: list[SplitRing]) -> None:
-    """Steps: another disk, no disk, the first again. Verify: every queue is on it, or fails."""
+    """Steps: another disk, no disk, the first again. Verify: every queue is on it, or fails.
+
+    The answer of management comes before a queue that has just entered a core is told.
+    """
     disks = [Blk(ring, 512) for ring in rings]
+
+    def status(disk: Blk) -> int:
+        disk.submit(BLK_T_IN, 0, 512, False)
+        return disk.finish()
+
+    def is_fresh(disk: Blk) -> bool:
+        return status(disk) == OK and not any(disk.read(0, 512))
+
+    def is_gone(disk: Blk) -> bool:
+        return status(disk) == IOERR
+
+    def is_back(disk: Blk) -> bool:
+        return disk.flush() == OK
 
     def make_and_set(name: str) -> None:
         call(daemon, "bdev_malloc_create", name=name, num_blocks=8 * MIB // 512, block_size=512)
@@ -113,17 +130,19 @@ def test_another_disk(daemon: Daemon, rings: list[SplitRing]) -> None:
         with moving(daemon):
             for number in range(CHANGES):
                 make_and_set(f"other{number}")
+                for disk in disks:
+                    until("it is on the other disk", partial(is_fresh, disk))
                 for index, disk in enumerate(disks):
-                    # Not before all that went to the old one is done; then it is the new one's.
                     assert disk.write(0, bytes([number, index]) * 256) == OK
                     assert disks[index - 1].read(0, 512) == bytes([number, index]) * 256
                 call(daemon, "bdev_delete", name=f"other{number}", force=True)
                 for disk in disks:
-                    disk.submit(BLK_T_IN, 0, 512, False)
-                    assert disk.finish() == IOERR
+                    until("its disk is gone", partial(is_gone, disk))
+                assert [status(disk) for disk in disks] == [IOERR] * QUEUES
     finally:
         call(daemon, "vhost_blk_controller_set_bdev", ctrlr="blk.0", bdev_name="Malloc0")
-    assert [disk.flush() for disk in disks] == [OK] * QUEUES
+    for disk in disks:
+        until("it is on its first disk", partial(is_back, disk))
 
 
 def test_memory_is_cut_short(daemon: Daemon, ready: FrontEnd, bystander: Blk) -> None:

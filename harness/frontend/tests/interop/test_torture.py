@@ -32,13 +32,16 @@ INTERVAL_S = 0.005
 SERVICE_MS = 1000.0
 INFLIGHT = 1 << 12
 
-# Direct and indirect descriptors, one queue and many, split and packed rings.
+CORES = sorted(os.sched_getaffinity(0))[:2]
+# Direct and indirect descriptors, one queue and many, on one core and on two, split and packed.
 WAYS = {
     "blk": ("blk", ("-B", "64")),
     "blk-queues-indirect": ("blk", ("-B", "128", "-q", "4", "-i")),
+    "blk-two-cores": ("blk", ("-B", "64", "-q", "4")),
     "scsi": ("scsi", ("-s", "-B", "64")),
     "blk-packed": ("blk", ("-p", "-B", "64")),
     "blk-packed-queues-indirect": ("blk", ("-p", "-B", "128", "-q", "4", "-i")),
+    "blk-packed-two-cores": ("blk", ("-p", "-B", "64", "-q", "4")),
     "scsi-packed": ("scsi", ("-p", "-s", "-B", "64")),
 }
 
@@ -46,8 +49,8 @@ WAYS = {
 class Mortal:
     """A daemon that can be killed, and its successors on the same files."""
 
-    def __init__(self, directory: Path, device: str) -> None:
-        self.argv = Vhost(directory, Disk("aio", device)).argv()
+    def __init__(self, directory: Path, device: str, cores: list[int]) -> None:
+        self.argv = [*Vhost(directory, Disk("aio", device)).argv(), "-m", mask(cores)]
         self.directory = directory
         self.born = 0
         self.process = self.start()
@@ -81,12 +84,17 @@ class Mortal:
         return (self.directory / "log").read_text()
 
 
+def mask(cores: list[int]) -> str:
+    return f"0x{sum(1 << core for core in cores):x}"
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_killed_under_load(tmp_path: Path, way: str) -> None:
     """Steps: kill the daemon at random moments, start it again. Verify: history, time to serve."""
     device, args = WAYS[way]
     chance = random.Random(SEED)
-    mortal = Mortal(tmp_path, device)
+    cores = CORES if "cores" in way else CORES[:1]
+    mortal = Mortal(tmp_path, device, cores)
     verify = subprocess.Popen(
         [str(program("vhost-verify")), "-R", "-e", "-n", "1000", *args, str(tmp_path / "sock")],
         stdin=subprocess.PIPE,
