@@ -40,8 +40,9 @@ void guest_request(struct guest *g, struct bytes_reader *in)
 	r->refusals = g->disk->refusals;
 	r->changes = g->changes;
 	/* Queues of a block device find out one by one. */
-	r->sure = g->changes == 0 || (g->driver == &scsi_driver && g->has_disk &&
-				      !LIST_EMPTY(&g->disk->channels) && g->disk->bdev.leaving == 0);
+	r->sure = g->changes == 0 ||
+		  (g->driver == &scsi_driver && g->has_disk && !LIST_EMPTY(&g->disk->channels) &&
+		   g->disk->bdev.leaving == 0);
 	if (!ring_submit(ring, r, 1 + (how & 7), 1 + (how >> 3 & 7), (how & 0x40) != 0)) {
 		claims_end(g, r, false);
 		return;

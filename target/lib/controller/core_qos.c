@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Quality of service on a core: what a controller's settings mean for its queues here. All of them share one
- * meter, filled before their turn and paid for after it. The turn of a device that is limited begins with the
- * queue behind the one that got something last, so that few requests go round as well as many.
+ * meter, filled before their turn and paid for after it. Each may take its part of it; what others leave is there
+ * in the next round. The turn of a device that is limited begins with the queue behind the one that got something
+ * last, so that few requests go round as well as many.
  */
 #include "controller/core_private.h"
 #include "env/env.h"
@@ -45,6 +46,7 @@ void core_qos_begin_turn(struct core_device *on)
 
 	if (limited) {
 		qos_fill(on->qos, env_ticks(), &on->meter);
+		on->meter.parts = on->queue_n;
 	}
 	if (limited != on->limited) {
 		on->limited = limited;

@@ -16,6 +16,8 @@
 #define SHARED_TURN_US 20
 /* How long a device counts as busy after a request: from some 10 ms to a second, as rounds are short or long. */
 #define BUSY_ROUNDS 65536
+/* How often it is asked who is busy. */
+#define PACE_ROUNDS 16
 
 /* ---- the lists of devices and their queues, each walked in a circle ---- */
 
@@ -227,27 +229,37 @@ void core_set_pace(struct core *core, bool hurried)
 	bdev_channels_hurry(&core->channels, hurried);
 }
 
+static void choose_pace(struct core *core)
+{
+	const struct core_device *on;
+	unsigned int busy = 0;
+
+	LIST_FOREACH (on, &core->devices, link) {
+		busy += on->busy_until > core->round;
+	}
+	if ((busy > 1) != core->channels.hurried) {
+		core_set_pace(core, busy > 1);
+	}
+}
+
 static unsigned int core_poll(struct poller *poller)
 {
 	struct core *core = container_of(poller, struct core, poller);
 	struct core_device *on = core->first;
-	unsigned int busy = 0;
 	unsigned int work = 0;
 	unsigned int n;
 
-	core->round++;
 	for (n = core->device_n; n > 0; n--) {
 		unsigned int done = take_turn(core, on);
 
 		if (done > 0) {
 			on->busy_until = core->round + BUSY_ROUNDS;
 		}
-		busy += on->busy_until > core->round;
 		work += done;
 		on = device_after(core, on);
 	}
-	if (unlikely((busy > 1) != core->channels.hurried)) {
-		core_set_pace(core, busy > 1);
+	if (core->round++ % PACE_ROUNDS == 0) {
+		choose_pace(core);
 	}
 	if (on != NULL) {
 		core->first = device_after(core, on);

@@ -383,7 +383,7 @@ static void rounds_are_short_for_two(void **state)
 		if (others[i] != NULL) {
 			start(&queues[1], others[i], 0);
 		}
-		atomic_store(&left, 10);
+		atomic_store(&left, 1000); /* longer than it takes until somebody looks */
 		wait_for_end(&left);
 		for (unsigned int k = 0; k < 1 + (others[i] != NULL); k++) {
 			stop(&queues[k]);

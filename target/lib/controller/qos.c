@@ -95,6 +95,7 @@ void qos_fill(const struct qos *qos, uint64_t now, struct virtq_meter *meter)
 	uint64_t requests = affordable(&qos->requests, now);
 
 	*meter = (struct virtq_meter){
+		.parts = 1,
 		.requests = requests < UINT_MAX ? (unsigned int)requests : UINT_MAX,
 		.bytes = affordable(&qos->bytes, now),
 	};

@@ -77,6 +77,7 @@ struct blk_queue {
 	struct bdev_channels *channels;
 	struct bdev_channel *channel; /* NULL: it could not be opened, and the ring is broken */
 	struct virtq_stats *stats;
+	uint64_t bytes[2]; /* read and written on the spot in this call, not counted in stats yet */
 	/* Popped, not started: the bdev or the range tables were full. Always the newest popped
 	 * requests, oldest first, so that they can be given back to the ring. */
 	struct blk_requests waiting;

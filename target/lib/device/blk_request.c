@@ -42,20 +42,25 @@ static void request_end(struct blk_request *req, int result)
 	virtq_push(queue->queue.vq, &req->vreq, written);
 }
 
+static inline void rw_end_well(struct blk_queue *queue, struct blk_request *req, bool is_read)
+{
+	uint64_t in_len = req->vreq.in_len;
+
+	*req->status = BLK_S_OK;
+	/* Of a write nothing, if room for data was to come before the status. */
+	virtq_push(queue->queue.vq, &req->vreq, is_read ? (uint32_t)in_len : in_len == 1);
+}
+
 /* The end of a read or write of `len` bytes. */
 static inline void rw_end(struct blk_queue *queue, struct blk_request *req, bool is_read,
 			  uint64_t len, int result)
 {
-	uint64_t in_len = req->vreq.in_len;
-
 	if (unlikely(result != 0)) {
 		request_end(req, result);
 		return;
 	}
 	virtq_count(is_read ? &queue->stats->read_bytes : &queue->stats->written_bytes, len);
-	*req->status = BLK_S_OK;
-	/* Of a write nothing, if room for data was to come before the status. */
-	virtq_push(queue->queue.vq, &req->vreq, is_read ? (uint32_t)in_len : in_len == 1);
+	rw_end_well(queue, req, is_read);
 }
 
 /* The driver broke a rule and can be told so. */
@@ -263,8 +268,11 @@ static inline __attribute__((always_inline)) bool start_rw(struct blk_queue *que
 	}
 	r = bdev_submit(queue->channel, io);
 	if (likely(r == BDEV_DONE)) {
-		if (op == BDEV_READ || likely(io->done == on_write_done)) {
-			rw_end(queue, req, op == BDEV_READ, len, io->status);
+		if (unlikely(io->status != 0)) {
+			request_end(req, io->status);
+		} else if (op == BDEV_READ || likely(io->done == on_write_done)) {
+			queue->bytes[op == BDEV_WRITE] += len;
+			rw_end_well(queue, req, op == BDEV_READ);
 		} else {
 			io->done(io);
 		}
@@ -475,9 +483,13 @@ static inline __attribute__((always_inline)) bool request_start(struct blk_queue
 		request_refuse(req);
 		return true;
 	}
+	/* The type is remembered for what comes later. */
+	if (likely(header.type == BLK_T_IN && start_read(queue, req, header.sector))) {
+		return true;
+	}
 	req->type = header.type;
-	if (likely(header.type == BLK_T_IN)) {
-		return start_read(queue, req, header.sector);
+	if (unlikely(header.type == BLK_T_IN)) {
+		return false;
 	}
 	if (likely(header.type == BLK_T_OUT)) {
 		return start_write(queue, req, header.sector);
@@ -486,6 +498,13 @@ static inline __attribute__((always_inline)) bool request_start(struct blk_queue
 }
 
 /* ---- many ---- */
+
+static inline void count_bytes(struct blk_queue *queue)
+{
+	virtq_count(&queue->stats->read_bytes, queue->bytes[0]);
+	virtq_count(&queue->stats->written_bytes, queue->bytes[1]);
+	queue->bytes[0] = queue->bytes[1] = 0;
+}
 
 void blk_requests_start(struct blk_queue *queue, struct virtq_req *const *reqs, unsigned int n)
 {
@@ -500,6 +519,7 @@ void blk_requests_start(struct blk_queue *queue, struct virtq_req *const *reqs, 
 			break;
 		}
 	}
+	count_bytes(queue);
 	tried = i;
 	/* In order: what waits must be the newest, to be given back when the queue stops. */
 	for (; i < n; i++) {
@@ -514,8 +534,12 @@ void blk_requests_start(struct blk_queue *queue, struct virtq_req *const *reqs, 
 static bool start_again(struct blk_request *req)
 {
 	if (!req->tried) {
+		bool started;
+
 		req->tried = true;
-		return request_start(req->queue, req);
+		started = request_start(req->queue, req);
+		count_bytes(req->queue);
+		return started;
 	}
 	/* Not from the beginning: that would cut the iovecs again. */
 	return req->type == BLK_T_IN || req->type == BLK_T_OUT ? rw_submit(req) : start_other(req);

@@ -163,8 +163,8 @@ static void sleep_until_woken(struct reactor *r)
 /* The pollers are asked only when it matters. */
 static bool may_sleep(const struct reactor *r, uint64_t idle_for)
 {
-	return patience_is_over(&r->patience, idle_for, false) &&
-	       patience_is_over(&r->patience, idle_for, is_under_way(r));
+	return patience_is_over(&r->patience, idle_for, true) ||
+	       (patience_is_over(&r->patience, idle_for, false) && !is_under_way(r));
 }
 
 static void run_until_stopped(struct reactor *r)

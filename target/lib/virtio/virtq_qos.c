@@ -26,33 +26,46 @@ void virtq_set_meter(struct virtq *vq, struct virtq_meter *meter)
 	vq->meter = meter;
 }
 
+/* Rounded up: what is left goes round, too. */
+static uint64_t part_of(uint64_t n, unsigned int parts)
+{
+	return n / parts + (n % parts > 0);
+}
+
+static void charge(struct virtq_meter *meter, unsigned int requests, uint64_t bytes)
+{
+	meter->requests -= requests;
+	meter->popped += requests;
+	meter->popped_bytes += bytes;
+	if (meter->bytes != UINT64_MAX) {
+		meter->bytes -= bytes < meter->bytes ? bytes : meter->bytes;
+	}
+}
+
 unsigned int virtq_pop_metered(struct virtq *vq, struct virtq_req **reqs, unsigned int max)
 {
 	struct virtq_meter *meter = vq->meter;
+	unsigned int most = smaller(max, (unsigned int)part_of(meter->requests, meter->parts));
+	uint64_t most_bytes = part_of(meter->bytes, meter->parts);
 	/* What a request asks for is known when it has been fetched. */
-	unsigned int step = meter->bytes == UINT64_MAX ? max : 1;
+	unsigned int step = meter->bytes == UINT64_MAX ? most : 1;
+	uint64_t bytes = 0;
 	unsigned int n = 0;
 
-	while (n < max && meter->requests > 0 && meter->bytes > 0) {
-		unsigned int want = smaller(smaller(step, max - n), meter->requests);
+	while (n < most && bytes < most_bytes) {
+		unsigned int want = smaller(step, most - n);
 		unsigned int got = virtq_pop_format(vq, reqs + n, want);
-		uint64_t bytes = 0;
 		unsigned int i;
 
 		for (i = n; i < n + got; i++) {
 			bytes += payload(reqs[i]);
 		}
 		n += got;
-		meter->requests -= got;
-		meter->popped += got;
-		meter->popped_bytes += bytes;
-		if (meter->bytes != UINT64_MAX) {
-			meter->bytes -= bytes < meter->bytes ? bytes : meter->bytes;
-		}
 		if (got < want) {
 			break;
 		}
 	}
+	charge(meter, n, bytes);
 	return n;
 }
 

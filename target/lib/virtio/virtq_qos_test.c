@@ -77,7 +77,7 @@ static struct virtq_stats stats_of(const struct fixture *f)
 static void requests_are_metered(void **state)
 {
 	for (unsigned int kind = 0; kind < RING_KIND_N; kind++) {
-		struct virtq_meter meter = { .requests = 5, .bytes = UINT64_MAX };
+		struct virtq_meter meter = { .parts = 1, .requests = 5, .bytes = UINT64_MAX };
 		struct virtq_req *reqs[16];
 		struct fixture f;
 
@@ -102,7 +102,7 @@ static void requests_are_metered(void **state)
 static void payload_is_metered(void **state)
 {
 	for (unsigned int kind = 0; kind < RING_KIND_N; kind++) {
-		struct virtq_meter meter = { .requests = 100, .bytes = 2 * 4096 + 1 };
+		struct virtq_meter meter = { .parts = 1, .requests = 100, .bytes = 2 * 4096 + 1 };
 		struct virtq_req *reqs[16];
 		struct fixture f;
 
@@ -126,7 +126,7 @@ static void payload_is_metered(void **state)
 /* Several queues, one meter. */
 static void a_meter_is_shared(void **state)
 {
-	struct virtq_meter meter = { .requests = 6, .bytes = UINT64_MAX };
+	struct virtq_meter meter = { .parts = 1, .requests = 6, .bytes = UINT64_MAX };
 	struct virtq_req *reqs[16];
 	struct fixture f[2];
 
@@ -137,6 +137,22 @@ static void a_meter_is_shared(void **state)
 	}
 	assert_int_equal(virtq_pop(f[0].vq, reqs, 16), 4);
 	assert_int_equal(virtq_pop(f[1].vq, reqs, 16), 2);
+	fixture_close(&f[0]);
+	fixture_close(&f[1]);
+	/* In equal parts. */
+	for (unsigned int i = 0; i < 2; i++) {
+		open_kind(&f[i], i * 2);
+		add(&f[i], 8, 4096);
+		virtq_set_meter(f[i].vq, &meter);
+	}
+	meter = (struct virtq_meter){ .parts = 2, .requests = 7, .bytes = UINT64_MAX };
+	assert_int_equal(virtq_pop(f[0].vq, reqs, 16), 4);
+	assert_int_equal(virtq_pop(f[1].vq, reqs, 16), 2);
+	assert_int_equal(virtq_pop(f[0].vq, reqs, 16), 1);
+	assert_int_equal(virtq_pop(f[1].vq, reqs, 16), 0);
+	meter = (struct virtq_meter){ .parts = 2, .requests = 64, .bytes = 4 * 4096 };
+	assert_int_equal(virtq_pop(f[1].vq, reqs, 16), 2);
+	assert_int_equal(virtq_pop(f[0].vq, reqs, 16), 1);
 	fixture_close(&f[0]);
 	fixture_close(&f[1]);
 }

@@ -135,7 +135,9 @@ void virtq_abandon(struct virtq *vq);
 /* How much a group of queues may pop. Filled by whoever bounds them, counted down as they pop. */
 struct virtq_meter {
 	unsigned int requests; /* that many more */
-	uint64_t bytes;	 /* that much more payload, and the rest of a request; UINT64_MAX: any */
+	uint64_t bytes; /* that much more payload, and the rest of a request; UINT64_MAX: any */
+	unsigned int
+		parts;	 /* no pop takes more than one of so many equal parts, at least a request */
 	uint64_t popped; /* requests, all in all */
 	uint64_t popped_bytes;
 };

@@ -129,10 +129,11 @@ def test_aio_files(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_cut_off(tmp_path: Path) -> None:
-    """Wherever a real file ends, the mistake behind it is found and nothing is served."""
+    """After whichever line a real file ends, what is wrong behind it is found, nothing served."""
     whole = (ROOT / "target/etc/vhost.conf.in").read_bytes()
     for end in range(0, len(whole), len(whole) // 12):
-        (tmp_path / "vhost.conf").write_bytes(whole[:end] + b"\n[Nonsense]\n")
+        kept = whole[: whole.rfind(b"\n", 0, end) + 1]
+        (tmp_path / "vhost.conf").write_bytes(kept + b"[Nonsense]\n")
         done = run(["-q", "-c", "vhost.conf"], tmp_path)
         assert done.returncode == 1
         # The cut may lie in a section header, which is the first mistake then.

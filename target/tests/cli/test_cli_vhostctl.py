@@ -29,7 +29,7 @@ def columns(text: str) -> list[list[str]]:
 def test_tables(here: Path) -> None:
     header, row = columns(ctl(here, "controllers"))
     assert " ".join(header) == (
-        "NAME TYPE CPUMASK CORE FRONT-END SESSIONS COALESCING LIMITS SOCKET DISKS"
+        "NAME TYPE CPUMASK CORES FRONT-END SESSIONS COALESCING LIMITS SOCKET DISKS"
     )
     assert row == ["blk.0", "blk", "0x1", "-", "none", "0", "-", "-", "blk.0", "N"]
     header, row = columns(ctl(here, "bdevs", "N"))
