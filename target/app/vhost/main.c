@@ -301,7 +301,7 @@ int main(int argc, char **argv)
 	}
 	allow_many_descriptors();
 	options.target.no_rpc = options.blk_file != NULL;
-	options.target.argv = arguments;
+	options.target.argv = options.no_handover ? NULL : arguments;
 	options.target.confine = !options.no_seccomp;
 	if (vht_target_new(&options.target, &target, &reason) < 0) {
 		log_error("%s", reason);

@@ -17,6 +17,7 @@ enum {
 	LONG_PRINT_CAPABILITIES,
 	LONG_MODE,
 	LONG_IDLE_US,
+	LONG_NO_HANDOVER,
 	LONG_NO_HUGE,
 	LONG_NO_SECCOMP,
 	LONG_BLK_FILE,
@@ -58,6 +59,9 @@ static const struct option_row rows[] = {
 	  "adaptive (spin while busy, then sleep; default), poll (never "
 	  "sleep), event (never spin)" },
 	{ LONG_IDLE_US, "idle-us", "N", "adaptive: sleep after N idle microseconds" },
+	{ LONG_NO_HANDOVER, "no-handover", NULL,
+	  "refuse hand-overs; no process is kept that could start another "
+	  "one" },
 	{ LONG_NO_HUGE, "no-huge", NULL, "use no hugepages, even when there are some" },
 	{ LONG_NO_SECCOMP, "no-seccomp", NULL,
 	  "keep all capabilities and system calls; without it, only what "
@@ -244,6 +248,9 @@ static int take(struct options *o, int id, char *argument)
 		return parse_mode(argument, &o->target.mode);
 	case LONG_IDLE_US:
 		return parse_number("--idle-us", argument, 10 * 1000 * 1000, &o->target.idle_us);
+	case LONG_NO_HANDOVER:
+		o->no_handover = true;
+		return 0;
 	case LONG_NO_HUGE:
 		o->target.no_huge = true;
 		return 0;

@@ -27,6 +27,7 @@ struct options {
 	const char *config_path; /* NULL: none was given */
 	const char *pid_file;
 	bool no_core_dumps;
+	bool no_handover;
 	bool no_seccomp;
 	bool quiet;
 	bool debug;

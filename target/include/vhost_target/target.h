@@ -46,7 +46,8 @@ struct vht_options {
 	bool quiet;		    /* no notices from DPDK */
 	bool strict;		    /* the configuration file must be without any oddity */
 	/* The command line that starts this program, up to a NULL, not copied: a planned hand-over starts another
-	 * process with it. NULL: no hand-over. */
+	 * process with it. For that, new forks a small process (docs/ARCHITECTURE.md, "The starter"): before there are
+	 * threads. NULL: no such process, no hand-over. */
 	char *const *argv;
 	/* The whole process gives up what a target does not need: capabilities at start, system calls
 	 * (by a seccomp filter) in run, for good. For programs that do nothing else. */

@@ -9,6 +9,7 @@
 #include <vhost_target/target.h>
 
 #include "api/handover.h"
+#include "api/starter.h"
 #include "base/loop.h"
 #include "config/config.h"
 #include "controller/target.h"
@@ -32,6 +33,7 @@ struct vht_target {
 	int handover_fd; /* eventfd: a hand-over was asked for by signal */
 	struct loop_watch *handover_watch;
 	struct handover_status handover;
+	struct starter *starter; /* NULL: there are no hand-overs */
 	struct predecessor predecessor;
 	int successor_fd; /* of one that has taken over and does not serve yet, or -1 */
 	bool stop_wanted; /* when the hand-over is over, on either side */

@@ -2,9 +2,7 @@
 /* The process that hands over: a state for each answer that it waits for, and a limit for each. */
 #include <errno.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -13,15 +11,14 @@
 #include <unistd.h>
 
 #include "api/api.h"
-#include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/why.h"
 #include "controller/handover.h"
 
-/* The descriptor that the successor finds its end of the socketpair at. */
-#define SUCCESSOR_FD 3
-#define PATH_BYTES   4096
+#define PATH_BYTES 4096
+/* Of one that has been killed and has closed all its descriptors. */
+#define DEATH_LIMIT_MS 1000
 
 /* Milliseconds. EAL may take long on a machine with many hugepages. Guests wait from SUSPENDING on. */
 static const unsigned int limits[] = {
@@ -58,8 +55,8 @@ static void enter(struct vht_target *t, enum predecessor_stage stage)
 
 /* ---- it has failed ---- */
 
-/* How it ended, if nobody knows better. */
-static void note_end(struct vht_target *t, int status)
+/* How it ended, if nobody knows better. r: of the question for the status. */
+static void note_end(struct vht_target *t, int r, int status)
 {
 	char *reason = t->handover.reason;
 	size_t room = sizeof(t->handover.reason);
@@ -67,7 +64,9 @@ static void note_end(struct vht_target *t, int status)
 	if (reason[0] != '\0') {
 		return;
 	}
-	if (WIFSIGNALED(status)) {
+	if (r < 0) {
+		snprintf(reason, room, "the new process has gone away");
+	} else if (WIFSIGNALED(status)) {
 		snprintf(reason, room, "the new process was ended by signal %d", WTERMSIG(status));
 	} else {
 		snprintf(reason, room, "the new process ended with status %d", WEXITSTATUS(status));
@@ -89,20 +88,20 @@ static void as_before(void *arg, int result)
 	}
 }
 
-/* It is dead, or will not run one more instruction: everything is ours again. wait: 0, or WNOHANG. */
-static void go_on(struct vht_target *t, int wait)
+/* It is dead, or will not run one more instruction: everything is ours again. */
+static void go_on(struct vht_target *t, unsigned int wait_ms)
 {
 	struct predecessor *p = &t->predecessor;
 	int status = 0;
+	int r;
 
 	loop_unwatch(p->watch);
 	p->watch = NULL;
 	fd_close(&p->fd);
 	parcel_done(&p->out);
 	parcel_done(&p->in);
-	while (waitpid(p->pid, &status, wait) < 0 && errno == EINTR) {
-	}
-	note_end(t, status);
+	r = starter_wait(t->starter, wait_ms, &status);
+	note_end(t, r, status);
 	loop_timer_cancel(p->timer);
 	log_warning("the hand-over has failed, this process goes on: %s", t->handover.reason);
 	if (p->failed_at == PREDECESSOR_COMMITTED) {
@@ -115,18 +114,35 @@ static void go_on(struct vht_target *t, int wait)
 	}
 }
 
+static void end_in_favour(struct vht_target *t)
+{
+	log_notice("handed over to process %ld, this one ends", (long)t->predecessor.pid);
+	enter(t, PREDECESSOR_IDLE);
+	if (t->stop_wanted) {
+		predecessor_pass_stop_on(t);
+	}
+	t->handed_over = true;
+	t->ended = true;
+}
+
 /* reason NULL: its death says it all. */
 static void fail(struct vht_target *t, const char *reason)
 {
 	struct predecessor *p = &t->predecessor;
+	int r = starter_signal(t->starter, SIGKILL);
 
+	if (r < 0 && reason != NULL && p->stage == PREDECESSOR_COMMITTED) {
+		/* It has the rings, and may use them at any time: two must not. */
+		log_error("%s, and it cannot be ended: %s", reason, strerror(-r));
+		end_in_favour(t);
+		return;
+	}
 	if (p->stage != PREDECESSOR_ENDING) {
 		p->failed_at = p->stage;
 		if (reason != NULL) {
 			snprintf(t->handover.reason, sizeof(t->handover.reason), "%s", reason);
 		}
 	}
-	kill(p->pid, SIGKILL);
 	/* Its end of the socketpair is closed when its last thread is gone. */
 	enter(t, PREDECESSOR_ENDING);
 }
@@ -136,7 +152,7 @@ static void late(void *arg)
 	struct vht_target *t = arg;
 
 	if (t->predecessor.stage == PREDECESSOR_ENDING) {
-		go_on(t, WNOHANG);
+		go_on(t, 0);
 	} else {
 		fail(t, too_late[t->predecessor.stage]);
 	}
@@ -209,17 +225,6 @@ static void all_suspended(void *arg, int result)
 	send_parcel(t, HANDOVER_SESSIONS);
 }
 
-static void end_in_favour(struct vht_target *t)
-{
-	log_notice("handed over to process %ld, this one ends", (long)t->predecessor.pid);
-	enter(t, PREDECESSOR_IDLE);
-	if (t->stop_wanted) {
-		predecessor_pass_stop_on(t);
-	}
-	t->handed_over = true;
-	t->ended = true;
-}
-
 /* ---- messages back ---- */
 
 /* An answer to what we wait for; anything else it cannot say now. */
@@ -263,7 +268,7 @@ static void socket_ready(void *arg, uint32_t events)
 		parcel_done(&p->in);
 	} else if (r < 0) {
 		fail(t, NULL);
-		go_on(t, 0); /* its last thread is gone: this takes no time */
+		go_on(t, DEATH_LIMIT_MS); /* its last thread is gone: this takes no time */
 	}
 }
 
@@ -288,63 +293,25 @@ static int own_program(char *path, size_t room, const char **ret_why)
 	return 0;
 }
 
-/* Ours, and where the socketpair is. The strings stay whose they are. */
-static char **make_environment(char *variable)
+static int start_program(struct vht_target *t, const char *binary, int fd, const char **ret_why)
 {
-	size_t prefix = strlen(VHT_HANDOVER_VARIABLE) + 1;
-	char **list;
-	size_t n = 0;
-	size_t i;
+	int r = starter_start(t->starter, binary, fd, &t->predecessor.pid);
 
-	while (environ[n] != NULL) {
-		n++;
+	if (r == -EBUSY) {
+		*ret_why = why("the new process of the last attempt has not ended yet");
+	} else if (r == -ENOTCONN) {
+		*ret_why = why("the starter of this process is dead: it cannot hand over any more");
+	} else if (r < 0) {
+		*ret_why = why("cannot start %s: %s", binary, strerror(-r));
 	}
-	list = calloc(n + 2, sizeof(*list));
-	if (list == NULL) {
-		return NULL;
-	}
-	for (i = 0, n = 0; environ[i] != NULL; i++) {
-		if (strncmp(environ[i], variable, prefix) != 0) {
-			list[n++] = environ[i];
-		}
-	}
-	list[n] = variable;
-	return list;
+	return r;
 }
 
-static int spawn(struct vht_target *t, const char *binary, int fd, const char **ret_why)
-{
-	char variable[sizeof(VHT_HANDOVER_VARIABLE) + 12];
-	CLEANUP(freep) char **environment = NULL;
-	posix_spawn_file_actions_t actions;
-	int r;
-
-	snprintf(variable, sizeof(variable), "%s=%d", VHT_HANDOVER_VARIABLE, SUCCESSOR_FD);
-	environment = make_environment(variable);
-	r = environment == NULL ? ENOMEM : posix_spawn_file_actions_init(&actions);
-	if (r == 0) {
-		/* What it needs of the others comes as messages. EAL's do not close by themselves, and would keep
-		 * our hugepages. */
-		r = posix_spawn_file_actions_adddup2(&actions, fd, SUCCESSOR_FD);
-		if (r == 0) {
-			r = posix_spawn_file_actions_addclosefrom_np(&actions, SUCCESSOR_FD + 1);
-		}
-		if (r == 0) {
-			r = posix_spawn(&t->predecessor.pid, binary, &actions, NULL, t->opts.argv,
-					environment);
-		}
-		posix_spawn_file_actions_destroy(&actions);
-	}
-	if (r != 0) {
-		*ret_why = why("cannot start %s: %s", binary, strerror(r));
-	}
-	return -r;
-}
-
-static int connect_and_spawn(struct vht_target *t, const char *binary, const char **ret_why)
+static int connect_and_start(struct vht_target *t, const char *binary, const char **ret_why)
 {
 	struct predecessor *p = &t->predecessor;
 	int fds[2];
+	int status;
 	int r;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) {
@@ -352,7 +319,7 @@ static int connect_and_spawn(struct vht_target *t, const char *binary, const cha
 		*ret_why = why("cannot make a socketpair: %s", strerror(-r));
 		return r;
 	}
-	r = spawn(t, binary, fds[1], ret_why);
+	r = start_program(t, binary, fds[1], ret_why);
 	fd_close(&fds[1]);
 	if (r < 0) {
 		fd_close(&fds[0]);
@@ -362,8 +329,8 @@ static int connect_and_spawn(struct vht_target *t, const char *binary, const cha
 	r = loop_watch(t->loop, p->fd, EPOLLIN, socket_ready, t, &p->watch);
 	if (r < 0) {
 		*ret_why = why("cannot watch a socketpair: %s", strerror(-r));
-		kill(p->pid, SIGKILL);
-		waitpid(p->pid, NULL, 0);
+		(void)starter_signal(t->starter, SIGKILL);
+		(void)starter_wait(t->starter, DEATH_LIMIT_MS, &status);
 		fd_close(&p->fd);
 	}
 	return r;
@@ -375,8 +342,8 @@ int predecessor_begin(struct vht_target *t, const char *binary, const char **ret
 	char path[PATH_BYTES];
 	int r = 0;
 
-	if (t->opts.argv == NULL) {
-		*ret_why = why("this program does not know how to start its successor");
+	if (t->starter == NULL) {
+		*ret_why = why("hand-overs are switched off (--no-handover)");
 		return -ENOTSUP;
 	}
 	if (p->stage != PREDECESSOR_IDLE || !t->serving) {
@@ -390,12 +357,15 @@ int predecessor_begin(struct vht_target *t, const char *binary, const char **ret
 	}
 	if (r < 0) {
 		*ret_why = why("out of memory");
+	} else if (binary != NULL && binary[0] != '/') {
+		*ret_why = why("'%s' is no absolute path", binary);
+		r = -EINVAL;
 	} else if (binary == NULL) {
 		binary = path;
 		r = own_program(path, sizeof(path), ret_why);
 	}
 	if (r == 0) {
-		r = connect_and_spawn(t, binary, ret_why);
+		r = connect_and_start(t, binary, ret_why);
 	}
 	if (r < 0) {
 		return r;
@@ -410,7 +380,7 @@ int predecessor_begin(struct vht_target *t, const char *binary, const char **ret
 
 void predecessor_pass_stop_on(struct vht_target *t)
 {
-	kill(t->predecessor.pid, SIGTERM);
+	(void)starter_signal(t->starter, SIGTERM);
 }
 
 bool predecessor_cancel(struct vht_target *t)

@@ -144,6 +144,7 @@ static int begin_serving(struct vht_target *t, const char **ret_why)
 	int r;
 
 	if (t->successor_fd >= 0) {
+		confine(t);
 		successor_serves(t);
 		say_ready(t);
 		return 0;

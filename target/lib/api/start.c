@@ -88,8 +88,13 @@ int api_start(struct vht_target *t, bool held, const char **ret_why)
 		.socket_dir = t->opts.socket_dir,
 		.held = held,
 	};
-	int r = start_reactors(t, ret_why);
+	int r = t->opts.confine ? confine_capabilities() : 0;
 
+	if (r < 0) {
+		*ret_why = why("cannot give up capabilities: %s", strerror(-r));
+		return r;
+	}
+	r = start_reactors(t, ret_why);
 	if (r < 0) {
 		return r;
 	}
@@ -109,11 +114,6 @@ int vht_target_start(struct vht_target *target, const char **ret_why)
 	if (t->target != NULL) {
 		*ret_why = why("the target was started already");
 		return -EALREADY;
-	}
-	r = t->opts.confine ? confine_capabilities() : 0;
-	if (r < 0) {
-		*ret_why = why("cannot give up capabilities: %s", strerror(-r));
-		return r;
 	}
 	r = choose_cores(t, &t->cores, ret_why);
 	if (r == 0) {

@@ -162,6 +162,13 @@ int vht_target_new(const struct vht_options *opts, struct vht_target **ret_targe
 	t->handover_fd = -1;
 	t->successor_fd = -1;
 	t->predecessor.fd = -1;
+	/* Nothing is open yet, and there are no threads. */
+	r = opts->argv != NULL ? starter_new(opts->argv, &t->starter) : 0;
+	if (r < 0) {
+		*ret_why = why("cannot start a process for hand-overs: %s", strerror(-r));
+		free(t);
+		return r;
+	}
 	r = copy_options(t, opts);
 	if (r == 0) {
 		r = open_loop(t);
@@ -211,6 +218,7 @@ void vht_target_free(struct vht_target *target)
 		loop_unwatch(t->stop_watch);
 		loop_free(t->loop);
 	}
+	starter_free(t->starter);
 	fd_close(&t->handover_fd);
 	fd_close(&t->stop_fd);
 	config_free(t->config);

@@ -6,8 +6,8 @@
  *                  ordinary user has none anyway. They belong to a thread: before any other is started.
  *   system calls   a seccomp filter for all threads, those to come too. What it does not allow fails with
  *                  EPERM, and a line in the log says so, once for each system call.
- * Whatever starts another program (a hand-over to a new daemon, say) has to be on the list in confine_calls.c with
- * all that the new one needs for its own start; or it is done by a process that was started before the filter.
+ * No program can be started any more: what has to (a hand-over) is done by a process that was forked before
+ * (api/starter.h).
  * Threads that block SIGSYS are ended by what is not allowed, and the process with them: see
  * confine_block_signals().
  */

@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import re
-import select
 import shutil
 import signal
 import socket
@@ -15,29 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from .program import DEADLINE_S, Daemon, ctl, ctl_json, listens, sockets, until, vhost
+from .orphans import adopted, end, is_gone
+from .program import Daemon, ctl, ctl_json, listens, sockets, until, vhost
 
 CONFIG = "[Null]\nDev N 64 4096\n[VhostBlk0]\nName blk.0\nDev N\n"
-PR_SET_CHILD_SUBREAPER = 36
 
 
 @pytest.fixture(autouse=True)
 def orphans_are_ours() -> Iterator[None]:
     """A successor becomes our child when its predecessor has ended."""
-    assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
-    yield
-
-
-def end(pid: int) -> None:
-    """Ends a successor, in order."""
-    pidfd = os.pidfd_open(pid)
-    try:
-        os.kill(pid, signal.SIGTERM)
-        ended, _, _ = select.select([pidfd], [], [], DEADLINE_S)
-        assert ended, f"process {pid} does not end"
-    finally:
-        os.close(pidfd)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    yield from adopted()
 
 
 def pid_in(path: Path) -> int:
@@ -46,14 +30,6 @@ def pid_in(path: Path) -> int:
 
 def program_of(pid: int) -> Path:
     return Path(f"/proc/{pid}/exe").readlink()
-
-
-def is_gone(pid: int) -> bool:
-    """Has a successor ended, whoever was to hear of it?"""
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return not Path(f"/proc/{pid}").exists()
 
 
 def test_vhostctl(tmp_path: Path) -> None:
