@@ -6,6 +6,7 @@ The one that hands over is our child; the one that takes over becomes it when th
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -100,10 +101,12 @@ class Generations(Daemon):
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     def kill(self) -> None:
+        """Whoever was started is ended, also one that nobody has waited for."""
         super().kill()
-        if self.pid != self.process.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+        for pid in re.findall(r"handing over to process (\d+)", self.log.read_text()):
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(int(pid), signal.SIGKILL)
+                os.waitpid(int(pid), 0)
 
     def terminate(self, deadline_s: float = 20.0) -> float:
         if self.pid == self.process.pid:
