@@ -138,7 +138,7 @@ static void a_successor_has_one_descriptor(void **state)
 /* Neither those that the starter blocks, nor SIGCHLD ignored. */
 static void signals_are_as_before(void **state)
 {
-	char expected[64] = "";
+	char expected[128] = "";
 	sigset_t blocked;
 	sigset_t before;
 	char line[128];
@@ -150,7 +150,7 @@ static void signals_are_as_before(void **state)
 	file = fopen("/proc/self/status", "re");
 	while (fgets(line, sizeof(line), file) != NULL) {
 		if (strncmp(line, "SigBlk:", 7) == 0) {
-			strncpy(expected, line, sizeof(expected) - 1);
+			memcpy(expected, line, sizeof(line));
 		}
 	}
 	fclose(file);
