@@ -45,6 +45,8 @@ int vu_get_inflight_fd(struct vu_session *session, struct vu_message *message)
 	if (r < 0) {
 		return r;
 	}
+	/* The larger layout: vhost-user-scsi of QEMU 7.2 asks before it negotiates the ring format. */
+	shape.packed = true;
 	r = inflight_area_make(&shape, &fd);
 	if (r < 0) {
 		return vu_refuse(session, r, "no memory for an in-flight area");

@@ -208,6 +208,29 @@ static void test_packed_regions(void **state)
 	close(fd);
 }
 
+/* The area is asked for and handed over before the ring format is negotiated. */
+static void test_packed_rings_come_last(void **state)
+{
+	const uint64_t packed = UINT64_C(1) << VIRTIO_F_RING_PACKED;
+	struct fixture *f = *state;
+	struct wire wire = { 0 };
+	int fd;
+
+	f->owner.features |= packed;
+	negotiate(f);
+	send_u64(f, VU_SET_FEATURES, (f->owner.features & ~packed) | VU_F_PROTOCOL_FEATURES);
+	fd = ask(f, 2, 128, sizeof(wire), &wire);
+	assert_true(fd >= 0);
+	assert_int_equal(hand_over(f, &wire, fd), 0);
+	close(fd);
+	send_u64(f, VU_SET_FEATURES, f->owner.features | VU_F_PROTOCOL_FEATURES);
+	send_memory(f, 0);
+	start_ring(f, 1);
+	assert_true(f->owner.running[1]);
+	assert_non_null(f->owner.rings[1].inflight);
+	assert_non_null(inflight_area_region(f->owner.rings[1].inflight, 1, true, 128));
+}
+
 /* "The initial state": nothing is in flight any more, whatever the front-end does with the area. */
 static void test_reset_forgets(void **state)
 {
@@ -236,10 +259,11 @@ static void test_reset_forgets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_there_and_back),	  TEST(test_without_padding),
-		TEST(test_without_an_area),	  cmocka_unit_test(test_enormous_wishes),
-		TEST(test_largest_area_is_empty), TEST(test_areas_that_do_not_fit),
-		TEST(test_packed_regions),	  TEST(test_reset_forgets),
+		TEST(test_there_and_back),	   TEST(test_without_padding),
+		TEST(test_without_an_area),	   cmocka_unit_test(test_enormous_wishes),
+		TEST(test_largest_area_is_empty),  TEST(test_areas_that_do_not_fit),
+		TEST(test_packed_rings_come_last), TEST(test_packed_regions),
+		TEST(test_reset_forgets),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,6 +31,7 @@ struct region_head {
 struct inflight_area {
 	atomic_uint refs;
 	struct inflight_shape shape;
+	uint64_t bytes; /* that may be used */
 	struct shared_area area;
 };
 
@@ -76,19 +77,25 @@ int inflight_area_make(const struct inflight_shape *shape, int *ret_fd)
 int inflight_area_map(const struct inflight_shape *shape, int fd, struct inflight_area **ret_area)
 {
 	struct inflight_area *area = calloc(1, sizeof(*area));
+	struct inflight_shape most = *shape;
+	uint64_t need = inflight_area_bytes(shape);
 	int r;
 
 	if (area == NULL) {
 		return -ENOMEM;
 	}
-	r = shared_area_map(&area->area, fd, shape->offset, shape->size,
-			    inflight_area_bytes(shape));
+	most.packed = true; /* the larger of the layouts */
+	if (shape->size >= inflight_area_bytes(&most)) {
+		need = inflight_area_bytes(&most);
+	}
+	r = shared_area_map(&area->area, fd, shape->offset, shape->size, need);
 	if (r < 0) {
 		free(area);
 		return r;
 	}
 	atomic_init(&area->refs, 1);
 	area->shape = *shape;
+	area->bytes = need;
 	*ret_area = area;
 	return 0;
 }
@@ -117,11 +124,22 @@ int inflight_area_get(const struct inflight_area *area, struct inflight_shape *r
 	return area->area.fd;
 }
 
-static struct region_head *region_at(const struct inflight_area *area, unsigned int index)
+/* NULL: the area is too small. */
+static struct region_head *region_at(const struct inflight_area *area, unsigned int index,
+				     bool packed)
 {
-	size_t stride = region_bytes(area->shape.packed, area->shape.queue_size);
+	uint64_t stride = region_bytes(packed, area->shape.queue_size);
 
-	return (struct region_head *)(area->area.map + index * stride);
+	return area->shape.queue_n * stride > area->bytes ?
+		       NULL :
+		       (struct region_head *)(area->area.map + index * stride);
+}
+
+static void forget_region(struct region_head *region)
+{
+	if (region != NULL) {
+		__atomic_store_n(&region->version, 0, __ATOMIC_RELAXED);
+	}
 }
 
 void inflight_area_forget(struct inflight_area *area)
@@ -129,7 +147,8 @@ void inflight_area_forget(struct inflight_area *area)
 	unsigned int i;
 
 	for (i = 0; i < area->shape.queue_n; i++) {
-		__atomic_store_n(&region_at(area, i)->version, 0, __ATOMIC_RELAXED);
+		forget_region(region_at(area, i, false));
+		forget_region(region_at(area, i, true));
 	}
 }
 
@@ -146,9 +165,8 @@ uint16_t inflight_area_queue_size(const struct inflight_area *area)
 void *inflight_area_region(const struct inflight_area *area, unsigned int index, bool packed,
 			   uint16_t queue_size)
 {
-	if (index >= area->shape.queue_n || packed != area->shape.packed ||
-	    queue_size > area->shape.queue_size) {
+	if (index >= area->shape.queue_n || queue_size > area->shape.queue_size) {
 		return NULL;
 	}
-	return region_at(area, index);
+	return region_at(area, index, packed);
 }

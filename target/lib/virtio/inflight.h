@@ -27,7 +27,9 @@ struct inflight_shape {
 	uint64_t size;
 	uint16_t queue_n;
 	uint16_t queue_size;
-	bool packed; /* the layout of the regions: the ring format that was negotiated */
+	/* The layout that it has to have room for. It is used in that of the ring that starts: some front-ends
+	 * negotiate the ring format last. */
+	bool packed;
 };
 
 /* How large the area for so many queues is; 0: there is no such area. */
