@@ -153,6 +153,7 @@ static int start_queues(void **state)
 			.index = i,
 			.qos = &qos,
 			.done = answered,
+			.moved = answered,
 			.broken = broken,
 		};
 		assert_int_equal(virtq_new(&config, &queues[i].vq), 0);
@@ -357,6 +358,28 @@ static void a_stop_makes_the_call(void **state)
 	assert_int_equal(rd_drain(rings[0].call_fd), 1);
 }
 
+/* One that goes to another core leaves neither a call nor a debt of others behind. */
+static void a_move_makes_the_call(void **state)
+{
+	change(qos_set_coalescing, LONG_GAP_US, 0);
+	offer(0, 1);
+	wait_for_call(0);
+	offer(0, 1);
+	wait_for(&quick.done[0], 2);
+	change(qos_set_limits, 0, 1);
+	core_leave_queue(&queues[0]);
+	wait_for_answer();
+	assert_int_equal(rd_drain(rings[0].call_fd), 1);
+	/* The other queue ends with its device's place on the core, where the meter is. */
+	stop(&queues[1]);
+	core_enter_queue(core, &queues[0]);
+	wait_for_answer();
+	offer(0, 64);
+	wait_for(&quick.done[0], 3);
+	change(qos_set_limits, 0, 0);
+	wait_for(&quick.done[0], 66);
+}
+
 static void an_end_of_coalescing_makes_the_call(void **state)
 {
 	change(qos_set_coalescing, LONG_GAP_US, 0);
@@ -373,9 +396,13 @@ static void an_end_of_coalescing_makes_the_call(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(a_limit_is_kept_and_shared),	   TEST(a_limit_is_lifted),
-		TEST(a_stop_does_not_wait_for_a_limit),	   TEST(control_queues_are_not_limited),
-		TEST(a_call_that_is_held_back_comes),	   TEST(a_stop_makes_the_call),
+		TEST(a_limit_is_kept_and_shared),
+		TEST(a_limit_is_lifted),
+		TEST(a_stop_does_not_wait_for_a_limit),
+		TEST(control_queues_are_not_limited),
+		TEST(a_call_that_is_held_back_comes),
+		TEST(a_stop_makes_the_call),
+		TEST(a_move_makes_the_call),
 		TEST(an_end_of_coalescing_makes_the_call),
 	};
 
