@@ -78,10 +78,10 @@ class Place:
 async def migration(ctx: HostContext) -> None:
     """A guest moves to another QEMU, ten times in a row, while fio verifies on all disks.
 
-    Steps, on split and on packed rings, with a target that sleeps and one that polls: boot a guest
-    on one set of controllers; let fio write and verify on every disk, and read and verify without
-    writing. Start a second QEMU on another set of controllers of the same disks and move the guest
-    there; then back in the same way, and so on.
+    Steps: boot a guest on one set of controllers; let fio write and verify on every disk, and read
+    and verify without writing. Start a second QEMU on another set of controllers of the same disks
+    and move the guest there; then back in the same way, and so on. All of this on split and on
+    packed rings, with a target that sleeps and one that polls.
     Verify: fio never failed, also after the last move; the guest's kernel has nothing to say; the
     target gave up no queue.
     """

@@ -99,8 +99,7 @@ class Hardware:
     packed: bool = False
     """Packed rings."""
     moves: bool = False
-    """It goes to another QEMU. Under TCG with a thread for each processor memory does not arrive
-    as it was, whatever its disks are."""
+    """It goes to another QEMU: all its processors on one thread of TCG, see docs/TESTING.md."""
 
 
 PLAIN = Hardware()
