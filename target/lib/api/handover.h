@@ -72,8 +72,10 @@ uint64_t handover_now_ns(void);
 int predecessor_begin(struct vht_target *t, const char *binary, const char **ret_why);
 /* The target is to stop: ends the successor if it can still be. False: there is none. */
 bool predecessor_cancel(struct vht_target *t);
-/* It came too late for us, and is meant for whoever serves. */
+/* A wish to stop came too late for us, and is meant for whoever serves. */
 void predecessor_pass_stop_on(struct vht_target *t);
+/* The same for one that came in the last moment, which nobody has looked at. */
+void predecessor_ends(struct vht_target *t);
 void predecessor_done(struct vht_target *t);
 
 /* All rings are served, and the caller's files are in order: the predecessor ends. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The process that hands over: a state for each answer that it waits for, and a limit for each. */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -381,6 +382,15 @@ int predecessor_begin(struct vht_target *t, const char *binary, const char **ret
 void predecessor_pass_stop_on(struct vht_target *t)
 {
 	(void)starter_signal(t->starter, SIGTERM);
+}
+
+void predecessor_ends(struct vht_target *t)
+{
+	struct pollfd stop = { .fd = t->stop_fd, .events = POLLIN };
+
+	if (poll(&stop, 1, 0) > 0) {
+		predecessor_pass_stop_on(t);
+	}
 }
 
 bool predecessor_cancel(struct vht_target *t)

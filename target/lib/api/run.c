@@ -189,6 +189,7 @@ int vht_target_run(struct vht_target *target, const char **ret_why)
 		r = loop_run_once(t->loop, -1);
 	}
 	if (t->handed_over) {
+		predecessor_ends(t);
 		return VHT_HANDED_OVER;
 	}
 	/* Its socket goes with the others, even when the rest must be left behind. */
