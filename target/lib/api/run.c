@@ -190,6 +190,9 @@ int vht_target_run(struct vht_target *target, const char **ret_why)
 	}
 	if (t->handed_over) {
 		predecessor_ends(t);
+		/* Before us: then the successor is the child of whoever hears of our end. */
+		starter_free(t->starter);
+		t->starter = NULL;
 		return VHT_HANDED_OVER;
 	}
 	/* Its socket goes with the others, even when the rest must be left behind. */

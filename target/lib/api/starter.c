@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,16 +27,19 @@
 /* A program may lie on a slow disk. */
 #define ANSWER_LIMIT_MS 10000
 #define MAX_WAIT_MS	1000
+#define END_LIMIT_MS	2000
 
 enum message {
 	START = 1, /* path, descriptor */
 	SIGNAL,	   /* number */
 	WAIT,	   /* milliseconds */
+	HELLO,	   /* <- process number */
 	ANSWER,	   /* <- errno, value */
 };
 
 struct starter {
-	int fd; /* -1: it has failed, for good */
+	int fd;	   /* -1: it has failed, for good */
+	int pidfd; /* -1: this kernel has none */
 };
 
 /* -ETIMEDOUT, or what parcel_recv() says. limit_ms -1: none. */
@@ -203,6 +207,18 @@ static void answer_requests(struct process *s)
 	} while (r == 0);
 }
 
+static void say_hello(void)
+{
+	struct parcel parcel;
+
+	parcel_init(&parcel);
+	parcel_put_u32(&parcel, (uint32_t)getpid());
+	if (parcel_send(&parcel, ONLY_FD, HELLO) < 0) {
+		_exit(EXIT_FAILURE);
+	}
+	parcel_done(&parcel);
+}
+
 static _Noreturn void run(char *const *argv, int fd)
 {
 	struct sigaction usual = { .sa_handler = SIG_DFL };
@@ -221,6 +237,7 @@ static _Noreturn void run(char *const *argv, int fd)
 	}
 	/* Sockets that were passed to the target, and what it is told on if it is a successor itself. */
 	closefrom(ONLY_FD + 1);
+	say_hello();
 	answer_requests(&self);
 	_exit(EXIT_SUCCESS);
 }
@@ -248,6 +265,27 @@ static int fork_twice(char *const *argv, int fd)
 	return WIFEXITED(status) ? -WEXITSTATUS(status) : -ECHILD;
 }
 
+/* It runs; what tells of its end, for which nobody could wait otherwise. */
+static int hear_hello(struct starter *s)
+{
+	struct parcel hello;
+	uint32_t type = 0;
+	uint32_t pid;
+	int r;
+
+	parcel_init(&hello);
+	r = receive(s->fd, ANSWER_LIMIT_MS, &hello, &type);
+	pid = parcel_get_u32(&hello);
+	if (r == 0 && (type != HELLO || !parcel_is_used_up(&hello))) {
+		r = -EPROTO;
+	}
+	if (r == 0) {
+		s->pidfd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+	}
+	parcel_done(&hello);
+	return r;
+}
+
 int starter_new(char *const *argv, struct starter **ret_starter)
 {
 	struct starter *s = calloc(1, sizeof(*s));
@@ -263,8 +301,12 @@ int starter_new(char *const *argv, struct starter **ret_starter)
 		return r;
 	}
 	s->fd = fds[0];
+	s->pidfd = -1;
 	r = fork_twice(argv, fds[1]);
 	fd_close(&fds[1]);
+	if (r == 0) {
+		r = hear_hello(s);
+	}
 	if (r < 0) {
 		starter_free(s);
 		return r;
@@ -275,10 +317,18 @@ int starter_new(char *const *argv, struct starter **ret_starter)
 
 void starter_free(struct starter *starter)
 {
-	if (starter != NULL) {
-		fd_close(&starter->fd);
-		free(starter);
+	struct pollfd pfd = { .events = POLLIN };
+
+	if (starter == NULL) {
+		return;
 	}
+	fd_close(&starter->fd);
+	pfd.fd = starter->pidfd;
+	if (starter->pidfd >= 0) {
+		(void)poll(&pfd, 1, END_LIMIT_MS);
+	}
+	fd_close(&starter->pidfd);
+	free(starter);
 }
 
 /* What it answers. The request is used up. */

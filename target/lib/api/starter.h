@@ -22,7 +22,8 @@ struct starter;
 
 /* argv: of each successor; stays the caller's. Before there are threads. */
 int starter_new(char *const *argv, struct starter **ret_starter);
-/* The process ends; one that it has started does not. NULL is fine. */
+/* The process ends; one that it has started does not, and is the child of another afterwards: whoever looks after a
+ * successor finds it there when the target has ended. NULL is fine. */
 void starter_free(struct starter *starter);
 
 /* fd is what the successor is told on. -EBUSY: the last one has not ended. */

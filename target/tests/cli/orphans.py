@@ -15,10 +15,29 @@ from .program import DEADLINE_S, until
 PR_SET_CHILD_SUBREAPER = 36
 
 
+def children() -> dict[int, str]:
+    """Our processes that run, with their names."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, rest = path.read_text().split("(", 1)[1].rsplit(") ", 1)
+        except OSError:
+            continue
+        state, parent = rest.split()[:2]
+        if state != "Z" and int(parent) == os.getpid():
+            found[int(path.parent.name)] = name
+    return found
+
+
 def adopted() -> Iterator[None]:
-    """For a fixture: from now on they do."""
+    """For a fixture: from now on they do, and a test that fails leaves none behind."""
     assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    before = children()
     yield
+    while left := children().keys() - before.keys():
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)  # those that it has started are ours now
+            os.waitpid(pid, 0)
 
 
 def end(pid: int) -> None:
