@@ -35,13 +35,21 @@ static int add_scsi(struct load *load, struct load_lane *lane, struct load_slot 
 {
 	uint8_t *cdb = slot->scsi->request.cdb;
 	uint32_t blocks = load->block_units;
-	size_t len;
+	enum load_cdb made = in ? LOAD_CDB_READ_10 : LOAD_CDB_WRITE_10;
+	size_t len = 10;
 
 	/* As the Linux driver chooses. */
 	if (lba + blocks <= UINT32_MAX && blocks <= UINT16_MAX) {
-		len = in ? vfe_cdb_read10(cdb, (uint32_t)lba, (uint16_t)blocks) :
-			   vfe_cdb_write10(cdb, (uint32_t)lba, (uint16_t)blocks);
+		if (slot->made == made) {
+			vfe_cdb_seek10(cdb, (uint32_t)lba);
+		} else if (in) {
+			vfe_cdb_read10(cdb, (uint32_t)lba, (uint16_t)blocks);
+		} else {
+			vfe_cdb_write10(cdb, (uint32_t)lba, (uint16_t)blocks);
+		}
+		slot->made = made;
 	} else {
+		slot->made = LOAD_CDB_OTHER;
 		len = in ? vfe_cdb_read16(cdb, lba, blocks) : vfe_cdb_write16(cdb, lba, blocks);
 	}
 	return vfe_scsi_add(lane->queue, slot->scsi, load->address, cdb, len, in, data, 1, slot);

@@ -10,6 +10,12 @@
 #define LOAD_BATCH_MAX 256
 #define LOAD_PAGE      4096u
 
+enum load_cdb {
+	LOAD_CDB_OTHER,
+	LOAD_CDB_READ_10,
+	LOAD_CDB_WRITE_10,
+};
+
 struct load_slot {
 	union {
 		struct vfe_blk_frame *blk;
@@ -17,6 +23,7 @@ struct load_slot {
 		void *frame;
 	};
 	uint64_t data; /* guest address of its buffer */
+	uint8_t made;  /* scsi: what its CDB is, enum load_cdb */
 	uint64_t start;
 };
 

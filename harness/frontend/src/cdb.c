@@ -128,6 +128,12 @@ size_t vfe_cdb_write10(uint8_t *cdb, uint32_t lba, uint16_t blocks)
 	return ten(cdb, OP_WRITE_10, lba, blocks);
 }
 
+void vfe_cdb_seek10(uint8_t *cdb, uint32_t lba)
+{
+	lba = htobe32(lba);
+	memcpy(cdb + 2, &lba, sizeof(lba));
+}
+
 size_t vfe_cdb_read16(uint8_t *cdb, uint64_t lba, uint32_t blocks)
 {
 	return sixteen(cdb, OP_READ_16, lba, blocks);

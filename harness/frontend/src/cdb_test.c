@@ -34,6 +34,17 @@ static void reads_and_writes(void **state)
 	CHECK(vfe_cdb_unmap(cdb, 24), 0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0);
 }
 
+static void the_same_elsewhere(void **state)
+{
+	uint8_t expected[VFE_CDB_MAX];
+	uint8_t cdb[VFE_CDB_MAX];
+
+	vfe_cdb_write10(cdb, 0x01020304, 0x0506);
+	vfe_cdb_write10(expected, 0xfffefdfc, 0x0506);
+	vfe_cdb_seek10(cdb, 0xfffefdfc);
+	assert_memory_equal(cdb, expected, sizeof(cdb));
+}
+
 static void questions(void **state)
 {
 	CHECK(vfe_cdb_test_unit_ready(cdb), 0, 0, 0, 0, 0, 0);
@@ -50,6 +61,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_and_writes),
+		cmocka_unit_test(the_same_elsewhere),
 		cmocka_unit_test(questions),
 	};
 

@@ -94,6 +94,22 @@ static void put_lun(uint8_t *lun, struct vfe_scsi_address address)
 	memcpy(lun, &word, sizeof(word));
 }
 
+/* All before the CDB. A frame that is used for the same disk again has it already, and each store spared is one that
+ * does not wait for the frame's line. */
+static inline void put_header(struct vfe_scsi_request *request, struct vfe_scsi_address address,
+			      uint64_t tag)
+{
+	uint8_t lun[8];
+
+	put_lun(lun, address);
+	if (request->tag == tag && memcmp(request->lun, lun, sizeof(lun)) == 0) {
+		return;
+	}
+	memcpy(request->lun, lun, sizeof(lun));
+	request->tag = tag;
+	request->task_attr = request->prio = request->crn = 0;
+}
+
 /* 5.6.6.1: data to the device lies behind the request, data from it behind the reply. A function of its own, since
  * its stack frame is large. */
 static __attribute__((noinline)) int add_long(struct vfe_queue *queue, struct vfe_seg request,
@@ -123,15 +139,12 @@ int vfe_scsi_add(struct vfe_queue *queue, struct vfe_scsi_frame *frame,
 	if (cdb_len > VFE_CDB_MAX) {
 		return -EINVAL;
 	}
-	put_lun(frame->request.lun, address);
-	frame->request.tag = (uint64_t)(uintptr_t)frame;
-	frame->request.task_attr = frame->request.prio = frame->request.crn = 0;
+	put_header(&frame->request, address, (uint64_t)(uintptr_t)frame);
 	if (cdb != frame->request.cdb) {
 		memcpy(frame->request.cdb, cdb, cdb_len);
 		memset(frame->request.cdb + cdb_len, 0, VFE_CDB_MAX - cdb_len);
 	}
-	frame->reply.sense_len = 0;
-	frame->reply.residual = 0;
+	/* All else in the reply means nothing before these are written. */
 	frame->reply.status = VFE_SCSI_UNTOUCHED;
 	frame->reply.response = VFE_SCSI_UNTOUCHED;
 	if (data_n > SEGS_INLINE) {

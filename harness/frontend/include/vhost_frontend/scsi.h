@@ -162,6 +162,8 @@ size_t vfe_cdb_read_capacity16(uint8_t *cdb, uint32_t allocation);
 size_t vfe_cdb_mode_sense6(uint8_t *cdb, uint8_t page, uint8_t allocation);
 size_t vfe_cdb_read10(uint8_t *cdb, uint32_t lba, uint16_t blocks);
 size_t vfe_cdb_write10(uint8_t *cdb, uint32_t lba, uint16_t blocks);
+/* READ or WRITE (10) once more, at another place. */
+void vfe_cdb_seek10(uint8_t *cdb, uint32_t lba);
 size_t vfe_cdb_read16(uint8_t *cdb, uint64_t lba, uint32_t blocks);
 size_t vfe_cdb_write16(uint8_t *cdb, uint64_t lba, uint32_t blocks);
 size_t vfe_cdb_sync_cache10(uint8_t *cdb, uint32_t lba, uint16_t blocks);
