@@ -82,15 +82,17 @@ class Daemon:
                 env={**os.environ, **SANITIZER},
             )
         try:
-            until("all sockets are there", self._listening, START_DEADLINE_S)
+            until("the daemon is ready", self._ready, START_DEADLINE_S)
         except AssertionError:
             self.kill()
             raise
         return self
 
-    def _listening(self) -> bool:
+    def _ready(self) -> bool:
+        """It listens, and is confined."""
         assert self.process.poll() is None, f"the daemon did not start:\n{self.log_tail()}"
-        return all(listens(self.socket(name)) for name in CONTROLLERS)
+        said = "vhost: notice: ready" in self.log.read_text(errors="replace")
+        return said and all(listens(self.socket(name)) for name in CONTROLLERS)
 
     def __exit__(
         self,
