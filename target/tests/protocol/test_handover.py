@@ -340,7 +340,6 @@ def test_queues_stay_on_their_cores(tmp_path: Path, memory: GuestMemory) -> None
         disks = [Blk(ring, BLOCK) for ring in rings]
         assert [disk.flush() for disk in disks] == [0] * 4  # they run
         there = CORES[1], CORES[1], CORES[1], CORES[0]
-        assert [disk.flush() for disk in disks] == [0] * 4  # all of them run
         for index, core in enumerate(there):
             call(daemon, "vhost_controller_move_queue", ctrlr="blk.0", queue=index, lcore=core)
         wait_for_cores(daemon, "blk.0", list(there))
