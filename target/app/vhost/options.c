@@ -17,6 +17,7 @@ enum {
 	LONG_PRINT_CAPABILITIES,
 	LONG_MODE,
 	LONG_IDLE_US,
+	LONG_MEM_SLOTS,
 	LONG_NO_HANDOVER,
 	LONG_NO_HUGE,
 	LONG_NO_SECCOMP,
@@ -59,6 +60,9 @@ static const struct option_row rows[] = {
 	  "adaptive (spin while busy, then sleep; default), poll (never "
 	  "sleep), event (never spin)" },
 	{ LONG_IDLE_US, "idle-us", "N", "adaptive: sleep after N idle microseconds" },
+	{ LONG_MEM_SLOTS, "mem-slots", "N",
+	  "offer N memory slots to front-ends (default: 512); for guests that another target serves, "
+	  "too, which has fewer" },
 	{ LONG_NO_HANDOVER, "no-handover", NULL,
 	  "refuse hand-overs; no process is kept that could start another "
 	  "one" },
@@ -248,6 +252,9 @@ static int take(struct options *o, int id, char *argument)
 		return parse_mode(argument, &o->target.mode);
 	case LONG_IDLE_US:
 		return parse_number("--idle-us", argument, 10 * 1000 * 1000, &o->target.idle_us);
+	case LONG_MEM_SLOTS:
+		return parse_number("--mem-slots", argument, VHT_MAX_MEM_SLOTS,
+				    &o->target.mem_slots);
 	case LONG_NO_HANDOVER:
 		o->no_handover = true;
 		return 0;

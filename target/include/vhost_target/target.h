@@ -31,6 +31,8 @@ enum vht_mode {
 	VHT_MODE_EVENT,	   /* never spin */
 };
 
+#define VHT_MAX_MEM_SLOTS 512
+
 struct vht_options {
 	size_t size;		  /* sizeof(struct vht_options); members may be added */
 	const char *name;	  /* of the program */
@@ -52,6 +54,7 @@ struct vht_options {
 	/* The whole process gives up what a target does not need: capabilities at start, system calls
 	 * (by a seccomp filter) in run, for good. For programs that do nothing else. */
 	bool confine;
+	unsigned int mem_slots; /* memory slots that front-ends are offered; 0: all there are */
 };
 
 int vht_target_new(const struct vht_options *opts, struct vht_target **ret_target,

@@ -87,6 +87,7 @@ int api_start(struct vht_target *t, bool held, const char **ret_why)
 		.loop = t->loop,
 		.socket_dir = t->opts.socket_dir,
 		.held = held,
+		.mem_slots = t->opts.mem_slots,
 	};
 	int r = t->opts.confine ? confine_capabilities() : 0;
 

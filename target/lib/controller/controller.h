@@ -31,6 +31,7 @@ struct target {
 	struct loop *loop;
 	char *socket_dir;
 	struct env_cpuset cores;
+	unsigned int mem_slots; /* of sessions */
 	bool listening;
 	bool shutting_down;
 	bool closing_sessions; /* the list of controllers is being walked */

@@ -397,6 +397,10 @@ static int restore_session(struct controller *controller, struct parcel *parcel,
 	if (r == 0 && parcel_get_bool(parcel)) {
 		r = vu_session_restore(controller->target->loop, parcel, controller->queue_n,
 				       &controller_owner_ops, controller, &controller->session);
+		if (r == 0) {
+			vu_session_limit_mem_slots(controller->session,
+						   controller->target->mem_slots);
+		}
 	}
 	if (r < 0) {
 		*ret_why =

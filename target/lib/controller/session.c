@@ -348,6 +348,9 @@ void controller_connection_waits(void *arg)
 		r = vu_session_new(controller->target->loop, transport, controller->queue_n,
 				   &controller_owner_ops, controller, &controller->session);
 	}
+	if (r == 0) {
+		vu_session_limit_mem_slots(controller->session, controller->target->mem_slots);
+	}
 	if (r < 0) {
 		log_limited(&controller->limiter, LOG_LEVEL_WARNING,
 			    "%s: cannot serve a connection: %s", controller->name, strerror(-r));

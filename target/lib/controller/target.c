@@ -53,6 +53,7 @@ int target_new(const struct target_options *opts, struct target **ret_target)
 	notify_prepare(); /* this thread has calls and errors to tell when rings start */
 	target->loop = opts->loop;
 	target->cores = opts->cores;
+	target->mem_slots = opts->mem_slots;
 	target->socket_dir = strdup(opts->socket_dir != NULL ? opts->socket_dir : "");
 	if (target->socket_dir != NULL) {
 		r = make_cores(target, opts->held);

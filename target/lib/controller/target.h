@@ -28,6 +28,7 @@ struct target_options {
 	const char *socket_dir;	 /* NULL or "": the current directory, names are used as they are */
 	struct env_cpuset cores; /* the ReactorMask; reactors are running */
 	bool held;		 /* nothing is served before target_release(): handover.h */
+	unsigned int mem_slots;	 /* that front-ends are offered; 0: all there are */
 };
 
 int target_new(const struct target_options *opts, struct target **ret_target);

@@ -249,6 +249,27 @@ static void test_all_slots(void **state)
 	assert_int_equal(count_mappings(), 0);
 }
 
+/* Fewer, as a target has that serves the same guest at other times. */
+static void test_limit(void **state)
+{
+	struct fixture *f = *state;
+	struct vu_region region = piece(0);
+	unsigned int i;
+
+	vu_session_limit_mem_slots(f->owner.session, 32);
+	negotiate(f);
+	send_request(f, VU_GET_MAX_MEM_SLOTS, 0, NULL, 0, NULL, 0);
+	assert_int_equal(read_u64(f, VU_GET_MAX_MEM_SLOTS), 32);
+	for (i = 0; i < 32; i++) {
+		region = piece(i);
+		assert_int_equal(add(f, &region), 0);
+	}
+	region = piece(32);
+	assert_int_equal(add(f, &region), EINVAL);
+	assert_int_equal(count_mappings(), 32);
+	assert_non_null(f->owner.session);
+}
+
 /* T66, T68, T69; and nobody notices. */
 static void test_refused(void **state)
 {
@@ -346,6 +367,7 @@ int main(void)
 		TEST(test_the_front_end_leaves_in_between),
 		TEST(test_the_daemon_ends_in_between),
 		TEST(test_all_slots),
+		TEST(test_limit),
 		TEST(test_refused),
 		TEST(test_table_after_slots),
 		TEST(test_only_when_negotiated),

@@ -78,7 +78,7 @@ int vu_set_mem_table(struct vu_session *session, struct vu_message *message)
 
 int vu_get_max_mem_slots(struct vu_session *session, struct vu_message *message)
 {
-	vu_reply_put_u64(&session->reply, GUEST_MEM_MAX_REGIONS);
+	vu_reply_put_u64(&session->reply, session->mem_slots);
 	return 0;
 }
 
@@ -96,6 +96,9 @@ int vu_add_mem_reg_prepare(struct vu_session *session, struct vu_message *messag
 		return r;
 	}
 	region = region_of(&wire, message->fds[0]);
+	if (session->mem != NULL && guest_mem_region_n(session->mem) >= session->mem_slots) {
+		return vu_refuse(session, -EINVAL, "more memory regions than there are slots");
+	}
 	r = guest_mem_with(session->mem, &region, &session->next_mem);
 	return r < 0 ? vu_refuse(session, r, "a memory region that cannot be added") : 0;
 }

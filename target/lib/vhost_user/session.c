@@ -626,6 +626,7 @@ int vu_session_make(struct loop *loop, struct vu_transport *transport, unsigned 
 	session->ops = ops;
 	session->owner = owner;
 	session->backend_fd = -1;
+	session->mem_slots = GUEST_MEM_MAX_REGIONS;
 	session->log_event_fd = session->old_log_event_fd = -1;
 	transport->rest = &session->rest;
 	session->held = held;
@@ -659,6 +660,13 @@ int vu_session_new(struct loop *loop, struct vu_transport *transport, unsigned i
 		   const struct vu_owner_ops *ops, void *owner, struct vu_session **ret_session)
 {
 	return vu_session_make(loop, transport, queues, ops, owner, false, ret_session);
+}
+
+void vu_session_limit_mem_slots(struct vu_session *session, unsigned int slots)
+{
+	if (slots > 0 && slots < GUEST_MEM_MAX_REGIONS) {
+		session->mem_slots = slots;
+	}
 }
 
 void vu_session_close(struct vu_session *session, const char *why)

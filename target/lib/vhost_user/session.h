@@ -85,6 +85,8 @@ struct vu_owner_ops {
 /* For a device with `queues` rings, of all kinds together. Takes the transport over, also on failure. */
 int vu_session_new(struct loop *loop, struct vu_transport *transport, unsigned int queues,
 		   const struct vu_owner_ops *ops, void *owner, struct vu_session **ret_session);
+/* Offers fewer memory slots than there are (GET_MAX_MEM_SLOTS), to a front-end that has not asked yet. 0: all. */
+void vu_session_limit_mem_slots(struct vu_session *session, unsigned int slots);
 /* Ends the connection from our side: rings are stopped first, then closed() is called. */
 void vu_session_close(struct vu_session *session, const char *why);
 void vu_session_free(struct vu_session *session); /* after closed(); NULL is fine */

@@ -79,6 +79,7 @@ struct vu_session {
 	uint8_t status; /* as the front-end has set it: virtio 1.2, 2.1 */
 	int backend_fd; /* channel for our own requests, -1: none */
 
+	unsigned int mem_slots; /* on offer */
 	struct guest_mem *mem;
 	struct inflight_area *inflight; /* NULL: none was handed over */
 	struct dirty_log *log;		/* the same; used as long as VU_F_LOG_ALL is negotiated */

@@ -7,6 +7,8 @@ import json
 import os
 import re
 import signal
+import socket
+import struct
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,7 @@ def test_capabilities_are_those_of_the_convention(tmp_path: Path) -> None:
         (["--mode", "fast"], "Option '--mode': 'fast' is not adaptive, poll or event."),
         (["-s", "1G"], "Option '-s': '1G' is not a decimal number in range."),
         (["--idle-us", "-1"], "Option '--idle-us': '-1' is not a decimal number in range."),
+        (["--mem-slots", "513"], "Option '--mem-slots': '513' is not a decimal number in range."),
         (["--fd", "a=b"], "Option '--fd': 'b' is not a decimal number in range."),
         (["-t", "nvme_tcp"], "Option '-t': 'nvme_tcp' is not a trace flag."),
         (["--read-only"], "--socket-path and --read-only go with --blk-file"),
@@ -154,6 +157,20 @@ def test_bad_mask(tmp_path: Path, mask: str) -> None:
     (tmp_path / "vhost.conf").write_text(NULL)
     message = refused(["-c", "vhost.conf", "-m", mask], tmp_path)
     assert message == (f"'{mask}' is no core mask (-m, ReactorMask); write it like 0x3 or [0-1]")
+
+
+@pytest.mark.parametrize(("args", "slots"), [([], 512), (["--mem-slots", "32"], 32)])
+def test_memory_slots(tmp_path: Path, args: list[str], slots: int) -> None:
+    """vhost-user: SET_PROTOCOL_FEATURES with CONFIGURE_MEM_SLOTS, then GET_MAX_MEM_SLOTS."""
+    with (
+        Daemon(tmp_path, args, NULL),
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as front,
+    ):
+        front.settimeout(10)
+        front.connect(str(tmp_path / "blk.0"))
+        front.sendall(struct.pack("<IIIQ", 16, 1, 8, 1 << 15) + struct.pack("<III", 36, 1, 0))
+        reply = front.recv(20, socket.MSG_WAITALL)
+        assert struct.unpack("<IIIQ", reply) == (36, 5, 8, slots)
 
 
 @pytest.mark.parametrize("mode", ["adaptive", "poll", "event"])
