@@ -96,6 +96,7 @@ static void finish_stop(struct core_queue *queue)
 		virtq_abandon(queue->vq);
 	} else {
 		virtq_set_call_gap(queue->vq, 0);
+		virtq_leave(queue->vq);
 	}
 	core_unwatch_kick(queue);
 	remove_queue(queue->core, queue);

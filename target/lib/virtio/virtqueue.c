@@ -437,6 +437,14 @@ bool virtq_arm(struct virtq *vq)
 	return (vq->is_packed ? packed_arm(vq) : split_arm(vq)) || vq->starved;
 }
 
+void virtq_leave(struct virtq *vq)
+{
+	vq->starved = false; /* what waits for room here has room at its next owner's */
+	if (!virtq_arm(vq) && vq->kick_fd >= 0) {
+		notify_eventfd(vq->kick_fd);
+	}
+}
+
 /*
  * Takes the counter of an eventfd. The front-end shares the open file and can make it blocking
  * again at any time, so this asks for "do not wait" anew with each read; kernels before 5.9 cannot

@@ -156,6 +156,12 @@ void virtq_call_if_due(struct virtq *vq, uint64_t now);
 /* When that will be; UINT64_MAX: none is held back. */
 uint64_t virtq_call_time(const struct virtq *vq);
 
+/*
+ * The ring goes to whoever owns it next, who may look at it only when it is kicked: asks for kicks, and gives one
+ * back if something is available for which there may have been one already.
+ */
+void virtq_leave(struct virtq *vq);
+
 /* Ask for kicks. False: something is available already (or became so), or there is no kick eventfd and
  * the ring can only be polled. What cannot be taken before a completion does not count as available. */
 bool virtq_arm(struct virtq *vq);

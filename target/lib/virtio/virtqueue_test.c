@@ -236,6 +236,34 @@ static void test_blocking_kick_fd(void **state)
 	fixture_close(&f);
 }
 
+/* The next owner may wait for a kick: the driver is asked for it, or it is given back. */
+static void test_leave(void **state)
+{
+	static const uint64_t features[] = { 0, EVENT_IDX, PACKED, PACKED | EVENT_IDX };
+	unsigned int k;
+
+	for (k = 0; k < 4; k++) {
+		struct fixture f;
+		uint16_t before;
+
+		fixture_open(&f, &(struct rd_options){ .size = 8, .features = features[k] });
+		add(&f, 2);
+		serve(&f, 2);
+		virtq_leave(f.vq);
+		assert_int_equal(rd_drain(f.rd.kick_fd), 0);
+		before = f.rd.next_avail;
+		add(&f, 1);
+		assert_true(rd_wants_kick(&f.rd, before));
+
+		rd_kick(&f.rd);
+		virtq_disarm(
+			f.vq); /* takes the kick, as an owner does that is told to stop at this moment */
+		virtq_leave(f.vq);
+		assert_int_equal(rd_drain(f.rd.kick_fd), 1);
+		fixture_close(&f);
+	}
+}
+
 static void test_no_kick_fd(void **state)
 {
 	struct fixture f;
@@ -694,6 +722,7 @@ int main(void)
 		cmocka_unit_test(test_call_fd_full),
 		cmocka_unit_test(test_kicks),
 		cmocka_unit_test(test_blocking_kick_fd),
+		cmocka_unit_test(test_leave),
 		cmocka_unit_test(test_no_kick_fd),
 		cmocka_unit_test(test_spill_exhaustion),
 		cmocka_unit_test(test_spill_kinds),

@@ -106,6 +106,14 @@ def test_stop_and_start_keep_the_place(ready: FrontEnd, ring: SplitRing) -> None
         ready.start([ring])
 
 
+def test_a_stopped_ring_asks_for_kicks(ready: FrontEnd, ring: SplitRing) -> None:
+    """Its next owner may look at it only when it is kicked, and the driver was told not to."""
+    for _ in range(50):
+        ready.stop(0)
+        assert ring.memory.read(ring.used, 2) == b"\0\0"
+        ready.start([ring])
+
+
 def test_base_wraps_at_65536(ready: FrontEnd, memory: GuestMemory) -> None:
     ring = SplitRing(memory, 0, size=16)
     ring.avail_idx = ring.used_idx = 65534
