@@ -64,6 +64,12 @@ static int resume(struct virtq *vq, const struct virtq_config *config)
 	for (i = 0; i < ring->inflight->resubmit_n; i++) {
 		vq->busy[ring->inflight->resubmit[i]] = true;
 	}
+	/* What the ring shows as used is done. The front-end may have asked the ring when it saw a predecessor leave
+	 * that published the last of it afterwards. */
+	if (ring->base_minus_used != 0 && (uint16_t)-ring->base_minus_used <= (uint16_t)vq->size) {
+		ring->next_avail = ring->next_used;
+		ring->base_minus_used = 0;
+	}
 	/* They lie in the available ring behind the base, though not one after the other. */
 	ring->next_avail = (uint16_t)(ring->next_avail + ring->inflight->resubmit_n);
 	/* The predecessor may have died between its last used element and the call for it. */

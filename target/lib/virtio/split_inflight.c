@@ -65,6 +65,18 @@ static void region_make(struct inflight_split_region *region, uint16_t size, uin
 	__atomic_store_n(&region->version, REGION_VERSION, __ATOMIC_RELEASE);
 }
 
+static bool anything_marked(const struct copy *copy, uint16_t size)
+{
+	unsigned int i;
+
+	for (i = 0; i < size; i++) {
+		if (copy->desc[i].inflight != 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /*
  * The predecessor may have stopped after it published its last batch and before all marks were gone: walks the
  * list and takes them away in the copy. NULL, or why the ring is broken.
@@ -74,6 +86,11 @@ static const char *finish_batch(struct copy *copy, uint16_t size, uint16_t used_
 	uint16_t left = (uint16_t)(used_idx - copy->used_idx);
 	uint16_t head = copy->last_batch_head;
 
+	/* Nothing is in flight: no batch can have been cut off. A target that does not know of the area may have
+	 * served the ring since, for any number of requests. */
+	if (!anything_marked(copy, size)) {
+		return NULL;
+	}
 	if (left > size) {
 		return "the in-flight area is of another ring: its used index is too far away";
 	}
