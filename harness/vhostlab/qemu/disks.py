@@ -46,6 +46,7 @@ class VhostBlk:
     packed: bool = False
     event_idx: bool = True
     indirect: bool = True
+    discard: bool = True
     boot_index: int | None = None
 
     def chardev(self) -> Properties:
@@ -61,6 +62,7 @@ class VhostBlk:
             "chardev": f"char-{self.id}",
             "num-queues": self.num_queues,
             "queue-size": self.queue_size,
+            **({} if self.discard else {"discard": False, "write-zeroes": False}),
             **_ring(self.packed, self.event_idx, self.indirect),
             **_boot(self.boot_index),
         }

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from vhostlab.errors import HarnessError
 from vhostlab.guest import Guest
@@ -25,6 +25,8 @@ from vhostlab.results import Better, CellResult, Check, Metric
 from vhostlab.scenario.layout import PLAIN, Hardware, boot, config
 from vhostlab.scenario.progress import Progress
 from vhostlab.target import Controller, Target
+
+T = TypeVar("T", bound=Target)
 
 
 class Skipped(Exception):
@@ -73,13 +75,18 @@ class Bench:
 
     @asynccontextmanager
     async def running_target(
-        self, controllers: Sequence[Controller], logs: Path, mode: str = ""
+        self,
+        controllers: Sequence[Controller],
+        logs: Path,
+        mode: str = "",
+        memory_slots: int = 0,
     ) -> AsyncIterator[Target]:
         """The target, started. Its logs and start-up file are kept, its disks are not."""
         workdir = self.scratch / f"target-{logs.name}"
         try:
             async with self.target(workdir) as target:
                 target.mode = mode
+                target.memory_slots = memory_slots
                 await target.start(controllers)
                 yield target
         finally:
@@ -170,14 +177,28 @@ class HostContext(Context):
 
     @asynccontextmanager
     async def target(
-        self, controllers: Sequence[Controller], mode: str = "", name: str = ""
+        self,
+        controllers: Sequence[Controller],
+        mode: str = "",
+        name: str = "",
+        memory_slots: int = 0,
     ) -> AsyncIterator[Target]:
         """The target under test with these controllers, running. ``name``: one of several."""
         if reason := self.bench.target.capabilities.lacks(controllers):
             self.skip(f"target {self.bench.target.name}: {reason}")
         logs = self.bench.logs / name
-        async with self.bench.running_target(controllers, logs, mode) as target:
+        async with self.bench.running_target(controllers, logs, mode, memory_slots) as target:
             yield target
+
+    @asynccontextmanager
+    async def substitute(self, driver: type[T], target: Target) -> AsyncIterator[T]:
+        """Another target for the sockets of one, not started: they take turns."""
+        workdir = self.bench.scratch / f"target-{driver.name}"
+        try:
+            async with driver(workdir, sockets=target.sockets) as other:
+                yield other
+        finally:
+            _keep_logs(workdir, self.bench.logs)
 
     @asynccontextmanager
     async def guest(

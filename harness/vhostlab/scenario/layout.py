@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vhostlab import guestdisk
@@ -98,6 +98,8 @@ class Hardware:
     """Seconds after which QEMU tries to connect again when the target has gone; 0: it does not."""
     packed: bool = False
     """Packed rings."""
+    discard: bool = True
+    """Discards and writes of zeroes on blk disks, if the target has them."""
     moves: bool = False
     """It goes to another QEMU: all its processors on one thread of TCG, see docs/TESTING.md."""
 
@@ -111,16 +113,16 @@ def qemu_disks(
     """The devices that connect a VM to the target's controllers."""
     disks: list[QemuDisk] = []
     for c in controllers:
-        kind = VhostBlk if c.device == "blk" else VhostScsi
-        disks.append(
-            kind(
-                target.endpoints[c.name],
-                num_queues=c.num_queues,
-                id=c.name,
-                reconnect=hardware.reconnect,
-                packed=hardware.packed,
-            )
+        disk = (VhostBlk if c.device == "blk" else VhostScsi)(
+            target.endpoints[c.name],
+            num_queues=c.num_queues,
+            id=c.name,
+            reconnect=hardware.reconnect,
+            packed=hardware.packed,
         )
+        if isinstance(disk, VhostBlk):
+            disk = replace(disk, discard=hardware.discard)
+        disks.append(disk)
     return tuple(disks)
 
 

@@ -84,8 +84,8 @@ SUITES: Mapping[str, Suite] = {
         Suite(
             "vmtest",
             "everything: disks, data, file systems, idleness, packed rings, a killed front-end and "
-            "target, hand-overs, live migration, changing memory, disks and cores, "
-            "the smoke matrix",
+            "target, another target and back, hand-overs, live migration, changing memory, disks "
+            "and cores, the smoke matrix",
             (
                 "boot",
                 "readonly",
@@ -97,6 +97,7 @@ SUITES: Mapping[str, Suite] = {
                 "kill",
                 "reconnect",
                 "reconnect-packed",
+                "swap",
                 "migration",
                 "handover",
                 "memory",

@@ -102,26 +102,32 @@ def _readonly(controller: Controller) -> bool:
 class Target(abc.ABC):
     """A storage target process: ``async with target: await target.start(controllers)``.
 
-    Sockets are made in a short private directory, logs and files in ``workdir``.
+    Sockets are made in a short private directory, or in that of another target (``sockets``) which
+    this one takes turns with; logs and files in ``workdir``.
     """
 
     name: ClassVar[str]
     capabilities: TargetCapabilities
 
-    def __init__(self, workdir: Path, *, program: Path | None = None) -> None:
+    def __init__(
+        self, workdir: Path, *, program: Path | None = None, sockets: Path | None = None
+    ) -> None:
         self.workdir = workdir
         self.log = workdir / f"{self.name}.log"
         self.endpoints: dict[str, Path] = {}
         self.mode = ""
         """How it waits for requests, one of its modes; "": as it likes."""
+        self.memory_slots = 0
+        """How many it offers to a front-end, if it can be told; 0: as many as it has."""
         self._program = program
         self._stack = AsyncExitStack()
-        self._sockets: Path | None = None
+        self._sockets = sockets
         self._process: Process | None = None
 
     async def __aenter__(self) -> Self:
         self.workdir.mkdir(parents=True, exist_ok=True)
-        self._sockets = self._stack.enter_context(socket_dir("target"))
+        if self._sockets is None:
+            self._sockets = self._stack.enter_context(socket_dir("target"))
         return self
 
     async def __aexit__(

@@ -78,6 +78,7 @@ class VhostlabTarget(Target):
             *("-S", str(self.sockets)),
             *("-r", str(self.sockets / "rpc.sock")),
             *(("--mode", self.mode) if self.mode else ()),
+            *(("--mem-slots", str(self.memory_slots)) if self.memory_slots else ()),
         ]
         self._process = Process(argv, self.log)
         await self._process.start()
