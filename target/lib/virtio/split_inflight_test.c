@@ -550,73 +550,6 @@ static void test_requests_that_are_new_say_so(void **state)
 	world_close(&w);
 }
 
-/* Somebody else served the ring meanwhile, and did not keep the area: it says that nothing is in flight, and where
- * the ring was long ago. */
-static void test_a_stranger_in_between(void **state)
-{
-	static const uint16_t distances[] = { 1, SIZE, SIZE + 1, 1000, 32768, 65535 };
-	struct inflight_split_region *region;
-	struct virtq_req *req;
-	struct world w;
-	struct virtq *vq;
-	size_t i;
-
-	world_open(&w, 0);
-	region = (struct inflight_split_region *)w.area_bytes;
-	for (i = 0; i < sizeof(distances) / sizeof(distances[0]); i++) {
-		uint16_t used = le16toh(*w.rd.used_idx);
-		uint16_t head;
-		uint32_t len;
-
-		vq = start(&w, used);
-		virtq_free(vq);
-		region->used_idx = (uint16_t)(used - distances[i]);
-		vq = start(&w, used);
-		assert_false(virtq_is_broken(vq));
-		assert_false(virtq_has_resubmits(vq));
-		assert_int_equal(region->used_idx, used);
-		add_one(&w);
-		req = pop_one(vq);
-		virtq_push(vq, req, 0);
-		virtq_commit(vq);
-		assert_true(rd_reap(&w.rd, &head, &len));
-		assert_int_equal(region->used_idx, (uint16_t)(used + 1));
-		virtq_free(vq);
-	}
-	world_close(&w);
-}
-
-/* A front-end that looked at the used index before its target had published the last: nothing is done twice. */
-static void test_a_base_that_is_old(void **state)
-{
-	struct virtq_req *req;
-	struct world w;
-	struct virtq *vq;
-	int i;
-
-	world_open(&w, 0);
-	vq = start(&w, 0);
-	for (i = 0; i < 4; i++) {
-		add_one(&w);
-	}
-	for (i = 0; i < 3; i++) {
-		req = pop_one(vq);
-		if (i > 0) {
-			virtq_push(vq, req, 0);
-		}
-	}
-	virtq_commit(vq);
-	virtq_free(vq);
-	vq = start(&w, 1); /* it is 2 */
-	assert_int_equal(pop_one(vq)->head, 0);
-	assert_int_equal(pop_one(vq)->head, 3);
-	assert_int_equal(virtq_pop(vq, &req, 1), 0);
-	assert_false(virtq_is_broken(vq));
-	assert_int_equal(virtq_base(vq), 2);
-	virtq_free(vq);
-	world_close(&w);
-}
-
 /* ---- areas that lie (T78) ---- */
 
 static void expect_broken(struct world *w, uint16_t base)
@@ -831,8 +764,6 @@ int main(void)
 		cmocka_unit_test(test_waiting_resubmits),
 		cmocka_unit_test(test_abandoned),
 		cmocka_unit_test(test_requests_that_are_new_say_so),
-		cmocka_unit_test(test_a_stranger_in_between),
-		cmocka_unit_test(test_a_base_that_is_old),
 		cmocka_unit_test(test_lies),
 		cmocka_unit_test(test_random_areas),
 		cmocka_unit_test(test_scribbles),
