@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "load_private.h"
 #include "random.h"
+#include "vhost_frontend/fetch.h"
 
 #define STALLED_NS 10000000000u
 /* How long to sleep for a call, or to poll in vain, before looking whether the target is still there. */
@@ -68,17 +69,6 @@ static int add(struct load *load, struct load_lane *lane, struct load_slot *slot
 			   slot);
 }
 
-/* The line that the device has written its answer into. It is fetched to be written: a later request will be. */
-static inline void fetch_answer(const struct load_slot *slot)
-{
-#if defined(__x86_64__)
-	/* The builtin means a mere read, unless the compiler knows the processor. */
-	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)slot->frame));
-#else
-	__builtin_prefetch(slot->frame, 1);
-#endif
-}
-
 static inline bool failed(const struct load *load, const struct load_slot *slot)
 {
 	return (load->config.scsi ? vfe_scsi_result(slot->scsi) : vfe_blk_result(slot->blk)) != 0;
@@ -103,7 +93,8 @@ int load_reap(struct load_run *run, struct load_lane *lane)
 	for (i = 0; i < n; i++) {
 		struct load_slot *slot = done[i].cookie;
 
-		fetch_answer(slot);
+		/* The answer's line; a later request will be written there. */
+		vfe_fetch_to_write(slot->frame);
 		run->taken[i].slot = slot;
 		run->taken[i].ticks = now > slot->start ? now - slot->start : 0;
 		lane->buffers[lane->buffer_n++] = slot->data;

@@ -3,6 +3,7 @@
 #ifndef VFE_INTERNAL_H
 #define VFE_INTERNAL_H
 
+#include "vhost_frontend/fetch.h"
 #include "vhost_frontend/frontend.h"
 #include "vhost_frontend/frontend_raw.h"
 
@@ -188,17 +189,6 @@ static inline void vfe_copy_segs(struct vfe_seg *to, const struct vfe_seg *from,
 		to[i].len = from[i].len;
 		__asm__ volatile("" : : : "memory");
 	}
-}
-
-/* Fetches a line that the device has, to be written. */
-static inline void vfe_fetch_to_write(const void *p)
-{
-#if defined(__x86_64__)
-	/* The builtin means a mere read, unless the compiler knows the processor. */
-	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)p));
-#else
-	__builtin_prefetch(p, 1);
-#endif
 }
 
 /* One load or store of a field that the device may change or read at any instant. */

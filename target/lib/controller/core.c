@@ -337,7 +337,7 @@ void core_abandon_queue(struct core_queue *queue)
 	atomic_store_explicit(&queue->abandon, true, memory_order_relaxed);
 	if (queue->state == CORE_QUEUE_RUNNING) {
 		/* A change of memory under way ends with it. A stop is looked at in each round anyway. */
-		core_poke_queue(queue);
+		poke(queue);
 	} else if (queue->state == CORE_QUEUE_AWAY && queue->asked != NULL) {
 		void (*asked)(struct msg * request) = queue->asked;
 

@@ -44,7 +44,8 @@ struct vu_transport {
 
 /* Takes the connected socket over, also on failure. */
 int vu_socket_new(int fd, struct vu_transport **ret_transport);
-/* Out of what its `save` has packed; shared for now. -EPROTO: it cannot be. */
+/* Out of what its `save` has packed. The connection is the other process's, too (`shared`), until the session is
+ * released. -EPROTO: it cannot be. */
 int vu_socket_restore(struct parcel *parcel, struct vu_transport **ret_transport);
 
 /*
