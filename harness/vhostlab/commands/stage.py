@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""``vhostlab stage``: run one stage in this process. It is what the runner calls."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from pathlib import Path
+
+from rich.console import Console
+
+from vhostlab.scenario import Options, registry, stage
+from vhostlab.scenario.progress import Progress
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--run-dir", type=Path, required=True)
+    parser.add_argument("--target", required=True)
+    parser.add_argument("--matrix", type=Path, required=True)
+    parser.add_argument("--cell", action="append", default=[])
+    parser.add_argument("--scenario", action="append", required=True)
+    parser.add_argument("--brief", action="store_true")
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """How the scenarios ended is in the fragment; the status only says that there is one."""
+    try:
+        asyncio.run(_one_stage(options))
+    except asyncio.CancelledError:
+        return 1
+    return 0
+
+
+async def _one_stage(options: argparse.Namespace) -> None:
+    """Run a stage so that SIGTERM ends it as a Ctrl-C does: with everything cleaned up."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    known = registry.load(stage.scenario_directory())
+    await stage.run(
+        name=options.name,
+        scenarios=registry.choose(known, options.scenario),
+        target_name=options.target,
+        options=Options(options.matrix, tuple(options.cell), options.brief),
+        run_dir=options.run_dir,
+        progress=Progress(options.run_dir),
+    )
