@@ -13,7 +13,9 @@ set -euo pipefail
 # One need per line: how to see that it is there, its apt package, its dnf package.
 #   cmd:NAME      a command in PATH              pc:NAME     a pkg-config module
 #   header:NAME   a header the compiler finds    py:NAME     modules of the system's Python
+#   file:GLOB     a file                         lib:SONAME  a shared library that the linker knows
 #   fuzzer:       the run-time library of libFuzzer for the clang in PATH
+#   postgres:     PostgreSQL's server programs, which Debian keeps out of PATH
 needs() {
 	cat <<-'END'
 		cmd:git                     git                git
@@ -48,7 +50,20 @@ needs() {
 		cmd:xz                      xz-utils           xz
 		cmd:mkfs.ext4               e2fsprogs          e2fsprogs
 		cmd:mkfs.xfs                xfsprogs           xfsprogs
+		cmd:mkfs.vfat               dosfstools         dosfstools
+		cmd:mcopy                   mtools             mtools
+		cmd:sfdisk                  fdisk              util-linux
 		cmd:mmdebstrap              mmdebstrap         mmdebstrap
+		cmd:gpg                     gnupg              gnupg2
+		cmd:gpgv                    gpgv               gnupg2
+		file:/usr/share/OVMF/OVMF_CODE*.fd ovmf        edk2-ovmf
+		file:/usr/bin/grub*-mkstandalone grub-common   grub2-tools-extra
+		file:/usr/lib/grub/i386-pc/boot.img grub-pc-bin grub2-pc-modules
+		file:/usr/lib/grub/x86_64-efi/linux.mod grub-efi-amd64-bin grub2-efi-x64-modules
+		postgres:                   postgresql         postgresql-server
+		lib:libpangoft2-1.0.so.0    libpangoft2-1.0-0  pango
+		cmd:pdftotext               poppler-utils      poppler-utils
+		cmd:chromedriver            chromium-driver    chromedriver
 		cmd:dpkg-deb                dpkg               dpkg
 		cmd:update-ca-certificates  ca-certificates    -
 	END
@@ -67,6 +82,9 @@ have() {
 	pc) command -v pkg-config >/dev/null && pkg-config --exists "$what" ;;
 	header) command -v gcc >/dev/null && gcc -E -x c - <<<"#include <$what>" >/dev/null 2>&1 ;;
 	py) [ -x /usr/bin/python3 ] && /usr/bin/python3 -c "import $what" 2>/dev/null ;;
+	file) compgen -G "$what" >/dev/null ;;
+	lib) ldconfig -p | grep -q -F "	$what " ;;
+	postgres) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null ;;
 	fuzzer) command -v clang >/dev/null && fuzzer_runtime_present ;;
 	*) die "internal error: unknown kind of need '$kind'" 1 ;;
 	esac
