@@ -16,9 +16,10 @@ CORE = ("cat", "env", "find", "grep", "sort", "uname", "touch", "chmod", "cp", "
 # What a package manager would bring: programs that always succeed. Asked for a file of its own,
 # as clang is for its fuzzer library, a program names one that exists.
 PROGRAMS = (
-    "ccache chromedriver clang clang-tidy cpio dpdk dpkg-deb fio gcc git gpg gpgv make mandoc mcopy "
-    "meson mkfs.ext4 mkfs.vfat mkfs.xfs mmdebstrap ninja pdftotext pkg-config python3 qemu-img "
-    "qemu-storage-daemon qemu-system-x86_64 sfdisk shellcheck update-ca-certificates valgrind xz zstd"
+    "ccache chromedriver clang clang-tidy cpio dpdk dpkg-deb fio gcc git gpg gpgv make mandoc "
+    "mcopy meson mkfs.ext4 mkfs.vfat mkfs.xfs mmdebstrap ninja pdftotext pkg-config python3 "
+    "qemu-img qemu-storage-daemon qemu-system-x86_64 sfdisk shellcheck update-ca-certificates "
+    "valgrind xz zstd"
 )
 PROVIDE = """#!/bin/bash
 echo "$(basename "$0") $*" >>"{home}/calls"
