@@ -175,8 +175,8 @@ static void run_command(struct run *run)
 	bytes_get(&run->in, cmd->cdb + 1, cdb_len - 1U);
 	cmd->cdb_len = (how & 1) != 0 ? how >> 3 : SCSI_CDB_MAX;
 	cmd->lu = (how & 6) == 6 ? NULL : &run->lu;
-	run->lu.ua |= (how & 0xe0) == 0xe0 ? SCSI_UA_BIT_RESET : 0;
-	run->lu.ua |= (how & 0xf0) == 0xc0 ? SCSI_UA_BIT_NEXUS_LOSS : 0;
+	*run->lu.ua |= (how & 0xe0) == 0xe0 ? SCSI_UA_BIT_RESET : 0;
+	*run->lu.ua |= (how & 0xf0) == 0xc0 ? SCSI_UA_BIT_NEXUS_LOSS : 0;
 	run->disk.fail = (how & 0x70) == 0x60 ?
 				 -errors[(how & 0x0f) % (sizeof(errors) / sizeof(errors[0]))] :
 				 0;

@@ -66,6 +66,7 @@ static void round_of(struct run *run)
 		}
 	}
 	bdev_channels_poll(&run->channels);
+	run->channels.round++;
 	for (i = 0; i < QUEUES; i++) {
 		struct queue *q = &run->q[i];
 		uint16_t head;

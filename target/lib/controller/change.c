@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A device is changed under its running queues: each is told on its reactor, then the device settles. */
+#include <stddef.h>
 #include <string.h>
 
 #include "controller/controller.h"
@@ -30,8 +31,9 @@ void target_trim_bdevs(struct target *target)
 	}
 }
 
-static void report_failed_targets(struct controller *controller)
+static bool report_failed_targets(struct controller *controller)
 {
+	bool failed = false;
 	unsigned int number;
 	int error;
 
@@ -39,12 +41,15 @@ static void report_failed_targets(struct controller *controller)
 	       scsi_take_failed_target(controller->device, &number, &error)) {
 		log_error("%s: target %u is removed again: its bdev cannot be opened: %s",
 			  controller->name, number, strerror(-error));
+		failed = true;
 	}
+	return failed;
 }
 
 void controller_settle(struct controller *controller)
 {
 	bool running = false;
+	bool once_more;
 	unsigned int i;
 
 	if (!controller->unsettled) {
@@ -62,9 +67,13 @@ void controller_settle(struct controller *controller)
 		running = true;
 	}
 	controller->unsettled = false;
-	controller->device->ops->settled(controller->device, running);
-	report_failed_targets(controller);
-	target_trim_bdevs(controller->target);
+	once_more = controller->device->ops->settled(controller->device, running);
+	once_more = report_failed_targets(controller) || once_more;
+	if (once_more) {
+		controller_update(controller);
+	} else {
+		target_trim_bdevs(controller->target);
+	}
 }
 
 void controller_update(struct controller *controller)
@@ -78,4 +87,33 @@ void controller_update(struct controller *controller)
 		}
 	}
 	controller_settle(controller);
+}
+
+static void asked_on_loop(struct msg *msg)
+{
+	struct controller *controller =
+		(struct controller *)((char *)msg - offsetof(struct controller, update));
+
+	/* Release: orders our use of the message before the flag that lets it be posted again. */
+	atomic_store_explicit(&controller->update_out, false, memory_order_release);
+	controller_update(controller);
+}
+
+/* On a reactor. The message is there before the answer to the stop of the queue that asks, so before the end of
+ * the controller. */
+static void ask_update(struct virtio_device *device)
+{
+	struct controller *controller = device->owner;
+
+	/* Acquire: the mirror of asked_on_loop(). */
+	if (!atomic_exchange_explicit(&controller->update_out, true, memory_order_acquire)) {
+		controller->update.fn = asked_on_loop;
+		loop_post(controller->target->loop, &controller->update);
+	}
+}
+
+void controller_listen_to_device(struct controller *controller)
+{
+	controller->device->owner = controller;
+	controller->device->ask_update = ask_update;
 }

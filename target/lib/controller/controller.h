@@ -82,6 +82,8 @@ struct controller {
 	struct virtio_device *device;
 	bool is_scsi;
 	bool unsettled;
+	struct msg update; /* its device asks for one */
+	atomic_bool update_out;
 	bool handover_pending; /* its session has yet to be suspended or resumed */
 	struct listener listener;
 	struct vu_session *session;
@@ -120,6 +122,8 @@ void controller_close_session(struct controller *controller, const char *reason)
 /* change.c: after the device was changed; and whenever a queue has been updated or is stopped. */
 void controller_update(struct controller *controller);
 void controller_settle(struct controller *controller);
+/* What a device calls that wants its queues updated. Before the first one starts. */
+void controller_listen_to_device(struct controller *controller);
 void target_trim_bdevs(struct target *target); /* as soon as nobody can be using what was cut off */
 
 /* info.c: adds what the queue has counted since it was started. */
@@ -130,10 +134,9 @@ void target_session_ended(struct controller *controller);
 int controller_parse_cpumask(const struct controller *controller, const char *text,
 			     struct env_cpuset *ret_cpumask, const char **ret_why);
 
-/* move.c: a core of its Cpumask, or NULL; the core on which a queue that shall run on queue->wanted has to start; the answer to its moves; and
- * lets those go on that are waiting, whenever a queue has become free to. */
+/* move.c: a core of its Cpumask, or NULL; the answer to a queue's moves; and lets those go on that are waiting,
+ * whenever a queue has become free to. */
 struct core *controller_find_core(const struct controller *controller, unsigned int number);
-struct core *controller_first_core(const struct controller_queue *queue);
 void controller_queue_moved(struct core_queue *run, int result);
 void controller_go_on_moving(struct controller *controller);
 

@@ -43,7 +43,6 @@ struct core {
 	void *released_arg;
 	struct bdev_channels channels;
 	uint64_t turn_ticks;
-	uint64_t round;
 	LIST_HEAD(, core_device) devices;
 	unsigned int device_n;
 	struct core_device *first; /* begins the next round; NULL: there is none */

@@ -236,7 +236,7 @@ static void choose_pace(struct core *core)
 	unsigned int busy = 0;
 
 	LIST_FOREACH (on, &core->devices, link) {
-		busy += on->busy_until > core->round;
+		busy += on->busy_until > core->channels.round;
 	}
 	if ((busy > 1) != core->channels.hurried) {
 		core_set_pace(core, busy > 1);
@@ -254,13 +254,10 @@ static unsigned int core_poll(struct poller *poller)
 		unsigned int done = take_turn(core, on);
 
 		if (done > 0) {
-			on->busy_until = core->round + BUSY_ROUNDS;
+			on->busy_until = core->channels.round + BUSY_ROUNDS;
 		}
 		work += done;
 		on = device_after(core, on);
-	}
-	if (core->round++ % PACE_ROUNDS == 0) {
-		choose_pace(core);
 	}
 	if (on != NULL) {
 		core->first = device_after(core, on);
@@ -269,6 +266,9 @@ static unsigned int core_poll(struct poller *poller)
 	work += publish_all(core);
 	if (unlikely(core->coalescing_n > 0)) {
 		core_qos_make_calls(core);
+	}
+	if (core->channels.round++ % PACE_ROUNDS == 0) {
+		choose_pace(core);
 	}
 	return work;
 }
@@ -312,6 +312,10 @@ static bool core_arm(struct poller *poller)
 				may_sleep = false;
 			}
 			if (queue->draining && has_to_resubmit(queue)) {
+				may_sleep = false;
+			}
+			if (queue->dq->restless &&
+			    (queue->draining || queue->updating || is_served(queue))) {
 				may_sleep = false;
 			}
 		}

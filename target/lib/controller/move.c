@@ -2,8 +2,7 @@
 /*
  * Queues move to other cores while they run. It is said where each shall be (`wanted`), and here it is made so,
  * one step whenever a queue can take one: it leaves the core where it is as soon as its session asks nothing else
- * of it, and enters the other one. The queues of a device that has to be on one reactor meet in between: none
- * enters before the last one has left.
+ * of it, and enters the other one.
  *
  * A queue that cannot enter (a bdev has no more channels) goes back to where it came from. If it cannot be there
  * either any more, its session ends; with an in-flight area the front-end loses nothing by it.
@@ -13,37 +12,6 @@
 
 #include "base/why.h"
 #include "controller/controller.h"
-
-static bool is_on_a_core(const struct controller_queue *queue)
-{
-	return queue->run.vq != NULL && queue->run.state != CORE_QUEUE_AWAY;
-}
-
-/* The core on which queues of the device are that shall not be there; NULL: there are none. */
-static struct core *core_that_is_left(const struct controller *controller)
-{
-	unsigned int i;
-
-	if (!placement_is_together(controller)) {
-		return NULL;
-	}
-	for (i = 0; i < controller->queue_n; i++) {
-		const struct controller_queue *queue = &controller->queues[i];
-
-		if (is_on_a_core(queue) && queue->run.core != queue->wanted) {
-			return queue->run.core;
-		}
-	}
-	return NULL;
-}
-
-struct core *controller_first_core(const struct controller_queue *queue)
-{
-	struct core *left = core_that_is_left(queue->controller);
-
-	/* One that joins others which are about to leave goes with them. */
-	return left != NULL ? left : queue->wanted;
-}
 
 void controller_go_on_moving(struct controller *controller)
 {
@@ -57,9 +25,6 @@ void controller_go_on_moving(struct controller *controller)
 			queue->from = queue->run.core;
 			core_leave_queue(&queue->run);
 		}
-	}
-	if (core_that_is_left(controller) != NULL) {
-		return;
 	}
 	for (i = 0; i < controller->queue_n; i++) {
 		struct controller_queue *queue = &controller->queues[i];
@@ -76,17 +41,6 @@ static unsigned int core_number(const struct core *core)
 	return reactor_core(core_reactor(core));
 }
 
-static void want(struct controller_queue *queue, struct core *core)
-{
-	struct controller *controller = queue->controller;
-	unsigned int i;
-
-	queue->wanted = core;
-	for (i = 0; placement_is_together(controller) && i < controller->queue_n; i++) {
-		controller->queues[i].wanted = core;
-	}
-}
-
 static void cannot_enter(struct controller_queue *queue, int error)
 {
 	struct controller *controller = queue->controller;
@@ -96,7 +50,7 @@ static void cannot_enter(struct controller_queue *queue, int error)
 		    queue->run.index, core_number(queue->run.core), strerror(-error),
 		    queue->from != NULL ? "it goes back" : "its session ends");
 	if (queue->from != NULL) {
-		want(queue, queue->from);
+		queue->wanted = queue->from;
 		queue->from = NULL;
 		return;
 	}
@@ -171,7 +125,7 @@ int controller_move_queue(struct target *target, const char *name, unsigned int 
 		*ret_why = why("%s: queue %u does not run", name, index);
 		return -ENOENT;
 	}
-	want(&controller->queues[index], core);
+	controller->queues[index].wanted = core;
 	controller_go_on_moving(controller);
 	return 0;
 }

@@ -104,32 +104,16 @@ static void look(struct target *target)
 	}
 }
 
-bool placement_is_together(const struct controller *controller)
-{
-	return controller->device->ops->one_reactor;
-}
-
-static struct controller_queue *first_placed(const struct controller *controller)
+static bool has_placed(const struct controller *controller)
 {
 	unsigned int i;
 
 	for (i = 0; i < controller->queue_n; i++) {
 		if (is_placed(&controller->queues[i])) {
-			return &controller->queues[i];
+			return true;
 		}
 	}
-	return NULL;
-}
-
-static unsigned int weight_of_device(const struct controller *controller)
-{
-	unsigned int weight = 1;
-	unsigned int i;
-
-	for (i = 0; i < controller->queue_n; i++) {
-		weight += is_placed(&controller->queues[i]) ? controller->queues[i].weight : 0;
-	}
-	return weight;
+	return false;
 }
 
 static void add_weight(struct target *target, const struct core *core, unsigned int weight)
@@ -147,14 +131,6 @@ static void weigh_controller(struct target *target, const struct controller *con
 {
 	unsigned int i;
 
-	if (placement_is_together(controller)) {
-		const struct controller_queue *first = first_placed(controller);
-
-		if (first != NULL) {
-			add_weight(target, first->wanted, weight_of_device(controller));
-		}
-		return;
-	}
 	for (i = 0; i < controller->queue_n; i++) {
 		const struct controller_queue *queue = &controller->queues[i];
 
@@ -194,16 +170,12 @@ static struct place *pick(struct controller *controller, int numa_node, const st
 struct core *placement_of_new(struct controller_queue *queue)
 {
 	struct controller *controller = queue->controller;
-	const struct controller_queue *first = first_placed(controller);
 	const struct place *place;
 
-	if (first != NULL && placement_is_together(controller)) {
-		return first->wanted;
-	}
 	look(controller->target);
 	weigh(controller->target, NULL);
 	place = pick(controller, queue->numa_node, NULL);
-	if (first == NULL && queue->numa_node != ENV_ANY_NODE &&
+	if (!has_placed(controller) && queue->numa_node != ENV_ANY_NODE &&
 	    queue->numa_node != place->numa_node) {
 		log_limited(
 			&controller->limiter, LOG_LEVEL_NOTICE,
@@ -231,26 +203,13 @@ static struct controller_queue *next_to_place(struct controller *controller)
 	return next;
 }
 
-static void spread_device(struct controller *controller)
-{
-	const struct controller_queue *first = first_placed(controller);
-	const struct place *place;
-	unsigned int i;
-
-	if (first == NULL) {
-		return;
-	}
-	place = pick(controller, first->numa_node, first->wanted);
-	for (i = 0; i < controller->queue_n; i++) {
-		controller->queues[i].wanted = place->core;
-	}
-}
-
-static void spread_queues(struct controller *controller)
+void placement_spread(struct controller *controller)
 {
 	struct controller_queue *queue;
 	unsigned int i;
 
+	look(controller->target);
+	weigh(controller->target, controller);
 	for (i = 0; i < controller->queue_n; i++) {
 		controller->queues[i].wanted = NULL;
 	}
@@ -259,16 +218,5 @@ static void spread_queues(struct controller *controller)
 
 		place->weight += 1 + queue->weight;
 		queue->wanted = place->core;
-	}
-}
-
-void placement_spread(struct controller *controller)
-{
-	look(controller->target);
-	weigh(controller->target, controller);
-	if (placement_is_together(controller)) {
-		spread_device(controller);
-	} else {
-		spread_queues(controller);
 	}
 }

@@ -48,7 +48,5 @@ unsigned int placement_weight(uint64_t work, uint64_t busiest);
 struct core *placement_of_new(struct controller_queue *queue);
 /* Says anew where each running queue of the controller shall be. */
 void placement_spread(struct controller *controller);
-/* Of which queues go along when this one is moved: all of the device, or none but itself. */
-bool placement_is_together(const struct controller *controller);
 
 #endif

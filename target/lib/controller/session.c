@@ -116,11 +116,9 @@ static void owner_ring_start(void *owner, const struct vu_ring *ring)
 {
 	struct controller *controller = owner;
 	struct controller_queue *queue = &controller->queues[ring->index];
-	struct core *core;
 	int r;
 
 	place(controller, ring);
-	core = controller_first_core(queue);
 	const struct virtq_config config = {
 		.size = ring->size,
 		.features = ring->features,
@@ -137,7 +135,7 @@ static void owner_ring_start(void *owner, const struct vu_ring *ring)
 		.inflight = ring->inflight,
 		.log = ring->log,
 		.index = ring->index,
-		.numa_node = env_core_numa_node(reactor_core(core_reactor(core))),
+		.numa_node = env_core_numa_node(reactor_core(core_reactor(queue->wanted))),
 	};
 
 	r = virtq_new(&config, &queue->run.vq);
@@ -157,7 +155,7 @@ static void owner_ring_start(void *owner, const struct vu_ring *ring)
 	queue->run.broken = broken;
 	queue->run.updated = updated;
 	queue->run.moved = controller_queue_moved;
-	core_start_queue(core, &queue->run);
+	core_start_queue(queue->wanted, &queue->run);
 	if (controller->unsettled) {
 		/* What others wait for, it must wait for, too: they may stop before it comes. */
 		core_update_queue(&queue->run);

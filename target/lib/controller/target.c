@@ -223,6 +223,7 @@ static int finish(struct controller *controller_given, const char **ret_why)
 	for (i = 0; i < controller->queue_n; i++) {
 		controller->queues[i].controller = controller;
 	}
+	controller_listen_to_device(controller);
 	if (controller->target->listening) {
 		r = listen_now(controller, ret_why);
 		if (r < 0) {

@@ -164,9 +164,10 @@ bool blk_is_read_only(const struct virtio_device *device)
 	return ((const struct blk_device *)device)->read_only;
 }
 
-void blk_settled(struct virtio_device *device, bool running)
+bool blk_settled(struct virtio_device *device, bool running)
 {
 	forget_old((struct blk_device *)device);
+	return false;
 }
 
 /* ---- what there is: a queue's reactor ---- */

@@ -101,7 +101,7 @@ int blk_config_write(struct virtio_device *device, uint32_t offset, const void *
 int blk_disk_init(struct blk_device *blk, struct bdev *bdev); /* -ENOMEM */
 void blk_disk_done(struct blk_device *blk);		      /* also when half built */
 bool blk_queue_update(struct device_queue *queue);
-void blk_settled(struct virtio_device *device, bool running);
+bool blk_settled(struct virtio_device *device, bool running);
 
 /* ---- blk_handover.c ---- */
 

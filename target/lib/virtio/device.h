@@ -10,7 +10,8 @@
  *
  * A device changes under running queues (a disk comes, goes, or has another size): the control thread
  * says what there shall be by functions of that device; then each queue is told on its reactor and has
- * until it works with that; then the device settles.
+ * until it works with that; then the device settles. A device may ask for the same by itself, when something that
+ * came over one queue concerns all: they may run on different reactors.
  */
 #ifndef VHT_VIRTIO_DEVICE_H
 #define VHT_VIRTIO_DEVICE_H
@@ -39,13 +40,13 @@ struct device_queue {
 	bool moves;
 	/* Its requests are no I/O (control, events): nobody limits or delays them. Constant. */
 	bool no_io;
+	/* Something of it goes on in the next round, and no event of its reactor tells: that must not sleep. May
+	 * change at any time on the queue's reactor. */
+	bool restless;
 };
 
 struct virtio_device_ops {
 	const char *type; /* "blk", "scsi" */
-	/* All queues of the device have to run on one reactor, since they share what has no lock; they are
-	 * moved together. Otherwise each may run anywhere. */
-	bool one_reactor;
 	/* Control thread. */
 	uint64_t (*features)(const struct virtio_device *device); /* offered device-type bits */
 	unsigned int (*max_queues)(const struct virtio_device *device); /* all kinds together */
@@ -75,8 +76,9 @@ struct virtio_device_ops {
 	 * completes them so that the driver tries again; goes on with those that have begun. */
 	void (*queue_drain)(struct device_queue *queue);
 	void (*queue_stop)(struct device_queue *queue); /* nothing is in flight; frees it */
-	/* Control thread: all running queues have been updated since the last change. */
-	void (*settled)(struct virtio_device *device, bool running);
+	/* Control thread: all running queues have been updated since the last change. True: once more, since by
+	 * this it has changed again. */
+	bool (*settled)(struct virtio_device *device, bool running);
 	/* Control thread; no queue is running. What the driver has said to the device and not heard of it yet,
 	 * for a process that goes on with it. Negative errno: such a state cannot be. */
 	void (*save)(const struct virtio_device *device, struct parcel *parcel);
@@ -87,6 +89,10 @@ struct virtio_device_ops {
 
 struct virtio_device {
 	const struct virtio_device_ops *ops;
+	/* Set by the owner before the first queue is started. Any thread, while a queue runs: all running queues
+	 * shall be updated, as after a change. */
+	void (*ask_update)(struct virtio_device *device);
+	void *owner; /* for the owner */
 };
 
 #define VIRTIO_CONFIG_SPACE_MAX 256 /* vhost-user: VHOST_USER_CONFIG payload bound */

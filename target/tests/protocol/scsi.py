@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from .memory import GuestMemory, Segment, SplitRing
 
+CONTROL_QUEUE = 0
 EVENT_QUEUE = 1
 FIRST_REQUEST_QUEUE = 2
 SENSE_SIZE = 96
 REQUEST_SIZE = 51
 RESPONSE = struct.Struct("<IIHBB")
 GOOD, CHECK_CONDITION = 0, 2
-S_OK, S_BAD_TARGET = 0, 3
+S_OK, S_BAD_TARGET, S_RESET = 0, 3, 4
 
 F_HOTPLUG = 1 << 1
 F_CHANGE = 1 << 2
@@ -99,6 +100,31 @@ class ScsiDisk:
         assert answer.status == GOOD, answer
         last, block = struct.unpack(">II", answer.data)
         return int((last + 1) * block)
+
+
+class ControlQueue:
+    """The driver's side of the control queue: one task management function at a time."""
+
+    ABORT_TASK, LOGICAL_UNIT_RESET, QUERY_TASK_SET = 0, 5, 7
+    COMPLETE, SUCCEEDED = 0, 10
+
+    def __init__(self, memory: GuestMemory) -> None:
+        self.ring = SplitRing(memory, CONTROL_QUEUE)
+        self._request = memory.alloc(24)
+        self._response = memory.alloc(1)
+
+    def run(self, subtype: int, target: int = 0, tag: int = 0) -> int:
+        """Its response."""
+        memory = self.ring.memory
+        lun = bytes([1, target, 0, 0, 0, 0, 0, 0])
+        memory.write(self._request, struct.pack("<II8sQ", 0, subtype, lun, tag))
+        memory.write(self._response, b"\xff")
+        self.ring.submit(
+            Segment(memory.gpa(self._request), 24), Segment(memory.gpa(self._response), 1, True)
+        )
+        _, written = self.ring.wait_used()
+        assert written == 1
+        return memory.read(self._response, 1)[0]
 
 
 class EventQueue:

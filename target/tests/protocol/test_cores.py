@@ -16,7 +16,16 @@ from .daemon import Daemon, binary
 from .frontend import Blk, FrontEnd
 from .management import Refused, call
 from .memory import GuestMemory, SplitRing
-from .scsi import FIRST_REQUEST_QUEUE, GOOD, ScsiDisk, read_10, write_10
+from .scsi import (
+    FIRST_REQUEST_QUEUE,
+    GOOD,
+    S_OK,
+    S_RESET,
+    ControlQueue,
+    ScsiDisk,
+    read_10,
+    write_10,
+)
 from .test_fairness import Flood, read_table
 from .waiting import until
 
@@ -180,31 +189,77 @@ def test_busy_queues_weigh_more(daemon: Daemon, busy: tuple[int, ...], placed: l
             ring.close()
 
 
-def test_the_queues_of_a_scsi_device_stay_together(daemon: Daemon, memory: GuestMemory) -> None:
-    """They share task lists: to move one is to move all."""
+@pytest.fixture
+def scsi(daemon: Daemon, memory: GuestMemory) -> Iterator[tuple[ControlQueue, list[SplitRing]]]:
+    """A SCSI device on both cores, four queues in all: its control queue, all its rings."""
     with FrontEnd(daemon.socket("scsi.0")) as front:
         front.negotiate()
         front.share(memory)
-        rings = [SplitRing(memory, index) for index in range(FIRST_REQUEST_QUEUE + 2)]
+        control = ControlQueue(memory)
+        rings = [control.ring, *(SplitRing(memory, i) for i in range(1, FIRST_REQUEST_QUEUE + 2))]
         front.start(rings)
-        disks = [ScsiDisk(ring) for ring in rings[FIRST_REQUEST_QUEUE:]]
-        pattern = bytes(range(256)) * 2
-        assert disks[0].run(write_10(1, 1), data_out=pattern).status == GOOD
-        assert disks[1].ready().status == GOOD
-        assert cores_of(daemon, "scsi.0") == [CORES[0]] * len(rings)
-        for there in (CORES[1], CORES[0]) * 5:
-            call(daemon, "vhost_controller_move_queue", ctrlr="scsi.0", queue=3, lcore=there)
-            wait_for_cores(daemon, "scsi.0", [there] * len(rings))
+        for ring in rings[FIRST_REQUEST_QUEUE:]:
+            assert ScsiDisk(ring).ready().status == GOOD
+        assert cores_of(daemon, "scsi.0") == CORES * 2
+        yield control, rings
+        for ring in rings:
+            ring.close()
+    call(daemon, "vhost_controller_set_cpumask", ctrlr="scsi.0")
+
+
+def test_a_queue_of_a_scsi_device_is_moved(
+    daemon: Daemon, scsi: tuple[ControlQueue, list[SplitRing]]
+) -> None:
+    """Verify: it and no other, those of control and events included, with requests each time."""
+    control, rings = scsi
+    disks = [ScsiDisk(ring) for ring in rings[FIRST_REQUEST_QUEUE:]]
+    pattern = bytes(range(256)) * 2
+    assert disks[0].run(write_10(1, 1), data_out=pattern).status == GOOD
+    for queue in range(len(rings)):
+        home = cores_of(daemon, "scsi.0")
+        for there in (CORES[0], CORES[1], home[queue]):
+            call(daemon, "vhost_controller_move_queue", ctrlr="scsi.0", queue=queue, lcore=there)
+            wait_for_cores(daemon, "scsi.0", [*home[:queue], there, *home[queue + 1 :]])
             for disk in disks:
                 answer = disk.run(read_10(1, 1), data_in=512)
                 assert (answer.status, answer.data) == (GOOD, pattern)
-        # One that starts later joins them.
-        late = SplitRing(memory, FIRST_REQUEST_QUEUE + 2)
-        front.start([late])
-        assert ScsiDisk(late).ready().status == GOOD
-        assert cores_of(daemon, "scsi.0") == [CORES[0]] * (len(rings) + 1)
-        for ring in (*rings, late):
-            ring.close()
+            assert control.run(ControlQueue.QUERY_TASK_SET) == ControlQueue.COMPLETE
+
+
+def test_task_management_reaches_the_other_core(
+    daemon: Daemon, scsi: tuple[ControlQueue, list[SplitRing]]
+) -> None:
+    """Steps: reset the disk while queues are on both cores, again and again, and while they move.
+
+    Verify: each function is answered; one command, on whichever core, hears of each reset.
+    """
+    control, rings = scsi
+    disks = [ScsiDisk(ring) for ring in rings[FIRST_REQUEST_QUEUE:]]
+    for turn in range(40):
+        assert control.run(ControlQueue.LOGICAL_UNIT_RESET) == ControlQueue.COMPLETE
+        first, second = disks[turn % 2], disks[(turn + 1) % 2]
+        assert first.ready().condition == (6, 0x29, 3)
+        assert second.ready().status == GOOD
+        assert control.run(ControlQueue.ABORT_TASK, tag=turn) == ControlQueue.COMPLETE
+        queue, there = turn % len(rings), CORES[turn // 2 % 2]
+        call(daemon, "vhost_controller_move_queue", ctrlr="scsi.0", queue=queue, lcore=there)
+
+
+def test_commands_and_resets_at_once(
+    daemon: Daemon, scsi: tuple[ControlQueue, list[SplitRing]]
+) -> None:
+    """Steps: a reset each time commands are under way on both cores. Verify: all are answered."""
+    control, rings = scsi
+    disks = [ScsiDisk(ring) for ring in rings[FIRST_REQUEST_QUEUE:]]
+    for _ in range(200):
+        for disk in disks:
+            disk.submit(read_10(0, 64), data_in=64 * 512)
+        assert control.run(ControlQueue.LOGICAL_UNIT_RESET) == ControlQueue.COMPLETE
+        for disk in disks:
+            # Before the function was answered, or after it by a command that came after it.
+            answer = disk.finish()
+            assert answer.response in (S_OK, S_RESET)
+        until("nothing more is heard of it", lambda: disks[0].ready().status == GOOD)
 
 
 def test_one_after_the_other_without_pause(

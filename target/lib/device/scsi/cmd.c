@@ -18,7 +18,7 @@ static bool refused(struct scsi_cmd *cmd, const struct scsi_op *op)
 		scsi_check(cmd, SCSI_LUN_NOT_SUPPORTED);
 		return true;
 	}
-	if (cmd->lu != NULL && cmd->lu->ua != 0 && (flags & SCSI_OP_PAST_UA) == 0 &&
+	if (cmd->lu != NULL && scsi_lu_has_ua(cmd->lu) && (flags & SCSI_OP_PAST_UA) == 0 &&
 	    scsi_lu_take_ua(cmd->lu, &attention)) {
 		scsi_check(cmd, attention);
 		return true;

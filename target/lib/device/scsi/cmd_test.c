@@ -106,7 +106,7 @@ static void a_unit_attention_is_told_once(void **state)
 {
 	struct bench *b = bench_new(NULL);
 
-	b->lu.ua = SCSI_UA_BIT_RESET;
+	*b->lu.ua = SCSI_UA_BIT_RESET;
 	bench_run(b, CDB(SCSI_INQUIRY, 0, 0, 0, 36), 0, 36);
 	assert_good(b, 36);
 	bench_run(b, CDB(SCSI_REPORT_LUNS, 0, 0, 0, 0, 0, BE32(16)), 0, 16);
@@ -117,7 +117,7 @@ static void a_unit_attention_is_told_once(void **state)
 	assert_good(b, 0);
 
 	/* REQUEST SENSE takes it too, when there is room to tell. */
-	b->lu.ua = SCSI_UA_BIT_NEXUS_LOSS;
+	*b->lu.ua = SCSI_UA_BIT_NEXUS_LOSS;
 	bench_run(b, CDB(SCSI_REQUEST_SENSE, 0, 0, 0, 4), 0, 4);
 	assert_good(b, 4);
 	bench_run(b, CDB(SCSI_REQUEST_SENSE, 0, 0, 0, 252), 0, 252);
@@ -129,7 +129,7 @@ static void a_unit_attention_is_told_once(void **state)
 	assert_good(b, 0);
 
 	/* It goes before everything else that could be wrong. */
-	b->lu.ua = SCSI_UA_BIT_RESET;
+	*b->lu.ua = SCSI_UA_BIT_RESET;
 	bench_run(b, CDB(0xff), 0, 0);
 	assert_condition(b, SCSI_UA_DEVICE_RESET);
 	bench_free(b);

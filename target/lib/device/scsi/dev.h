@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Concepts: the device behind struct virtio_device, shared by scsi.c (life, config space), targets.c
- * (which logical units there are), request.c (request queues), tmf.c (control queue) and event.c (event
- * queue). All queues of one device run on one reactor, so whatever commands of different queues share
- * needs no lock.
+ * Concepts
+ *   device  the one behind struct virtio_device, shared by scsi.c (life, config space), targets.c (which logical
+ *           units there are), part.c, request.c (request queues), tmf.c (control queue) and event.c (event queue).
+ *   part    what of it is on one reactor: the queues that run there, and a logical unit of its own for each
+ *           disk, with the tasks that came over those queues. So commands of different queues share only what
+ *           their reactor owns, and need no lock. A part without queues has nothing.
+ *   known   what the driver was told of a target, or will be when it takes the event.
  */
 #ifndef VHT_DEVICE_SCSI_DEV_H
 #define VHT_DEVICE_SCSI_DEV_H
@@ -32,11 +35,9 @@
  * tasks, which must not take long. A driver that obeys cmd_per_lun never has more. */
 #define SCSI_MAX_WAITING (SCSI_MAX_TARGETS * SCSI_CMD_PER_LUN)
 
-struct scsi_request_queue;
 struct scsi_control_queue;
+struct scsi_request_queue;
 struct scsi_tmf;
-
-STAILQ_HEAD(scsi_tmf_list, scsi_tmf);
 
 /* What a driver has to hear of a target. */
 enum scsi_event {
@@ -45,12 +46,49 @@ enum scsi_event {
 	SCSI_EVENT_RESIZED = 1 << 2,
 };
 
-/* Owner: the reactor. */
+/* The control thread posts them, the reactor of the event queue delivers them. */
 struct scsi_events {
-	struct device_queue *queue; /* NULL: not running */
-	uint8_t pending[SCSI_MAX_TARGETS];
-	bool missed;
+	_Atomic uint8_t pending[SCSI_MAX_TARGETS];
+	atomic_bool missed;
 	struct scsi_event_stats stats; /* relaxed; read by anyone */
+};
+
+/* A task management function that is carried out, each part seeing to its own tasks. */
+struct scsi_tmf_slot {
+	/* Which one it is, or 0: the slot is free. Written by the reactor of the control queue, and with it
+	 * (release) what follows. */
+	atomic_uint order;
+	struct scsi_tmf *tmf; /* only that reactor's */
+	_Atomic uint32_t subtype;
+	_Atomic uint8_t target;
+	_Atomic uint64_t tag;
+	atomic_bool found; /* by any part: the task, or any task, that is asked for */
+};
+
+/* What a part has done about the function in a slot. */
+struct scsi_part_tmf {
+	unsigned int begun;	/* its order */
+	unsigned int remaining; /* tasks that it waits for */
+	uint64_t round;		/* in which the last of them was answered */
+	atomic_uint done;	/* its order, when those answers are published; read by the control queue's reactor */
+};
+
+/* Owner: its reactor. */
+struct scsi_part {
+	struct scsi_device *dev;
+	struct bdev_channels *channels; /* of its reactor, and what it is found by */
+	struct scsi_part *next;		/* constant */
+	atomic_uint queues;		/* that run here; read by the control queue's reactor */
+	unsigned int running;		/* request queues among them */
+	unsigned int waiting_n;		/* commands in the waiting lists of all logical units */
+	struct scsi_lu *lus[SCSI_MAX_TARGETS]; /* NULL: no such target */
+	struct scsi_part_tmf tmf[SCSI_TMF_SLOTS];
+};
+
+/* What all kinds of queues begin with. */
+struct scsi_queue {
+	struct device_queue dq; /* first */
+	struct scsi_part *part;
 };
 
 struct scsi_device {
@@ -60,24 +98,25 @@ struct scsi_device {
 	uint64_t features; /* negotiated; changes only while no queue is running */
 
 	/* Logical units that there shall be, written by the control thread; and those that there were,
-	 * which the reactor may not have let go of. */
+	 * which reactors may not have let go of. */
 	_Atomic(struct scsi_lu *) wanted[SCSI_MAX_TARGETS];
 	STAILQ_HEAD(, scsi_lu) old;
+	/* The control thread's. */
+	struct {
+		struct scsi_lu *lu; /* NULL: no such target */
+		uint64_t blocks;
+	} known[SCSI_MAX_TARGETS];
 
 	/* Config space, written by the control thread while reactors may read: relaxed atomics. A queue
 	 * uses the values that it found when it was started. */
 	uint32_t sense_size;
 	uint32_t cdb_size;
 
-	/* the reactor's: */
-	struct scsi_lu *lus[SCSI_MAX_TARGETS]; /* NULL: no such target */
 	struct scsi_events events;
-	struct bdev_channels *channels;
-	unsigned int running;	/* request queues */
-	unsigned int waiting_n; /* commands in the waiting lists of all logical units */
-	struct scsi_control_queue *control;
-	struct scsi_tmf *tmf_slots[SCSI_TMF_SLOTS];
-	struct scsi_tmf_list tmf_ready; /* to be answered in the next round */
+	/* One for each reactor that ever served it: they come and stay. */
+	_Atomic(struct scsi_part *) parts;
+	struct scsi_tmf_slot tmf[SCSI_TMF_SLOTS];
+	unsigned int tmf_order; /* of the last function; the control queue's reactor's */
 };
 
 static inline struct scsi_device *scsi_device_of(const struct virtio_device *device)
@@ -86,15 +125,15 @@ static inline struct scsi_device *scsi_device_of(const struct virtio_device *dev
 }
 
 /* false: no such target. *ret_lu NULL: the target has no such logical unit. */
-static inline bool scsi_device_find(struct scsi_device *dev, const uint8_t *lun,
-				    struct scsi_address *ret_address, struct scsi_lu **ret_lu)
+static inline bool scsi_part_find(struct scsi_part *part, const uint8_t *lun,
+				  struct scsi_address *ret_address, struct scsi_lu **ret_lu)
 {
 	struct scsi_lu *lu;
 
 	if (!scsi_address_parse(lun, ret_address) || ret_address->target >= SCSI_MAX_TARGETS) {
 		return false;
 	}
-	lu = dev->lus[ret_address->target];
+	lu = part->lus[ret_address->target];
 	if (lu == NULL || lu->leaving) {
 		return false;
 	}
@@ -104,11 +143,22 @@ static inline bool scsi_device_find(struct scsi_device *dev, const uint8_t *lun,
 
 /* ---- targets.c ---- */
 
-/* Lets there be what there shall be. False: not all of it yet, once more in the next round. */
-bool scsi_reconcile(struct scsi_device *dev);
-bool scsi_queue_update(struct device_queue *queue);
-void scsi_settled(struct virtio_device *device, bool running);
+/* The driver is to know what there is: posts events and unit attentions. True: there were any. */
+bool scsi_tell(struct scsi_device *dev);
+bool scsi_settled(struct virtio_device *device, bool running);
 void scsi_remove_all_targets(struct scsi_device *dev); /* no queue is running */
+
+/* ---- part.c: on the part's reactor ---- */
+
+/* A queue begins to run with these channels. Negative errno. */
+int scsi_part_enter(struct scsi_device *dev, struct bdev_channels *channels,
+		    struct scsi_part **ret_part);
+void scsi_part_leave(struct scsi_part *part); /* it has stopped */
+/* The same for request queues, in between: the channels of the bdevs are open while one runs. */
+int scsi_part_open(struct scsi_part *part);
+void scsi_part_close(struct scsi_part *part);
+bool scsi_queue_update(struct device_queue *queue);
+void scsi_parts_free(struct scsi_device *dev); /* control thread; no queue is running */
 
 /* ---- handover.c ---- */
 
@@ -117,16 +167,16 @@ int scsi_restore_state(struct virtio_device *device, struct parcel *parcel);
 
 /* ---- event.c ---- */
 
-/* Does nothing for a driver that takes no events of this kind. */
-void scsi_event_post(struct scsi_device *dev, unsigned int target, enum scsi_event what);
+/* Control thread. False, and nothing is done: the driver takes no events of this kind. */
+bool scsi_event_post(struct scsi_device *dev, unsigned int target, enum scsi_event what);
 void scsi_events_forget(struct scsi_device *dev); /* nobody is there who could have missed them */
 void scsi_events_negotiated(struct scsi_device *dev);
 /* The address of a logical unit as events have it. */
 void scsi_event_lun(uint8_t *lun, unsigned int target, uint16_t number);
-int scsi_event_queue_start(struct scsi_device *dev, struct virtq *vq,
+int scsi_event_queue_start(struct scsi_part *part, struct virtq *vq,
 			   struct device_queue **ret_queue);
-unsigned int scsi_event_queue_poll(struct scsi_device *dev, struct device_queue *queue);
-void scsi_event_queue_stop(struct scsi_device *dev, struct device_queue *queue);
+unsigned int scsi_event_queue_poll(struct device_queue *queue);
+void scsi_event_queue_update(struct device_queue *queue); /* there may be news */
 
 /* ---- request.c ---- */
 
@@ -140,12 +190,12 @@ struct scsi_request {
 	struct scsi_cmd cmd;
 };
 
-int scsi_request_queue_start(struct scsi_device *dev, struct virtq *vq, unsigned int index,
+int scsi_request_queue_start(struct scsi_part *part, struct virtq *vq, unsigned int index,
 			     struct device_queue **ret_queue);
-unsigned int scsi_request_queue_poll(struct scsi_device *dev, struct device_queue *queue);
-void scsi_request_queue_drain(struct scsi_device *dev, struct device_queue *queue);
+unsigned int scsi_request_queue_poll(struct device_queue *queue);
+void scsi_request_queue_drain(struct device_queue *queue);
 /* Ends a task from outside: one that waits for room is answered now, others when the bdev is done. */
-void scsi_request_end(struct scsi_device *dev, struct scsi_cmd *cmd, uint8_t response);
+void scsi_request_end(struct scsi_part *part, struct scsi_cmd *cmd, uint8_t response);
 
 /* ---- tmf.c ---- */
 
@@ -153,16 +203,17 @@ struct scsi_tmf {
 	struct virtq_req vr; /* first */
 	uint8_t response;
 	uint8_t response_len;
-	unsigned int remaining; /* tasks that it waits for */
 	STAILQ_ENTRY(scsi_tmf) link;
 };
 
-int scsi_control_queue_start(struct scsi_device *dev, struct virtq *vq,
+int scsi_control_queue_start(struct scsi_part *part, struct virtq *vq,
 			     struct device_queue **ret_queue);
-unsigned int scsi_control_queue_poll(struct scsi_device *dev, struct device_queue *queue);
-void scsi_control_queue_drain(struct scsi_device *dev, struct device_queue *queue);
-void scsi_control_queue_stop(struct scsi_device *dev, struct device_queue *queue);
-/* A task was answered that the functions in `mask` wait for. */
-void scsi_tmf_task_done(struct scsi_device *dev, uint8_t mask);
+unsigned int scsi_control_queue_poll(struct device_queue *queue);
+void scsi_control_queue_drain(struct device_queue *queue);
+/* A task of the part was answered that the functions in `mask` wait for. */
+void scsi_tmf_task_done(struct scsi_part *part, uint8_t mask);
+/* Sees to what the part has to do for the functions under way. False: not over yet, once more in the next round.
+ * *ret_restless: which comes without an event. */
+bool scsi_tmf_update(struct scsi_part *part, bool *ret_restless);
 
 #endif

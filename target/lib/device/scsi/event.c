@@ -43,43 +43,45 @@ static bool has_news(const struct scsi_device *dev)
 	return dev->events.missed;
 }
 
-static void wake_queue(struct scsi_device *dev)
+/* What waits for a target after something more has happened to it. *ret_missed: and is not all. */
+static uint8_t pending_after(uint8_t pending, enum scsi_event what, bool *ret_missed)
 {
-	if (dev->events.queue != NULL) {
-		dev->events.queue->quiescent = !has_news(dev);
+	*ret_missed = false;
+	switch (what) {
+	case SCSI_EVENT_ADDED:
+		return pending | SCSI_EVENT_ADDED;
+	case SCSI_EVENT_REMOVED:
+		if ((pending & SCSI_EVENT_ADDED) == 0) {
+			return SCSI_EVENT_REMOVED;
+		}
+		/* Perhaps it has never seen this one, perhaps it found it by itself. */
+		*ret_missed = true;
+		return pending & SCSI_EVENT_REMOVED;
+	case SCSI_EVENT_RESIZED:
+		break;
 	}
+	return (pending & SCSI_EVENT_ADDED) != 0 ? pending : pending | SCSI_EVENT_RESIZED;
 }
 
-void scsi_event_post(struct scsi_device *dev, unsigned int target, enum scsi_event what)
+bool scsi_event_post(struct scsi_device *dev, unsigned int target, enum scsi_event what)
 {
-	struct scsi_events *events = &dev->events;
-	uint8_t *pending = &events->pending[target];
+	_Atomic uint8_t *pending = &dev->events.pending[target];
+	uint8_t before = atomic_load(pending);
+	bool missed;
 
 	/* virtio 1.2, 5.6.6.3: no event of a kind that was not negotiated. */
 	if (!has_feature(dev, what == SCSI_EVENT_RESIZED ? VIRTIO_SCSI_F_CHANGE :
 							   VIRTIO_SCSI_F_HOTPLUG)) {
-		return;
+		return false;
 	}
-	switch (what) {
-	case SCSI_EVENT_ADDED:
-		*pending |= SCSI_EVENT_ADDED;
-		break;
-	case SCSI_EVENT_REMOVED:
-		if ((*pending & SCSI_EVENT_ADDED) != 0) {
-			/* Perhaps it has never seen this one, perhaps it found it by itself. */
-			events->missed = true;
-			*pending &= SCSI_EVENT_REMOVED;
-		} else {
-			*pending = SCSI_EVENT_REMOVED;
-		}
-		break;
-	case SCSI_EVENT_RESIZED:
-		if ((*pending & SCSI_EVENT_ADDED) == 0) {
-			*pending |= SCSI_EVENT_RESIZED;
-		}
-		break;
+	/* One may be delivered at the same time. */
+	while (!atomic_compare_exchange_weak(pending, &before,
+					     pending_after(before, what, &missed))) {
 	}
-	wake_queue(dev);
+	if (missed) {
+		atomic_store(&dev->events.missed, true);
+	}
+	return true;
 }
 
 void scsi_events_forget(struct scsi_device *dev)
@@ -115,7 +117,8 @@ void scsi_events_negotiated(struct scsi_device *dev)
 static struct event take_event(struct scsi_device *dev)
 {
 	struct event event = { .event = VIRTIO_SCSI_T_NO_EVENT };
-	uint8_t *pending;
+	uint8_t pending;
+	enum scsi_event taken;
 
 	while (event.target < SCSI_MAX_TARGETS && dev->events.pending[event.target] == 0) {
 		event.target++;
@@ -124,20 +127,21 @@ static struct event take_event(struct scsi_device *dev)
 		event.target = 0;
 		return event;
 	}
-	pending = &dev->events.pending[event.target];
+	pending = dev->events.pending[event.target];
 	event.event = VIRTIO_SCSI_T_TRANSPORT_RESET;
-	if ((*pending & SCSI_EVENT_REMOVED) != 0) {
+	if ((pending & SCSI_EVENT_REMOVED) != 0) {
 		event.reason = VIRTIO_SCSI_EVT_RESET_REMOVED;
-		*pending &= (uint8_t)~SCSI_EVENT_REMOVED;
-	} else if ((*pending & SCSI_EVENT_ADDED) != 0) {
+		taken = SCSI_EVENT_REMOVED;
+	} else if ((pending & SCSI_EVENT_ADDED) != 0) {
 		event.reason = VIRTIO_SCSI_EVT_RESET_RESCAN;
-		*pending &= (uint8_t)~SCSI_EVENT_ADDED;
+		taken = SCSI_EVENT_ADDED;
 	} else {
 		/* SPC-4: CAPACITY DATA HAS CHANGED, the code in the low byte, its qualifier in the next. */
 		event.event = VIRTIO_SCSI_T_PARAM_CHANGE;
 		event.reason = 0x2a | 0x09 << 8;
-		*pending &= (uint8_t)~SCSI_EVENT_RESIZED;
+		taken = SCSI_EVENT_RESIZED;
 	}
+	atomic_fetch_and(&dev->events.pending[event.target], (uint8_t)~taken);
 	return event;
 }
 
@@ -162,9 +166,8 @@ static void deliver(struct scsi_device *dev, struct virtq *vq, struct virtq_req 
 		scsi_event_lun(lun, event.target, 0);
 		virtq_count(&dev->events.stats.delivered, 1);
 	}
-	if (dev->events.missed) {
+	if (atomic_exchange(&dev->events.missed, false)) {
 		event.event |= VIRTIO_SCSI_T_EVENTS_MISSED;
-		dev->events.missed = false;
 		virtq_count(&dev->events.stats.missed, 1);
 	}
 	bytes_put_le32(&w, event.event);
@@ -174,8 +177,15 @@ static void deliver(struct scsi_device *dev, struct virtq *vq, struct virtq_req 
 	virtq_push(vq, req, sizeof(data));
 }
 
-unsigned int scsi_event_queue_poll(struct scsi_device *dev, struct device_queue *queue)
+/* Buffers stay in the ring until there is an event to put into one. */
+void scsi_event_queue_update(struct device_queue *queue)
 {
+	queue->quiescent = !has_news(scsi_device_of(queue->device));
+}
+
+unsigned int scsi_event_queue_poll(struct device_queue *queue)
+{
+	struct scsi_device *dev = scsi_device_of(queue->device);
 	struct virtq_req *req;
 	unsigned int n;
 
@@ -187,38 +197,31 @@ unsigned int scsi_event_queue_poll(struct scsi_device *dev, struct device_queue 
 			deliver(dev, queue->vq, req);
 		} else {
 			/* Case T63: the event waits for a buffer that holds it. */
-			dev->events.missed = true;
+			atomic_store(&dev->events.missed, true);
 			virtq_count(&virtq_stats(queue->vq)->malformed, 1);
 			virtq_push(queue->vq, req, 0);
 		}
 	}
-	wake_queue(dev);
+	scsi_event_queue_update(queue);
 	return n;
 }
 
-int scsi_event_queue_start(struct scsi_device *dev, struct virtq *vq,
+int scsi_event_queue_start(struct scsi_part *part, struct virtq *vq,
 			   struct device_queue **ret_queue)
 {
-	struct device_queue *queue = calloc(1, sizeof(*queue));
+	struct scsi_queue *queue = calloc(1, sizeof(*queue));
 
 	if (queue == NULL) {
 		return -ENOMEM;
 	}
-	queue->device = &dev->device;
-	queue->vq = vq;
-	queue->index = VIRTIO_SCSI_Q_EVENT;
-	queue->no_io = true;
-	dev->events.queue = queue;
-	/* Buffers stay in the ring until there is an event to put into one. */
-	wake_queue(dev);
-	*ret_queue = queue;
+	queue->dq.device = &part->dev->device;
+	queue->dq.vq = vq;
+	queue->dq.index = VIRTIO_SCSI_Q_EVENT;
+	queue->dq.no_io = true;
+	queue->part = part;
+	scsi_event_queue_update(&queue->dq);
+	*ret_queue = &queue->dq;
 	return 0;
-}
-
-void scsi_event_queue_stop(struct scsi_device *dev, struct device_queue *queue)
-{
-	dev->events.queue = NULL;
-	free(queue);
 }
 
 void scsi_get_event_stats(const struct virtio_device *device, struct scsi_event_stats *ret_stats)

@@ -110,7 +110,7 @@ void scsi_save_state(const struct virtio_device *device, struct parcel *parcel)
 	parcel_put_u32(parcel, dev->sense_size);
 	parcel_put_u32(parcel, dev->cdb_size);
 	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
-		parcel_put_u32(parcel, dev->lus[i] != NULL ? dev->lus[i]->ua : 0);
+		parcel_put_u32(parcel, dev->known[i].lu != NULL ? *dev->known[i].lu->ua : 0);
 		parcel_put_u8(parcel, dev->events.pending[i]);
 	}
 	parcel_put_u8(parcel, dev->events.missed);
@@ -129,8 +129,8 @@ int scsi_restore_state(struct virtio_device *device, struct parcel *parcel)
 	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
 		uint32_t ua = parcel_get_u32(parcel);
 
-		if (dev->lus[i] != NULL) {
-			dev->lus[i]->ua = ua;
+		if (dev->known[i].lu != NULL) {
+			*dev->known[i].lu->ua = ua;
 		}
 		dev->events.pending[i] = parcel_get_u8(parcel);
 	}

@@ -82,6 +82,7 @@ int scsi_lu_init(struct scsi_lu *lu, const struct scsi_lu_options *opts)
 	memset(lu, 0, sizeof(*lu));
 	TAILQ_INIT(&lu->tasks);
 	TAILQ_INIT(&lu->waiting);
+	lu->ua = &lu->own_ua;
 	lu->bdev = opts->bdev;
 	lu->read_only = opts->read_only || info->read_only;
 	lu->block_size = info->block_size;
@@ -106,7 +107,7 @@ bool scsi_lu_take_ua(struct scsi_lu *lu, enum scsi_condition *ret_condition)
 {
 	/* SAM-5, 5.14.2: resets before everything else. */
 	static const struct {
-		unsigned int bit;
+		enum scsi_ua bit;
 		enum scsi_condition condition;
 	} by_importance[] = {
 		{ SCSI_UA_BIT_RESET, SCSI_UA_DEVICE_RESET },
@@ -117,8 +118,7 @@ bool scsi_lu_take_ua(struct scsi_lu *lu, enum scsi_condition *ret_condition)
 	size_t i;
 
 	for (i = 0; i < sizeof(by_importance) / sizeof(by_importance[0]); i++) {
-		if ((lu->ua & by_importance[i].bit) != 0) {
-			lu->ua &= ~by_importance[i].bit;
+		if (scsi_lu_drop_ua(lu, by_importance[i].bit)) {
 			*ret_condition = by_importance[i].condition;
 			return true;
 		}

@@ -8,13 +8,15 @@
  *   task          a command that was accepted and has not been answered.
  *   unit attention  something that happened to the disk and that the next command has to hear of.
  *
- * Owner: the upper part is made by the control thread before the reactor hears of it, and read-only
- * afterwards; the lower part belongs to the device's reactor.
+ * The control thread makes a logical unit when a bdev is attached; from then on it is read-only, but for what
+ * says otherwise. Each reactor that serves the device makes one of its own after it (`of`), with a task set of
+ * its own, and owns it.
  */
 #ifndef VHT_DEVICE_SCSI_LU_H
 #define VHT_DEVICE_SCSI_LU_H
 
 #include <endian.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -57,12 +59,16 @@ struct scsi_lu {
 
 	STAILQ_ENTRY(scsi_lu) link; /* the control thread's */
 
+	/* any thread's, relaxed; what happened to the disk is heard once, on whichever reactor: */
+	atomic_uint own_ua;
+	atomic_uint *ua;  /* pending, enum scsi_ua bits: that of the one it was made after, or its own */
+	atomic_int error; /* a reactor could not open it */
+
 	/* the reactor's: */
+	struct scsi_lu *of; /* what it was made after */
 	uint64_t blocks;
-	int error;		      /* it could not be opened */
 	bool leaving;		      /* takes no more commands */
 	struct bdev_channel *channel; /* open while a request queue runs */
-	unsigned int ua;	      /* pending, enum scsi_ua bits */
 	struct scsi_cmd *scratch_user;
 	struct scsi_cmd_list tasks;
 	struct scsi_cmd_list waiting; /* those tasks that the bdev has no room for, of all queues */
@@ -78,6 +84,22 @@ struct scsi_lu_options {
 /* -ENOMEM. Does not claim the bdev. */
 int scsi_lu_init(struct scsi_lu *lu, const struct scsi_lu_options *opts);
 void scsi_lu_done(struct scsi_lu *lu); /* fine on one that was never initialised, when zeroed */
+
+static inline bool scsi_lu_has_ua(const struct scsi_lu *lu)
+{
+	return atomic_load_explicit(lu->ua, memory_order_relaxed) != 0;
+}
+
+static inline void scsi_lu_add_ua(struct scsi_lu *lu, enum scsi_ua ua)
+{
+	atomic_fetch_or_explicit(lu->ua, ua, memory_order_relaxed);
+}
+
+/* Nobody hears of it any more. */
+static inline bool scsi_lu_drop_ua(struct scsi_lu *lu, enum scsi_ua ua)
+{
+	return (atomic_fetch_and_explicit(lu->ua, ~(unsigned int)ua, memory_order_relaxed) & ua) != 0;
+}
 
 /* Takes the most important unit attention; false: none is pending. */
 bool scsi_lu_take_ua(struct scsi_lu *lu, enum scsi_condition *ret_condition);

@@ -5,7 +5,7 @@
  * looks at values in registers and sets nothing; whatever it does not take goes the way of all commands,
  * which finds out what is to be said about it.
  *
- * Owner: the device's reactor.
+ * Owner: the reactor of the part.
  */
 #ifndef VHT_DEVICE_SCSI_QUICK_H
 #define VHT_DEVICE_SCSI_QUICK_H
@@ -29,7 +29,7 @@ static inline bool scsi_quick_is_write(struct scsi_quick_cdb cdb)
 }
 
 /* The address of a request, read as one number. NULL: not one of a disk that takes commands now. */
-static inline struct scsi_lu *scsi_quick_find(const struct scsi_device *dev, uint64_t address)
+static inline struct scsi_lu *scsi_quick_find(const struct scsi_part *part, uint64_t address)
 {
 	const uint64_t target_bits = UINT64_C(0xff) << 48;
 	const uint64_t flat_bit = UINT64_C(0x40) << 40;
@@ -41,8 +41,8 @@ static inline struct scsi_lu *scsi_quick_find(const struct scsi_device *dev, uin
 		     target >= SCSI_MAX_TARGETS)) {
 		return NULL;
 	}
-	lu = dev->lus[target];
-	return likely(lu != NULL && !lu->leaving && lu->ua == 0) ? lu : NULL;
+	lu = part->lus[target];
+	return likely(lu != NULL && !lu->leaving && !scsi_lu_has_ua(lu)) ? lu : NULL;
 }
 
 /* *ret_offset: where on the disk it begins, bytes. `len`: bytes of its buffer. */

@@ -20,8 +20,7 @@
 #define DEFAULT_RESP_LEN (VIRTIO_SCSI_RESP_LEN + VIRTIO_SCSI_SENSE_SIZE)
 
 struct scsi_request_queue {
-	struct device_queue dq; /* first */
-	struct scsi_device *dev;
+	struct scsi_queue q; /* first */
 	struct virtq_stats *stats;
 	uint32_t sense_size;
 	uint32_t cdb_size;
@@ -117,9 +116,9 @@ static void complete(struct scsi_request *req)
 	if (cmd->in.len > 0) {
 		data_in = cmd->transferred;
 	}
-	virtq_push(queue->dq.vq, &req->vr, queue->resp_len + (uint32_t)data_in);
+	virtq_push(queue->q.dq.vq, &req->vr, queue->resp_len + (uint32_t)data_in);
 	if (unlikely(tmf_mask != 0)) {
-		scsi_tmf_task_done(queue->dev, tmf_mask);
+		scsi_tmf_task_done(queue->q.part, tmf_mask);
 	}
 }
 
@@ -180,14 +179,14 @@ static void wait_for_room(struct scsi_request *req, bool first)
 		TAILQ_INSERT_TAIL(&cmd->lu->waiting, cmd, wait_link);
 	}
 	cmd->waiting = true;
-	req->queue->dev->waiting_n++;
+	req->queue->q.part->waiting_n++;
 }
 
-static void stop_waiting(struct scsi_device *dev, struct scsi_cmd *cmd)
+static void stop_waiting(struct scsi_part *part, struct scsi_cmd *cmd)
 {
 	TAILQ_REMOVE(&cmd->lu->waiting, cmd, wait_link);
 	cmd->waiting = false;
-	dev->waiting_n--;
+	part->waiting_n--;
 }
 
 static enum scsi_step advance(struct scsi_cmd *cmd)
@@ -234,7 +233,7 @@ static void io_done(struct bdev_io *io)
  * Offers the bdev those that it had no room for, oldest first, until it has none again. This comes
  * before the ring is looked at, so newer commands do not overtake them.
  */
-static void retry(struct scsi_device *dev, struct scsi_lu *lu)
+static void retry(struct scsi_part *part, struct scsi_lu *lu)
 {
 	struct scsi_cmd *cmd;
 	int r;
@@ -247,7 +246,7 @@ static void retry(struct scsi_device *dev, struct scsi_lu *lu)
 		if (r == -EAGAIN) {
 			return;
 		}
-		stop_waiting(dev, cmd);
+		stop_waiting(part, cmd);
 		if (cmd->step == SCSI_DONE) {
 			complete(request_of(cmd));
 		} else if (r == BDEV_DONE) {
@@ -343,8 +342,8 @@ static void receive(struct scsi_request_queue *queue, struct scsi_request *req)
 
 	if (unlikely(req->vr.in_len < queue->resp_len)) {
 		/* Rule R6: no room to answer in. */
-		virtq_break(queue->dq.vq, "a SCSI request has no room for its response");
-		virtq_push(queue->dq.vq, &req->vr, 0);
+		virtq_break(queue->q.dq.vq, "a SCSI request has no room for its response");
+		virtq_push(queue->q.dq.vq, &req->vr, 0);
 		return;
 	}
 	init_command(queue, req);
@@ -364,7 +363,7 @@ static void receive(struct scsi_request_queue *queue, struct scsi_request *req)
 	load_tag(cmd, head);
 	memcpy(cmd->cdb, head + VIRTIO_SCSI_REQ_LEN, sizeof(cmd->cdb));
 	cmd->cdb_len = (uint16_t)queue->cdb_len;
-	if (unlikely(!scsi_device_find(queue->dev, head, &address, &cmd->lu))) {
+	if (unlikely(!scsi_part_find(queue->q.part, head, &address, &cmd->lu))) {
 		answer(req, VIRTIO_SCSI_S_BAD_TARGET);
 		return;
 	}
@@ -433,7 +432,7 @@ static inline bool receive_quick(struct scsi_request_queue *queue, struct scsi_r
 		return false;
 	}
 	address = load_quick(vr->out->iov_base, &cdb);
-	lu = scsi_quick_find(queue->dev, address);
+	lu = scsi_quick_find(queue->q.part, address);
 	if (unlikely(lu == NULL)) {
 		return false;
 	}
@@ -471,17 +470,17 @@ static inline bool receive_quick(struct scsi_request_queue *queue, struct scsi_r
 	memset(resp + 8, 0, 4);
 	if (io->op == BDEV_READ) {
 		virtq_count(&queue->stats->read_bytes, io->len);
-		virtq_push(queue->dq.vq, vr, (uint32_t)vr->in_len);
+		virtq_push(queue->q.dq.vq, vr, (uint32_t)vr->in_len);
 	} else {
 		virtq_count(&queue->stats->written_bytes, io->len);
-		virtq_push(queue->dq.vq, vr, DEFAULT_RESP_LEN);
+		virtq_push(queue->q.dq.vq, vr, DEFAULT_RESP_LEN);
 	}
 	return true;
 }
 
 /* ---- device_queue ---- */
 
-int scsi_request_queue_start(struct scsi_device *dev, struct virtq *vq, unsigned int index,
+int scsi_request_queue_start(struct scsi_part *part, struct virtq *vq, unsigned int index,
 			     struct device_queue **ret_queue)
 {
 	struct scsi_request_queue *queue = calloc(1, sizeof(*queue));
@@ -489,45 +488,46 @@ int scsi_request_queue_start(struct scsi_device *dev, struct virtq *vq, unsigned
 	if (queue == NULL) {
 		return -ENOMEM;
 	}
-	queue->dq.device = &dev->device;
-	queue->dq.vq = vq;
-	queue->dq.index = index;
-	queue->dev = dev;
+	queue->q.dq.device = &part->dev->device;
+	queue->q.dq.vq = vq;
+	queue->q.dq.index = index;
+	queue->q.part = part;
 	queue->stats = virtq_stats(vq);
-	queue->sense_size = __atomic_load_n(&dev->sense_size, __ATOMIC_RELAXED);
-	queue->cdb_size = __atomic_load_n(&dev->cdb_size, __ATOMIC_RELAXED);
+	queue->sense_size = __atomic_load_n(&part->dev->sense_size, __ATOMIC_RELAXED);
+	queue->cdb_size = __atomic_load_n(&part->dev->cdb_size, __ATOMIC_RELAXED);
 	queue->cdb_len = queue->cdb_size < SCSI_CDB_MAX ? queue->cdb_size : SCSI_CDB_MAX;
 	queue->head_len = VIRTIO_SCSI_REQ_LEN + queue->cdb_size;
 	queue->resp_len = VIRTIO_SCSI_RESP_LEN + queue->sense_size;
 	if (queue->resp_len == DEFAULT_RESP_LEN && queue->cdb_len >= SCSI_QUICK_LEN) {
 		queue->quick_head_len = queue->head_len;
 	}
-	*ret_queue = &queue->dq;
+	*ret_queue = &queue->q.dq;
 	return 0;
 }
 
-static void retry_all(struct scsi_device *dev)
+static void retry_all(struct scsi_part *part)
 {
 	unsigned int i;
 
 	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
-		if (dev->lus[i] != NULL) {
-			retry(dev, dev->lus[i]);
+		if (part->lus[i] != NULL) {
+			retry(part, part->lus[i]);
 		}
 	}
 }
 
-unsigned int scsi_request_queue_poll(struct scsi_device *dev, struct device_queue *dq)
+unsigned int scsi_request_queue_poll(struct device_queue *dq)
 {
 	struct scsi_request_queue *queue = request_queue_of(dq);
+	struct scsi_part *part = queue->q.part;
 	struct virtq_req *reqs[BATCH];
 	unsigned int i;
 	unsigned int n;
 
-	if (dev->waiting_n > 0) {
-		retry_all(dev);
+	if (part->waiting_n > 0) {
+		retry_all(part);
 	}
-	if (dev->waiting_n >= SCSI_MAX_WAITING) {
+	if (part->waiting_n >= SCSI_MAX_WAITING) {
 		return 0;
 	}
 	n = virtq_pop(dq->vq, reqs, BATCH);
@@ -541,13 +541,14 @@ unsigned int scsi_request_queue_poll(struct scsi_device *dev, struct device_queu
 	return n;
 }
 
-void scsi_request_queue_drain(struct scsi_device *dev, struct device_queue *dq)
+void scsi_request_queue_drain(struct device_queue *dq)
 {
 	struct scsi_request_queue *queue = request_queue_of(dq);
+	struct scsi_part *part = queue->q.part;
 	unsigned int i;
 
 	if (dq->moves) {
-		retry_all(dev);
+		retry_all(part);
 		return;
 	}
 	if (queue->draining) {
@@ -555,14 +556,14 @@ void scsi_request_queue_drain(struct scsi_device *dev, struct device_queue *dq)
 	}
 	queue->draining = true;
 	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
-		struct scsi_lu *lu = dev->lus[i];
+		struct scsi_lu *lu = part->lus[i];
 		struct scsi_cmd *cmd = lu != NULL ? TAILQ_FIRST(&lu->waiting) : NULL;
 
 		while (cmd != NULL) {
 			struct scsi_cmd *next = TAILQ_NEXT(cmd, wait_link);
 
 			if (request_of(cmd)->queue == queue) {
-				stop_waiting(dev, cmd);
+				stop_waiting(part, cmd);
 				give_up_busy(request_of(cmd));
 			}
 			cmd = next;
@@ -570,11 +571,11 @@ void scsi_request_queue_drain(struct scsi_device *dev, struct device_queue *dq)
 	}
 }
 
-void scsi_request_end(struct scsi_device *dev, struct scsi_cmd *cmd, uint8_t response)
+void scsi_request_end(struct scsi_part *part, struct scsi_cmd *cmd, uint8_t response)
 {
 	cmd->ended_by = response;
 	if (cmd->waiting) {
-		stop_waiting(dev, cmd);
+		stop_waiting(part, cmd);
 		complete(request_of(cmd));
 	}
 }

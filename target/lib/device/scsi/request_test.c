@@ -343,19 +343,20 @@ static void the_holder_of_the_scratch_buffer_goes_first(void **state)
 static void a_crowd_waits_in_the_ring(void **state)
 {
 	struct rig *rig = rig_new(NULL);
-	struct scsi_device *dev = scsi_device_of(rig->device);
+	struct scsi_part *part;
 	struct rig_request r;
 
 	rig_start(rig);
+	part = scsi_device_of(rig->device)->parts;
 	r = rig_send(rig, RIG_A, RIG_TARGET, 1, WRITE(0, 1), 512, 0);
-	dev->waiting_n += SCSI_MAX_WAITING; /* as if there were so many */
+	part->waiting_n += SCSI_MAX_WAITING; /* as if there were so many */
 	rig_round(rig);
 	assert_int_equal(virtq_inflight(rig->q[RIG_A].vq), 0);
 	assert_int_equal(virtq_base(rig->q[RIG_A].vq), 0);
-	dev->waiting_n -= 1;
+	part->waiting_n -= 1;
 	rig_round(rig);
 	rig_assert(rig, &r, OK, GOOD, 0, 0);
-	dev->waiting_n -= SCSI_MAX_WAITING - 1;
+	part->waiting_n -= SCSI_MAX_WAITING - 1;
 	rig_free(rig);
 }
 

@@ -6,6 +6,11 @@
 
 #include "base/bytes.h"
 
+static void ask_update(struct virtio_device *device)
+{
+	((struct rig *)device->owner)->asked = true;
+}
+
 struct rig *rig_new(const struct fake_disk_options *opts)
 {
 	static const struct fake_disk_options defaults;
@@ -14,8 +19,9 @@ struct rig *rig_new(const struct fake_disk_options *opts)
 	unsigned int i;
 
 	assert_non_null(rig);
-	rig->channels = (struct bdev_channels){ 0 };
 	assert_int_equal(scsi_new(&scsi, &rig->device), 0);
+	rig->device->owner = rig;
+	rig->device->ask_update = ask_update;
 	for (i = 0; i < 2; i++) {
 		fake_disk_open(&rig->disk[i], opts != NULL ? opts : &defaults);
 		assert_int_equal(scsi_add_target(rig->device, i == 0 ? RIG_TARGET : RIG_TARGET_2,
@@ -38,7 +44,9 @@ void rig_start_queue(struct rig *rig, unsigned int index)
 				      .features = UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC });
 	config = rd_config(&q->rd, ops->req_size(rig->device, index));
 	assert_int_equal(virtq_new(&config, &q->vq), 0);
-	assert_int_equal(ops->queue_start(rig->device, index, q->vq, &rig->channels, &q->dq), 0);
+	assert_int_equal(ops->queue_start(rig->device, index, q->vq, &rig->channels[q->core],
+					  &q->dq),
+			 0);
 	assert_int_equal(q->dq->index, index);
 	memset(q->used_len, 0xff, sizeof(q->used_len));
 	q->draining = false;
@@ -65,7 +73,14 @@ static void reap(struct rig *rig, struct rig_queue *q)
 	}
 }
 
-unsigned int rig_round(struct rig *rig)
+static void update_queue(struct rig *rig, struct rig_queue *q)
+{
+	if (q->dq == NULL || (!q->draining && rig->device->ops->queue_update(q->dq))) {
+		q->updating = false;
+	}
+}
+
+static unsigned int round_of_core(struct rig *rig, unsigned int core)
 {
 	unsigned int work = 0;
 	unsigned int i;
@@ -73,18 +88,60 @@ unsigned int rig_round(struct rig *rig)
 	for (i = 0; i < RIG_QUEUES; i++) {
 		struct rig_queue *q = &rig->q[i];
 
-		if (q->dq != NULL && !q->draining && !q->dq->quiescent) {
+		if (q->core == core && q->updating) {
+			update_queue(rig, q);
+		}
+		if (q->core != core || q->dq == NULL) {
+			continue;
+		}
+		if (q->draining) {
+			rig->device->ops->queue_drain(q->dq);
+		} else if (!q->dq->quiescent) {
 			work += rig->device->ops->queue_poll(q->dq);
 		}
 	}
-	work += bdev_channels_poll(&rig->channels);
+	work += bdev_channels_poll(&rig->channels[core]);
 	for (i = 0; i < RIG_QUEUES; i++) {
-		if (rig->q[i].dq != NULL) {
+		if (rig->q[i].core == core && rig->q[i].dq != NULL) {
 			work += virtq_commit(rig->q[i].vq);
 			/* The worst order for task management: the control queue is published first. */
 			reap(rig, &rig->q[i]);
 		}
 	}
+	rig->channels[core].round++;
+	return work;
+}
+
+/* The control thread: what the device has asked for. */
+static void see_to_update(struct rig *rig)
+{
+	unsigned int i;
+
+	for (i = 0; i < RIG_QUEUES; i++) {
+		if (rig->q[i].updating) {
+			return;
+		}
+	}
+	if (rig->update_out) {
+		rig->update_out = false;
+		rig->asked = rig->device->ops->settled(rig->device, true) || rig->asked;
+	}
+	for (i = 0; i < RIG_QUEUES && rig->asked; i++) {
+		rig->q[i].updating = rig->q[i].dq != NULL;
+		rig->update_out = true;
+	}
+	rig->asked = false;
+}
+
+unsigned int rig_round(struct rig *rig)
+{
+	unsigned int work = 0;
+	unsigned int core;
+
+	for (core = 0; core < RIG_CORES; core++) {
+		work += round_of_core(rig, core);
+	}
+	see_to_update(rig);
 	return work;
 }
 
@@ -100,8 +157,8 @@ bool rig_update(struct rig *rig)
 			done = rig->device->ops->queue_update(rig->q[i].dq) && done;
 		}
 	}
-	if (done) {
-		rig->device->ops->settled(rig->device, running);
+	if (done && rig->device->ops->settled(rig->device, running)) {
+		return rig_update(rig);
 	}
 	return done;
 }
@@ -112,12 +169,10 @@ void rig_stop_queue(struct rig *rig, unsigned int index)
 	unsigned int rounds = 0;
 
 	q->draining = true;
-	rig->device->ops->queue_drain(q->dq);
-	while (virtq_inflight(q->vq) > 0) {
-		rig->device->ops->queue_drain(q->dq);
+	do {
 		rig_round(rig);
 		assert_true(rounds++ < 1000);
-	}
+	} while (virtq_inflight(q->vq) > 0);
 	virtq_commit(q->vq);
 	reap(rig, q);
 	rig->device->ops->queue_stop(q->dq);
@@ -140,7 +195,9 @@ void rig_free(struct rig *rig)
 		assert_int_equal(rig->disk[i].bdev.claims, 0);
 		fake_disk_close(&rig->disk[i]);
 	}
-	assert_true(LIST_EMPTY(&rig->channels.list));
+	for (i = 0; i < RIG_CORES; i++) {
+		assert_true(LIST_EMPTY(&rig->channels[i].list));
+	}
 	free(rig);
 }
 

@@ -18,6 +18,7 @@
 #define RIG_A	    2 /* two request queues */
 #define RIG_B	    3
 #define RIG_QUEUES  4
+#define RIG_CORES   2
 
 #define RIG_RING     64
 #define RIG_NOT_DONE UINT32_MAX
@@ -30,7 +31,9 @@ struct rig_queue {
 	struct ring_driver rd;
 	struct virtq *vq;
 	struct device_queue *dq;
+	unsigned int core; /* on which it runs: 0, if the test says nothing else before the start */
 	bool draining;
+	bool updating;
 	uint32_t used_len[RIG_RING];  /* by head; RIG_NOT_DONE */
 	unsigned int order[RIG_RING]; /* by head: the how many-th of all queues it was seen */
 };
@@ -38,16 +41,19 @@ struct rig_queue {
 struct rig {
 	struct virtio_device *device;
 	struct fake_disk disk[2];
-	struct bdev_channels channels;
+	struct bdev_channels channels[RIG_CORES];
 	struct rig_queue q[RIG_QUEUES];
 	unsigned int seen;
+	bool asked; /* for an update, by the device */
+	bool update_out;
 };
 
 struct rig *
 rig_new(const struct fake_disk_options *opts); /* NULL: defaults; queues are not running */
 void rig_start(struct rig *rig);	       /* all queues */
 void rig_start_queue(struct rig *rig, unsigned int index);
-/* One round of the owner: poll queues, poll channels, publish; then the driver looks at each ring. */
+/* One round of the owner, core by core: update and poll queues, poll channels, publish; then the driver looks at
+ * each ring. */
 unsigned int rig_round(struct rig *rig);
 void rig_stop_queue(struct rig *rig, unsigned int index);
 /* What the owner of a device does when it was changed. False: it has to wait, and settles later. */

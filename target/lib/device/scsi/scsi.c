@@ -74,11 +74,11 @@ static void scsi_session_begins(struct virtio_device *device)
 	struct scsi_device *dev = scsi_device_of(device);
 	unsigned int i;
 
-	scsi_reconcile(dev);
+	scsi_tell(dev);
 	scsi_events_forget(dev);
 	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
-		if (dev->lus[i] != NULL) {
-			dev->lus[i]->ua = 0;
+		if (dev->known[i].lu != NULL) {
+			*dev->known[i].lu->ua = 0;
 		}
 	}
 }
@@ -162,110 +162,73 @@ static int scsi_config_write(struct virtio_device *device, uint32_t offset, cons
 
 /* ---- queues: the reactor ---- */
 
-static void close_channels(struct scsi_device *dev)
+static int start(struct scsi_part *part, unsigned int index, struct virtq *vq,
+		 struct device_queue **ret_queue)
 {
-	unsigned int i;
-
-	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
-		struct scsi_lu *lu = dev->lus[i];
-
-		if (lu != NULL && lu->channel != NULL) {
-			bdev_channels_put(dev->channels, lu->channel);
-			lu->channel = NULL;
-		}
-	}
-}
-
-static int open_channels(struct scsi_device *dev, struct bdev_channels *channels)
-{
-	unsigned int i;
 	int r;
 
-	dev->channels = channels;
-	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
-		struct scsi_lu *lu = dev->lus[i];
-
-		if (lu == NULL) {
-			continue;
-		}
-		r = bdev_channels_get(channels, lu->bdev, &lu->channel);
-		if (r < 0) {
-			close_channels(dev);
-			return r;
-		}
+	if (index == VIRTIO_SCSI_Q_CONTROL) {
+		return scsi_control_queue_start(part, vq, ret_queue);
 	}
-	return 0;
+	if (index == VIRTIO_SCSI_Q_EVENT) {
+		return scsi_event_queue_start(part, vq, ret_queue);
+	}
+	r = scsi_part_open(part);
+	if (r < 0) {
+		return r;
+	}
+	r = scsi_request_queue_start(part, vq, index, ret_queue);
+	if (r < 0) {
+		scsi_part_close(part);
+	}
+	return r;
 }
 
 static int scsi_queue_start(struct virtio_device *device, unsigned int index, struct virtq *vq,
 			    struct bdev_channels *channels, struct device_queue **ret_queue)
 {
-	struct scsi_device *dev = scsi_device_of(device);
-	int r;
+	struct scsi_part *part;
+	int r = scsi_part_enter(scsi_device_of(device), channels, &part);
 
-	if (index == VIRTIO_SCSI_Q_CONTROL) {
-		return scsi_control_queue_start(dev, vq, ret_queue);
-	}
-	if (index == VIRTIO_SCSI_Q_EVENT) {
-		return scsi_event_queue_start(dev, vq, ret_queue);
-	}
-	if (dev->running == 0) {
-		r = open_channels(dev, channels);
-		if (r < 0) {
-			return r;
-		}
-	}
-	r = scsi_request_queue_start(dev, vq, index, ret_queue);
 	if (r < 0) {
-		if (dev->running == 0) {
-			close_channels(dev);
-		}
 		return r;
 	}
-	dev->running++;
-	return 0;
+	r = start(part, index, vq, ret_queue);
+	if (r < 0) {
+		scsi_part_leave(part);
+	}
+	return r;
 }
 
 static unsigned int scsi_queue_poll(struct device_queue *queue)
 {
-	struct scsi_device *dev = scsi_device_of(queue->device);
-
 	switch (queue->index) {
 	case VIRTIO_SCSI_Q_CONTROL:
-		return scsi_control_queue_poll(dev, queue);
+		return scsi_control_queue_poll(queue);
 	case VIRTIO_SCSI_Q_EVENT:
-		return scsi_event_queue_poll(dev, queue);
+		return scsi_event_queue_poll(queue);
 	default:
-		return scsi_request_queue_poll(dev, queue);
+		return scsi_request_queue_poll(queue);
 	}
 }
 
 static void scsi_queue_drain(struct device_queue *queue)
 {
-	struct scsi_device *dev = scsi_device_of(queue->device);
-
 	if (queue->index == VIRTIO_SCSI_Q_CONTROL) {
-		scsi_control_queue_drain(dev, queue);
+		scsi_control_queue_drain(queue);
 	} else if (queue->index >= VIRTIO_SCSI_Q_REQUEST) {
-		scsi_request_queue_drain(dev, queue);
+		scsi_request_queue_drain(queue);
 	}
 }
 
 static void scsi_queue_stop(struct device_queue *queue)
 {
-	struct scsi_device *dev = scsi_device_of(queue->device);
+	struct scsi_part *part = ((struct scsi_queue *)queue)->part;
 
-	if (queue->index == VIRTIO_SCSI_Q_CONTROL) {
-		scsi_control_queue_stop(dev, queue);
-		return;
+	if (queue->index >= VIRTIO_SCSI_Q_REQUEST) {
+		scsi_part_close(part);
 	}
-	if (queue->index == VIRTIO_SCSI_Q_EVENT) {
-		scsi_event_queue_stop(dev, queue);
-		return;
-	}
-	if (--dev->running == 0) {
-		close_channels(dev);
-	}
+	scsi_part_leave(part);
 	free(queue);
 }
 
@@ -276,18 +239,12 @@ static void scsi_free(struct virtio_device *device)
 	struct scsi_device *dev = scsi_device_of(device);
 
 	scsi_remove_all_targets(dev);
+	scsi_parts_free(dev);
 	free(dev);
 }
 
 static const struct virtio_device_ops scsi_ops = {
 	.type = "scsi",
-	/*
-	 * A logical unit has one task set (SAM-5): commands of all queues are in its lists, where task
-	 * management finds them and the next unit attention belongs to whichever comes first. To find them
-	 * on several reactors each would need lists of its own, and a function that ends tasks would ask
-	 * one reactor after the other.
-	 */
-	.one_reactor = true,
 	.features = scsi_features,
 	.max_queues = scsi_max_queues,
 	.req_size = scsi_req_size,
@@ -322,7 +279,6 @@ int scsi_new(const struct scsi_options *opts, struct virtio_device **ret_device)
 	dev->request_queues = opts->request_queues != 0 ? opts->request_queues :
 							  DEFAULT_REQUEST_QUEUES;
 	dev->limits = opts->limits != NULL ? *opts->limits : scsi_default_limits;
-	STAILQ_INIT(&dev->tmf_ready);
 	STAILQ_INIT(&dev->old);
 	set_sizes(dev, VIRTIO_SCSI_SENSE_SIZE, VIRTIO_SCSI_CDB_SIZE);
 	*ret_device = &dev->device;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Targets come and go, and their disks change their size. The control thread says which logical units there
- * shall be (`wanted`); the reactor makes those that there are (`lus`) the same, one target at a time as its
- * last command is answered, and tells the driver.
+ * shall be (`wanted`); each part makes those that it has the same (part.c), one target at a time as its last
+ * command is answered; and when all have, the control thread tells the driver.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ static struct scsi_lu *wanted(const struct scsi_device *dev, unsigned int target
 
 static void want(struct scsi_device *dev, unsigned int target, struct scsi_lu *lu)
 {
-	/* Release: orders what the logical unit is before the pointer, for reconcile_target(). */
+	/* Release: orders what the logical unit is before the pointer, for the parts. */
 	atomic_store_explicit(&dev->wanted[target], lu, memory_order_release);
 }
 
@@ -92,14 +92,66 @@ static void forget_old(struct scsi_device *dev)
 	}
 }
 
-void scsi_settled(struct virtio_device *device, bool running)
+/* A driver that takes no events hears of a new target from the others. */
+static void report_by_sense(struct scsi_device *dev, unsigned int added)
+{
+	unsigned int i;
+
+	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
+		if (i != added && dev->known[i].lu != NULL) {
+			scsi_lu_add_ua(dev->known[i].lu, SCSI_UA_BIT_LUNS_CHANGED);
+		}
+	}
+}
+
+static bool tell_of_target(struct scsi_device *dev, unsigned int target)
+{
+	struct scsi_lu *lu = wanted(dev, target);
+	bool told = false;
+	uint64_t blocks;
+
+	if (dev->known[target].lu != NULL && dev->known[target].lu != lu) {
+		dev->known[target].lu = NULL;
+		told = scsi_event_post(dev, target, SCSI_EVENT_REMOVED);
+	}
+	if (lu == NULL || lu->error != 0) {
+		return told;
+	}
+	blocks = bdev_size(lu->bdev) / lu->block_size;
+	if (dev->known[target].lu == NULL) {
+		dev->known[target].lu = lu;
+		if ((dev->features >> VIRTIO_SCSI_F_HOTPLUG & 1) != 0) {
+			told = scsi_event_post(dev, target, SCSI_EVENT_ADDED) || told;
+		} else {
+			report_by_sense(dev, target);
+		}
+	} else if (dev->known[target].blocks != blocks) {
+		scsi_lu_add_ua(lu, SCSI_UA_BIT_CAPACITY);
+		told = scsi_event_post(dev, target, SCSI_EVENT_RESIZED) || told;
+	}
+	dev->known[target].blocks = blocks;
+	return told;
+}
+
+bool scsi_tell(struct scsi_device *dev)
+{
+	bool told = false;
+	unsigned int i;
+
+	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
+		told = tell_of_target(dev, i) || told;
+	}
+	return told;
+}
+
+/* Whoever sleeps over the event queue has to hear of news. */
+bool scsi_settled(struct virtio_device *device, bool running)
 {
 	struct scsi_device *dev = scsi_device_of(device);
+	bool told = scsi_tell(dev);
 
-	if (!running) {
-		scsi_reconcile(dev); /* no command is under way, so it does all of it */
-	}
 	forget_old(dev);
+	return told && running;
 }
 
 bool scsi_take_failed_target(struct virtio_device *device, unsigned int *ret_target, int *ret_error)
@@ -114,7 +166,6 @@ bool scsi_take_failed_target(struct virtio_device *device, unsigned int *ret_tar
 			*ret_target = i;
 			*ret_error = lu->error;
 			scsi_remove_target(device, i);
-			forget_old(dev);
 			return true;
 		}
 	}
@@ -129,100 +180,4 @@ void scsi_remove_all_targets(struct scsi_device *dev)
 		scsi_remove_target(&dev->device, i);
 	}
 	forget_old(dev);
-}
-
-/* ---- what there is: the reactor, or the control thread while no queue runs ---- */
-
-/* A driver that takes no events hears of a new target from the others. */
-static void report_by_sense(struct scsi_device *dev, unsigned int added)
-{
-	unsigned int i;
-
-	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
-		if (i != added && dev->lus[i] != NULL) {
-			dev->lus[i]->ua |= SCSI_UA_BIT_LUNS_CHANGED;
-		}
-	}
-}
-
-static void attach(struct scsi_device *dev, unsigned int target, struct scsi_lu *lu)
-{
-	int r = 0;
-
-	/* Without request queues the first one that starts opens it. */
-	if (dev->running > 0) {
-		r = bdev_channels_get(dev->channels, lu->bdev, &lu->channel);
-	}
-	if (r < 0) {
-		lu->error = r;
-		return;
-	}
-	lu->blocks = bdev_size(lu->bdev) / lu->block_size;
-	dev->lus[target] = lu;
-	if ((dev->features >> VIRTIO_SCSI_F_HOTPLUG & 1) != 0) {
-		scsi_event_post(dev, target, SCSI_EVENT_ADDED);
-	} else {
-		report_by_sense(dev, target);
-	}
-}
-
-static void detach(struct scsi_device *dev, unsigned int target)
-{
-	struct scsi_lu *lu = dev->lus[target];
-
-	if (lu->channel != NULL) {
-		bdev_channels_put(dev->channels, lu->channel);
-		lu->channel = NULL;
-	}
-	dev->lus[target] = NULL;
-	scsi_event_post(dev, target, SCSI_EVENT_REMOVED);
-}
-
-static void look_at_size(struct scsi_device *dev, unsigned int target)
-{
-	struct scsi_lu *lu = dev->lus[target];
-	uint64_t blocks = bdev_size(lu->bdev) / lu->block_size;
-
-	if (blocks != lu->blocks) {
-		lu->blocks = blocks;
-		lu->ua |= SCSI_UA_BIT_CAPACITY;
-		scsi_event_post(dev, target, SCSI_EVENT_RESIZED);
-	}
-}
-
-/* False: commands are under way that the target that goes has accepted. */
-static bool reconcile_target(struct scsi_device *dev, unsigned int target)
-{
-	/* Acquire: the mirror of want(). */
-	struct scsi_lu *lu = atomic_load_explicit(&dev->wanted[target], memory_order_acquire);
-
-	if (dev->lus[target] != NULL && dev->lus[target] != lu) {
-		dev->lus[target]->leaving = true; /* from now on it is not there */
-		if (!TAILQ_EMPTY(&dev->lus[target]->tasks)) {
-			return false;
-		}
-		detach(dev, target);
-	}
-	if (dev->lus[target] != NULL) {
-		look_at_size(dev, target);
-	} else if (lu != NULL && lu->error == 0) {
-		attach(dev, target, lu);
-	}
-	return true;
-}
-
-bool scsi_reconcile(struct scsi_device *dev)
-{
-	bool done = true;
-	unsigned int i;
-
-	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
-		done = reconcile_target(dev, i) && done;
-	}
-	return done;
-}
-
-bool scsi_queue_update(struct device_queue *queue)
-{
-	return scsi_reconcile(scsi_device_of(queue->device));
 }

@@ -16,13 +16,27 @@ static struct fake_disk *disk_of(struct bdev *bdev)
 
 static int fake_channel_open(struct bdev *bdev, struct bdev_channel **ret_channel)
 {
-	*ret_channel = &disk_of(bdev)->channel;
-	return disk_of(bdev)->open_status;
+	struct fake_disk *disk = disk_of(bdev);
+	unsigned int i = 0;
+
+	if (disk->open_status != 0) {
+		return disk->open_status;
+	}
+	while (disk->channels[i].is_open) {
+		i++;
+		assert_true(i < FAKE_CHANNELS);
+	}
+	disk->channels[i].is_open = true;
+	*ret_channel = &disk->channels[i].channel;
+	return 0;
 }
 
 static void fake_channel_close(struct bdev_channel *channel)
 {
-	assert_int_equal(disk_of(channel->bdev)->outstanding, 0);
+	struct fake_channel *fake = (struct fake_channel *)channel;
+
+	assert_true(STAILQ_EMPTY(&fake->queue));
+	fake->is_open = false;
 }
 
 static int fake_submit(struct bdev_channel *channel, struct bdev_io *io)
@@ -48,7 +62,7 @@ static int fake_submit(struct bdev_channel *channel, struct bdev_io *io)
 	}
 	disk->log_n++;
 	disk->outstanding++;
-	STAILQ_INSERT_TAIL(&disk->queue, io, link);
+	STAILQ_INSERT_TAIL(&((struct fake_channel *)channel)->queue, io, link);
 	return 0;
 }
 
@@ -74,12 +88,11 @@ static void execute(struct fake_disk *disk, const struct bdev_io *io)
 	}
 }
 
-void fake_disk_complete_one(struct fake_disk *disk)
+static void complete_one(struct fake_disk *disk, struct fake_channel *channel)
 {
-	struct bdev_io *io = STAILQ_FIRST(&disk->queue);
+	struct bdev_io *io = STAILQ_FIRST(&channel->queue);
 
-	assert_non_null(io);
-	STAILQ_REMOVE_HEAD(&disk->queue, link);
+	STAILQ_REMOVE_HEAD(&channel->queue, link);
 	disk->outstanding--;
 	io->status = 0;
 	if (disk->fail_status != 0 && io->op == disk->fail_op) {
@@ -90,14 +103,30 @@ void fake_disk_complete_one(struct fake_disk *disk)
 	io->done(io);
 }
 
+void fake_disk_complete_one(struct fake_disk *disk)
+{
+	unsigned int i = 0;
+
+	while (STAILQ_EMPTY(&disk->channels[i].queue)) {
+		i++;
+		assert_true(i < FAKE_CHANNELS);
+	}
+	complete_one(disk, &disk->channels[i]);
+}
+
 static unsigned int fake_poll(struct bdev_channel *channel)
 {
+	struct fake_channel *fake = (struct fake_channel *)channel;
 	struct fake_disk *disk = disk_of(channel->bdev);
-	unsigned int n = disk->hold ? 0 : disk->outstanding;
-	unsigned int i;
+	struct bdev_io *io;
+	unsigned int n = 0;
 
-	for (i = 0; i < n; i++) {
-		fake_disk_complete_one(disk);
+	/* What is submitted by a completion waits for the next poll. */
+	STAILQ_FOREACH (io, &fake->queue, link) {
+		n += !disk->hold;
+	}
+	for (unsigned int i = 0; i < n; i++) {
+		complete_one(disk, fake);
 	}
 	return n;
 }
@@ -113,9 +142,14 @@ static const struct bdev_ops fake_ops = {
 void fake_disk_open(struct fake_disk *disk, const struct fake_disk_options *opts)
 {
 	struct bdev_info *info = &disk->bdev.info;
+	unsigned int i;
 
 	memset(disk, 0, sizeof(*disk));
-	STAILQ_INIT(&disk->queue);
+	for (i = 0; i < FAKE_CHANNELS; i++) {
+		STAILQ_INIT(&disk->channels[i].queue);
+		disk->channels[i].channel.bdev = &disk->bdev;
+		disk->channels[i].channel.submit = fake_submit;
+	}
 	disk->bdev.ops = &fake_ops;
 	strcpy(disk->bdev.name, "Fake0");
 	strcpy(disk->bdev.product, "Fake disk");
@@ -129,8 +163,6 @@ void fake_disk_open(struct fake_disk *disk, const struct fake_disk_options *opts
 	info->write_cache = !opts->no_write_cache;
 	info->can_discard = !opts->no_discard;
 	info->can_write_zeroes = !opts->no_write_zeroes;
-	disk->channel.bdev = &disk->bdev;
-	disk->channel.submit = fake_submit;
 	disk->room = 1000000;
 	/* Disks of petabytes are for commands that transfer nothing. */
 	disk->data = info->size <= UINT32_C(64) << 20 ? malloc(info->size) : NULL;
@@ -191,7 +223,7 @@ struct bench *bench_new(const struct bench_options *opts)
 				 &scsi_default_limits :
 				 &opts->limits;
 	assert_int_equal(scsi_lu_init(&b->lu, &lu_opts), 0);
-	b->lu.channel = &b->disk.channel;
+	b->lu.channel = &b->disk.channels[0].channel;
 	return b;
 }
 

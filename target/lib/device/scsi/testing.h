@@ -28,9 +28,17 @@ struct fake_request {
 	uint64_t len;
 };
 
+#define FAKE_CHANNELS 2
+
+struct fake_channel {
+	struct bdev_channel channel; /* first */
+	bool is_open;
+	STAILQ_HEAD(, bdev_io) queue;
+};
+
 struct fake_disk {
-	struct bdev bdev;	     /* first */
-	struct bdev_channel channel; /* there is one */
+	struct bdev bdev; /* first */
+	struct fake_channel channels[FAKE_CHANNELS];
 	uint8_t *data;
 	unsigned int room; /* requests taken at a time; default: many */
 	bool hold;	   /* poll completes nothing */
@@ -40,7 +48,6 @@ struct fake_disk {
 	struct fake_request log[FAKE_LOG];
 	unsigned int log_n; /* may go on counting beyond FAKE_LOG */
 	unsigned int outstanding;
-	STAILQ_HEAD(, bdev_io) queue;
 };
 
 struct fake_disk_options {
@@ -56,7 +63,7 @@ struct fake_disk_options {
 
 void fake_disk_open(struct fake_disk *disk, const struct fake_disk_options *opts);
 void fake_disk_close(struct fake_disk *disk);
-/* Completes the oldest outstanding request, even when the disk holds them. */
+/* Completes the oldest outstanding request of its first channel that has one, even when the disk holds them. */
 void fake_disk_complete_one(struct fake_disk *disk);
 /* Every byte of the range has this value. */
 void assert_disk(const struct fake_disk *disk, uint64_t offset, uint64_t len, uint8_t value);

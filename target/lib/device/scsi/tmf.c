@@ -2,11 +2,12 @@
 /*
  * The control queue (virtio 1.2, 5.6.6.2): task management functions and asynchronous notifications.
  *
- * What a bdev has taken cannot be called back. So a function that ends tasks marks them; each is
- * answered when the bdev is done with it, with S_ABORTED or S_RESET and nothing of its data, and the
- * last one makes the function ready. A ready function is answered in the next round: the answers to the
- * tasks were published at the end of this one, and a driver that sees the function complete may rely
- * on finding them all.
+ * What a bdev has taken cannot be called back. So a function that ends tasks marks them; each is answered when the
+ * bdev is done with it, with S_ABORTED or S_RESET and nothing of its data. The tasks of a disk are in the parts of
+ * the device: the function lies in a slot, and each part sees to its own tasks, that of the control queue at once
+ * and the others in an update. A part is done with it in the round after the last answer, when all of them are
+ * published; and when all parts are, the function is answered: a driver that sees it complete may rely on finding
+ * them.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -21,82 +22,14 @@
 #define TMF_RESP_LEN 1 /* response */
 #define AN_RESP_LEN  5 /* event_actual 4, response */
 
+STAILQ_HEAD(scsi_tmf_list, scsi_tmf);
+
 struct scsi_control_queue {
-	struct device_queue dq; /* first */
-	struct scsi_device *dev;
-	bool draining;
+	struct scsi_queue q;	    /* first */
+	struct scsi_tmf_list ready; /* to be answered in the next round */
 };
 
-/* ---- answers ---- */
-
-static void push(struct scsi_control_queue *queue, struct scsi_tmf *tmf)
-{
-	uint8_t resp[AN_RESP_LEN] = { 0 }; /* event_actual: there are no events to subscribe to */
-
-	resp[tmf->response_len - 1] = tmf->response;
-	iov_scatter(tmf->vr.in, virtq_req_in_n(&tmf->vr), 0, resp, tmf->response_len);
-	virtq_push(queue->dq.vq, &tmf->vr, tmf->response_len);
-}
-
-static unsigned int push_ready(struct scsi_control_queue *queue)
-{
-	struct scsi_device *dev = queue->dev;
-	struct scsi_tmf *tmf;
-	unsigned int n = 0;
-
-	while ((tmf = STAILQ_FIRST(&dev->tmf_ready)) != NULL) {
-		STAILQ_REMOVE_HEAD(&dev->tmf_ready, link);
-		push(queue, tmf);
-		n++;
-	}
-	return n;
-}
-
-static void make_ready(struct scsi_device *dev, struct scsi_tmf *tmf)
-{
-	/* While the queue is being stopped there is no next round to wait for; if it only moves, there is. */
-	if (dev->control->draining && !dev->control->dq.moves) {
-		push(dev->control, tmf);
-		return;
-	}
-	STAILQ_INSERT_TAIL(&dev->tmf_ready, tmf, link);
-}
-
-static unsigned int free_slot(const struct scsi_device *dev)
-{
-	unsigned int i;
-
-	for (i = 0; i < SCSI_TMF_SLOTS; i++) {
-		if (dev->tmf_slots[i] == NULL) {
-			break;
-		}
-	}
-	return i;
-}
-
-static void task_of_slot_done(struct scsi_device *dev, unsigned int slot)
-{
-	struct scsi_tmf *tmf = dev->tmf_slots[slot];
-
-	tmf->remaining--;
-	if (tmf->remaining == 0) {
-		dev->tmf_slots[slot] = NULL;
-		make_ready(dev, tmf);
-	}
-}
-
-void scsi_tmf_task_done(struct scsi_device *dev, uint8_t mask)
-{
-	unsigned int i;
-
-	for (i = 0; i < SCSI_TMF_SLOTS; i++) {
-		if ((mask >> i & 1) != 0) {
-			task_of_slot_done(dev, i);
-		}
-	}
-}
-
-/* ---- the functions ---- */
+/* ---- a part and its tasks ---- */
 
 static struct scsi_cmd *find_task(struct scsi_lu *lu, uint64_t tag)
 {
@@ -110,79 +43,300 @@ static struct scsi_cmd *find_task(struct scsi_lu *lu, uint64_t tag)
 	return NULL;
 }
 
-/* Ends one task, or all of the logical unit (only NULL); tmf is ready when they are answered. */
-static void end_tasks(struct scsi_device *dev, struct scsi_tmf *tmf, struct scsi_lu *lu,
-		      struct scsi_cmd *only, uint8_t response)
+static void task_done(struct scsi_part *part, unsigned int slot)
 {
-	unsigned int slot = free_slot(dev); /* queue_poll made sure that there is one */
-	struct scsi_cmd *cmd = only != NULL ? only : TAILQ_FIRST(&lu->tasks);
+	part->tmf[slot].remaining--;
+	part->tmf[slot].round = part->channels->round;
+}
 
-	tmf->response = VIRTIO_SCSI_S_FUNCTION_COMPLETE;
-	tmf->remaining = 1; /* for this walk */
-	dev->tmf_slots[slot] = tmf;
-	while (cmd != NULL) {
-		struct scsi_cmd *next = only != NULL ? NULL : TAILQ_NEXT(cmd, task_link);
+void scsi_tmf_task_done(struct scsi_part *part, uint8_t mask)
+{
+	unsigned int i;
 
-		tmf->remaining++;
-		cmd->tmf_mask |= (uint8_t)(1U << slot);
-		/* May answer it right away. The first function to end a task says how. */
-		scsi_request_end(dev, cmd, cmd->ended_by != 0 ? cmd->ended_by : response);
-		cmd = next;
+	for (i = 0; i < SCSI_TMF_SLOTS; i++) {
+		if ((mask >> i & 1) != 0) {
+			task_done(part, i);
+		}
 	}
-	task_of_slot_done(dev, slot);
 }
 
-static void respond(struct scsi_device *dev, struct scsi_tmf *tmf, uint8_t response)
+static void end_task(struct scsi_part *part, unsigned int slot, struct scsi_cmd *cmd,
+		     uint8_t response)
 {
-	tmf->response = response;
-	make_ready(dev, tmf);
+	part->tmf[slot].remaining++;
+	cmd->tmf_mask |= (uint8_t)(1U << slot);
+	/* May answer it right away. The first function to end a task says how. */
+	scsi_request_end(part, cmd, cmd->ended_by != 0 ? cmd->ended_by : response);
 }
 
-static void task_function(struct scsi_device *dev, struct scsi_tmf *tmf, uint32_t subtype,
-			  struct scsi_lu *lu, uint64_t tag)
+static void end_tasks(struct scsi_part *part, unsigned int slot, struct scsi_lu *lu,
+		      uint8_t response)
 {
+	struct scsi_cmd *cmd;
+	struct scsi_cmd *next;
+
+	for (cmd = TAILQ_FIRST(&lu->tasks); cmd != NULL; cmd = next) {
+		next = TAILQ_NEXT(cmd, task_link);
+		end_task(part, slot, cmd, response);
+	}
+}
+
+/* What lies in a slot. A part that was not waited for may be late, and the slot another function's by now. */
+struct function {
+	unsigned int order;
+	uint32_t subtype;
+	uint8_t target;
+	uint64_t tag;
+};
+
+/* order 0: nothing does. */
+static struct function look_at(const struct scsi_tmf_slot *slot)
+{
+	struct function f;
+
+	do {
+		/* Acquire: the mirror of post(). */
+		f.order = atomic_load_explicit(&slot->order, memory_order_acquire);
+		f.subtype = atomic_load_explicit(&slot->subtype, memory_order_relaxed);
+		f.target = atomic_load_explicit(&slot->target, memory_order_relaxed);
+		f.tag = atomic_load_explicit(&slot->tag, memory_order_relaxed);
+		/* Acquire: none of these was loaded after what is loaded next. */
+		atomic_thread_fence(memory_order_acquire);
+	} while (f.order != 0 &&
+		 f.order != atomic_load_explicit(&slot->order, memory_order_relaxed));
+	return f;
+}
+
+static void carry_out(struct scsi_part *part, unsigned int n, const struct function *f,
+		      struct scsi_lu *lu)
+{
+	struct scsi_tmf_slot *slot = &part->dev->tmf[n];
 	struct scsi_cmd *task;
 
-	switch (subtype) {
+	switch (f->subtype) {
 	case VIRTIO_SCSI_T_TMF_ABORT_TASK:
-		task = find_task(lu, tag);
+		task = find_task(lu, f->tag);
 		/* SAM-5, 7.2: a task that is not there (any more) is not an error. */
-		if (task == NULL) {
-			respond(dev, tmf, VIRTIO_SCSI_S_FUNCTION_COMPLETE);
-		} else {
-			end_tasks(dev, tmf, lu, task, VIRTIO_SCSI_S_ABORTED);
+		if (task != NULL) {
+			end_task(part, n, task, VIRTIO_SCSI_S_ABORTED);
 		}
-		return;
+		break;
 	case VIRTIO_SCSI_T_TMF_ABORT_TASK_SET:
 	case VIRTIO_SCSI_T_TMF_CLEAR_TASK_SET: /* the same with one initiator */
-		end_tasks(dev, tmf, lu, NULL, VIRTIO_SCSI_S_ABORTED);
-		return;
+		end_tasks(part, n, lu, VIRTIO_SCSI_S_ABORTED);
+		break;
 	case VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET:
-		lu->ua |= SCSI_UA_BIT_NEXUS_LOSS;
-		end_tasks(dev, tmf, lu, NULL, VIRTIO_SCSI_S_RESET);
-		return;
 	case VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET:
-		lu->ua |= SCSI_UA_BIT_RESET;
-		end_tasks(dev, tmf, lu, NULL, VIRTIO_SCSI_S_RESET);
-		return;
+		end_tasks(part, n, lu, VIRTIO_SCSI_S_RESET);
+		break;
 	case VIRTIO_SCSI_T_TMF_QUERY_TASK:
-		respond(dev, tmf,
-			find_task(lu, tag) != NULL ? VIRTIO_SCSI_S_FUNCTION_SUCCEEDED :
-						     VIRTIO_SCSI_S_FUNCTION_COMPLETE);
-		return;
+		if (find_task(lu, f->tag) != NULL) {
+			atomic_store(&slot->found, true);
+		}
+		break;
 	case VIRTIO_SCSI_T_TMF_QUERY_TASK_SET:
-		respond(dev, tmf,
-			!TAILQ_EMPTY(&lu->tasks) ? VIRTIO_SCSI_S_FUNCTION_SUCCEEDED :
-						   VIRTIO_SCSI_S_FUNCTION_COMPLETE);
-		return;
-	default:
-		/* CLEAR ACA too: INQUIRY says NORMACA = 0, so there is no ACA to be cleared. */
-		respond(dev, tmf, VIRTIO_SCSI_S_FUNCTION_REJECTED);
-		return;
+		if (!TAILQ_EMPTY(&lu->tasks)) {
+			atomic_store(&slot->found, true);
+		}
+		break;
 	}
 }
 
-static void task_management(struct scsi_device *dev, struct scsi_tmf *tmf, struct bytes_reader *r)
+static void begin(struct scsi_part *part, unsigned int n, const struct function *f)
+{
+	struct scsi_lu *lu = part->lus[f->target];
+
+	part->tmf[n].begun = f->order;
+	part->tmf[n].remaining = 1; /* for this walk */
+	if (lu != NULL) {
+		carry_out(part, n, f, lu);
+	}
+	task_done(part, n);
+}
+
+static void report_done(struct scsi_part_tmf *mine, uint64_t round)
+{
+	if (mine->remaining == 0 && mine->round != round) {
+		/* Release: the answers to its tasks are in the rings. */
+		atomic_store_explicit(&mine->done, mine->begun, memory_order_release);
+	}
+}
+
+bool scsi_tmf_update(struct scsi_part *part, bool *ret_restless)
+{
+	bool all_done = true;
+	unsigned int i;
+
+	*ret_restless = false;
+	for (i = 0; i < SCSI_TMF_SLOTS; i++) {
+		struct scsi_part_tmf *mine = &part->tmf[i];
+		struct function f = look_at(&part->dev->tmf[i]);
+
+		report_done(mine, part->channels->round);
+		if (f.order != 0 && f.order != mine->begun) {
+			begin(part, i, &f);
+		}
+		if (mine->begun != mine->done) {
+			all_done = false;
+			*ret_restless = *ret_restless || mine->remaining == 0;
+		}
+	}
+	return all_done;
+}
+
+/* ---- answers ---- */
+
+static void push(struct scsi_control_queue *queue, struct scsi_tmf *tmf)
+{
+	uint8_t resp[AN_RESP_LEN] = { 0 }; /* event_actual: there are no events to subscribe to */
+
+	resp[tmf->response_len - 1] = tmf->response;
+	iov_scatter(tmf->vr.in, virtq_req_in_n(&tmf->vr), 0, resp, tmf->response_len);
+	virtq_push(queue->q.dq.vq, &tmf->vr, tmf->response_len);
+}
+
+static void respond(struct scsi_control_queue *queue, struct scsi_tmf *tmf, uint8_t response)
+{
+	tmf->response = response;
+	STAILQ_INSERT_TAIL(&queue->ready, tmf, link);
+}
+
+/* By all parts. */
+static bool is_done(const struct scsi_device *dev, unsigned int slot)
+{
+	const struct scsi_part *part;
+
+	for (part = atomic_load(&dev->parts); part != NULL; part = part->next) {
+		/* Acquire: the mirror of report_done(). */
+		if (atomic_load(&part->queues) > 0 &&
+		    atomic_load_explicit(&part->tmf[slot].done, memory_order_acquire) !=
+			    dev->tmf[slot].order) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static void push_done(struct scsi_control_queue *queue, struct scsi_tmf_slot *slot)
+{
+	bool asks = slot->subtype == VIRTIO_SCSI_T_TMF_QUERY_TASK ||
+		    slot->subtype == VIRTIO_SCSI_T_TMF_QUERY_TASK_SET;
+
+	slot->tmf->response = asks && slot->found ? VIRTIO_SCSI_S_FUNCTION_SUCCEEDED :
+						    VIRTIO_SCSI_S_FUNCTION_COMPLETE;
+	push(queue, slot->tmf);
+	atomic_store_explicit(&slot->order, 0, memory_order_relaxed);
+	/* Release: orders this before what the next function writes, for look_at(). */
+	atomic_thread_fence(memory_order_release);
+}
+
+/* Answers what is ready and what is done. */
+static unsigned int push_all(struct scsi_control_queue *queue)
+{
+	struct scsi_part *part = queue->q.part;
+	struct scsi_tmf *tmf;
+	unsigned int n = 0;
+	unsigned int i;
+
+	queue->q.dq.restless = false;
+	while ((tmf = STAILQ_FIRST(&queue->ready)) != NULL) {
+		STAILQ_REMOVE_HEAD(&queue->ready, link);
+		push(queue, tmf);
+		n++;
+	}
+	for (i = 0; i < SCSI_TMF_SLOTS; i++) {
+		struct scsi_tmf_slot *slot = &part->dev->tmf[i];
+
+		if (slot->order == 0) {
+			continue;
+		}
+		report_done(&part->tmf[i], part->channels->round);
+		if (is_done(part->dev, i)) {
+			push_done(queue, slot);
+			n++;
+		} else if (part->tmf[i].remaining == 0) {
+			/* No event of this reactor tells when another is done. */
+			queue->q.dq.restless = true;
+		}
+	}
+	return n;
+}
+
+/* ---- the functions ---- */
+
+static unsigned int free_slot(const struct scsi_device *dev)
+{
+	unsigned int i;
+
+	for (i = 0; i < SCSI_TMF_SLOTS; i++) {
+		if (dev->tmf[i].order == 0) {
+			break;
+		}
+	}
+	return i;
+}
+
+static bool is_alone(const struct scsi_part *part)
+{
+	const struct scsi_part *other;
+
+	for (other = atomic_load(&part->dev->parts); other != NULL; other = other->next) {
+		if (other != part && atomic_load(&other->queues) > 0) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* For all parts. */
+static void post(struct scsi_control_queue *queue, struct scsi_tmf *tmf, uint32_t subtype,
+		 uint8_t target, uint64_t tag)
+{
+	struct scsi_part *part = queue->q.part;
+	struct scsi_device *dev = part->dev;
+	unsigned int n = free_slot(dev); /* queue_poll made sure that there is one */
+	struct scsi_tmf_slot *slot = &dev->tmf[n];
+	struct function f;
+
+	if (++dev->tmf_order == 0) {
+		dev->tmf_order++; /* 0 is none */
+	}
+	slot->tmf = tmf;
+	atomic_store_explicit(&slot->subtype, subtype, memory_order_relaxed);
+	atomic_store_explicit(&slot->target, target, memory_order_relaxed);
+	atomic_store_explicit(&slot->tag, tag, memory_order_relaxed);
+	atomic_store_explicit(&slot->found, false, memory_order_relaxed);
+	/* Release: orders what the function is before it, for look_at(). */
+	atomic_store_explicit(&slot->order, dev->tmf_order, memory_order_release);
+	f = look_at(slot);
+	begin(part, n, &f);
+	if (!is_alone(part)) {
+		dev->device.ask_update(&dev->device);
+	}
+}
+
+static void task_function(struct scsi_control_queue *queue, struct scsi_tmf *tmf, uint32_t subtype,
+			  uint8_t target, uint64_t tag)
+{
+	struct scsi_lu *lu = queue->q.part->lus[target];
+
+	switch (subtype) {
+	case VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET:
+		scsi_lu_add_ua(lu, SCSI_UA_BIT_NEXUS_LOSS);
+		break;
+	case VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET:
+		scsi_lu_add_ua(lu, SCSI_UA_BIT_RESET);
+		break;
+	case VIRTIO_SCSI_T_TMF_CLEAR_ACA:
+		/* INQUIRY says NORMACA = 0, so there is no ACA to be cleared. */
+		respond(queue, tmf, VIRTIO_SCSI_S_FUNCTION_REJECTED);
+		return;
+	}
+	post(queue, tmf, subtype, target, tag);
+}
+
+static void task_management(struct scsi_control_queue *queue, struct scsi_tmf *tmf,
+			    struct bytes_reader *r)
 {
 	uint32_t subtype = bytes_get_le32(r);
 	uint8_t lun[SCSI_ADDRESS_LEN];
@@ -193,42 +347,42 @@ static void task_management(struct scsi_device *dev, struct scsi_tmf *tmf, struc
 	bytes_get(r, lun, sizeof(lun));
 	tag = bytes_get_le64(r);
 	if (subtype > VIRTIO_SCSI_T_TMF_QUERY_TASK_SET) {
-		respond(dev, tmf, VIRTIO_SCSI_S_FUNCTION_REJECTED);
-	} else if (!scsi_device_find(dev, lun, &address, &lu)) {
-		respond(dev, tmf, VIRTIO_SCSI_S_BAD_TARGET);
+		respond(queue, tmf, VIRTIO_SCSI_S_FUNCTION_REJECTED);
+	} else if (!scsi_part_find(queue->q.part, lun, &address, &lu)) {
+		respond(queue, tmf, VIRTIO_SCSI_S_BAD_TARGET);
 	} else if (lu == NULL && subtype != VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET) {
-		respond(dev, tmf, VIRTIO_SCSI_S_INCORRECT_LUN);
+		respond(queue, tmf, VIRTIO_SCSI_S_INCORRECT_LUN);
 	} else {
 		/* A nexus is one with the target: whatever LUN is named, its only one is LUN 0. */
-		task_function(dev, tmf, subtype, lu != NULL ? lu : dev->lus[address.target], tag);
+		task_function(queue, tmf, subtype, address.target, tag);
 	}
 }
 
-static void notification(struct scsi_device *dev, struct scsi_tmf *tmf, struct bytes_reader *r)
+static void notification(struct scsi_control_queue *queue, struct scsi_tmf *tmf,
+			 struct bytes_reader *r)
 {
 	uint8_t lun[SCSI_ADDRESS_LEN];
 	struct scsi_address address;
 	struct scsi_lu *lu;
 
 	bytes_get(r, lun, sizeof(lun));
-	if (!scsi_device_find(dev, lun, &address, &lu)) {
-		respond(dev, tmf, VIRTIO_SCSI_S_BAD_TARGET);
+	if (!scsi_part_find(queue->q.part, lun, &address, &lu)) {
+		respond(queue, tmf, VIRTIO_SCSI_S_BAD_TARGET);
 	} else if (lu == NULL) {
-		respond(dev, tmf, VIRTIO_SCSI_S_INCORRECT_LUN);
+		respond(queue, tmf, VIRTIO_SCSI_S_INCORRECT_LUN);
 	} else {
-		respond(dev, tmf, VIRTIO_SCSI_S_OK);
+		respond(queue, tmf, VIRTIO_SCSI_S_OK);
 	}
 }
 
 static void broken(struct scsi_control_queue *queue, struct scsi_tmf *tmf, const char *reason)
 {
-	virtq_break(queue->dq.vq, reason);
-	virtq_push(queue->dq.vq, &tmf->vr, 0);
+	virtq_break(queue->q.dq.vq, reason);
+	virtq_push(queue->q.dq.vq, &tmf->vr, 0);
 }
 
 static void receive(struct scsi_control_queue *queue, struct scsi_tmf *tmf)
 {
-	struct scsi_device *dev = queue->dev;
 	uint8_t head[TMF_LEN] = { 0 };
 	size_t len = iov_gather(tmf->vr.out, virtq_req_out_n(&tmf->vr), 0, head, sizeof(head));
 	struct bytes_reader r = bytes_reader(head, len);
@@ -246,20 +400,20 @@ static void receive(struct scsi_control_queue *queue, struct scsi_tmf *tmf)
 		/* The tasks that it was about are resubmitted, too, by queues that may not even run yet: to
 		 * find none of them would not mean that none comes. Drivers go on with the next stronger
 		 * function, which is new. */
-		respond(dev, tmf, VIRTIO_SCSI_S_FUNCTION_REJECTED);
+		respond(queue, tmf, VIRTIO_SCSI_S_FUNCTION_REJECTED);
 	} else if (is_tmf && len >= TMF_LEN) {
-		task_management(dev, tmf, &r);
+		task_management(queue, tmf, &r);
 	} else if (is_an && len >= AN_LEN) {
-		notification(dev, tmf, &r);
+		notification(queue, tmf, &r);
 	} else {
-		virtq_count(&virtq_stats(queue->dq.vq)->malformed, 1);
-		respond(dev, tmf, VIRTIO_SCSI_S_FUNCTION_REJECTED);
+		virtq_count(&virtq_stats(queue->q.dq.vq)->malformed, 1);
+		respond(queue, tmf, VIRTIO_SCSI_S_FUNCTION_REJECTED);
 	}
 }
 
 /* ---- device_queue ---- */
 
-int scsi_control_queue_start(struct scsi_device *dev, struct virtq *vq,
+int scsi_control_queue_start(struct scsi_part *part, struct virtq *vq,
 			     struct device_queue **ret_queue)
 {
 	struct scsi_control_queue *queue = calloc(1, sizeof(*queue));
@@ -267,40 +421,31 @@ int scsi_control_queue_start(struct scsi_device *dev, struct virtq *vq,
 	if (queue == NULL) {
 		return -ENOMEM;
 	}
-	queue->dq.device = &dev->device;
-	queue->dq.vq = vq;
-	queue->dq.index = VIRTIO_SCSI_Q_CONTROL;
-	queue->dq.no_io = true;
-	queue->dev = dev;
-	dev->control = queue;
-	*ret_queue = &queue->dq;
+	queue->q.dq.device = &part->dev->device;
+	queue->q.dq.vq = vq;
+	queue->q.dq.index = VIRTIO_SCSI_Q_CONTROL;
+	queue->q.dq.no_io = true;
+	queue->q.part = part;
+	STAILQ_INIT(&queue->ready);
+	*ret_queue = &queue->q.dq;
 	return 0;
 }
 
-unsigned int scsi_control_queue_poll(struct scsi_device *dev, struct device_queue *dq)
+unsigned int scsi_control_queue_poll(struct device_queue *dq)
 {
 	struct scsi_control_queue *queue = (struct scsi_control_queue *)dq;
-	unsigned int work = push_ready(queue);
+	unsigned int work = push_all(queue);
 	struct virtq_req *req;
 
 	/* One in a round: a function walks over all tasks of a disk, and others want their turn. */
-	if (free_slot(dev) < SCSI_TMF_SLOTS && virtq_pop(dq->vq, &req, 1) == 1) {
+	if (free_slot(queue->q.part->dev) < SCSI_TMF_SLOTS && virtq_pop(dq->vq, &req, 1) == 1) {
 		receive(queue, (struct scsi_tmf *)req);
 		work++;
 	}
 	return work;
 }
 
-void scsi_control_queue_drain(struct scsi_device *dev, struct device_queue *dq)
+void scsi_control_queue_drain(struct device_queue *dq)
 {
-	struct scsi_control_queue *queue = (struct scsi_control_queue *)dq;
-
-	queue->draining = true;
-	push_ready(queue);
-}
-
-void scsi_control_queue_stop(struct scsi_device *dev, struct device_queue *dq)
-{
-	dev->control = NULL;
-	free(dq);
+	push_all((struct scsi_control_queue *)dq);
 }

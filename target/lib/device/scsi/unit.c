@@ -42,7 +42,7 @@ enum scsi_step scsi_report_luns(struct scsi_cmd *cmd)
 	}
 	/* SPC-4, 6.33: whoever has the list knows that there are others. */
 	if (cmd->lu != NULL) {
-		cmd->lu->ua &= ~(unsigned int)SCSI_UA_BIT_LUNS_CHANGED;
+		scsi_lu_drop_ua(cmd->lu, SCSI_UA_BIT_LUNS_CHANGED);
 	}
 	/* 0 and 2 list the disk: LUN 0, eight zero bytes. 1 lists well-known LUNs: there are none. */
 	if (select != 1) {

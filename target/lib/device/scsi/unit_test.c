@@ -37,10 +37,10 @@ static void luns_are_reported(void **state)
 	bench_run(b, CDB(SCSI_REPORT_LUNS, 0, 0, 0, 0, 0, BE32(0xffffffff)), 0, 15);
 	assert_overrun(b);
 	/* Whoever asks needs not be told to ask. */
-	b->lu.ua = SCSI_UA_BIT_LUNS_CHANGED | SCSI_UA_BIT_CAPACITY;
+	*b->lu.ua = SCSI_UA_BIT_LUNS_CHANGED | SCSI_UA_BIT_CAPACITY;
 	bench_run(b, CDB(SCSI_REPORT_LUNS, 0, 0, 0, 0, 0, BE32(16)), 0, 16);
 	assert_good(b, 16);
-	assert_int_equal(b->lu.ua, SCSI_UA_BIT_CAPACITY);
+	assert_int_equal(*b->lu.ua, SCSI_UA_BIT_CAPACITY);
 	bench_free(b);
 }
 
