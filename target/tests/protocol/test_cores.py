@@ -214,14 +214,15 @@ def test_a_queue_of_a_scsi_device_is_moved(
     control, rings = scsi
     disks = [ScsiDisk(ring) for ring in rings[FIRST_REQUEST_QUEUE:]]
     pattern = bytes(range(256)) * 2
-    assert disks[0].run(write_10(1, 1), data_out=pattern).status == GOOD
+    for lba, disk in enumerate(disks):
+        assert disk.run(write_10(lba, 1), data_out=pattern).status == GOOD
     for queue in range(len(rings)):
         home = cores_of(daemon, "scsi.0")
         for there in (CORES[0], CORES[1], home[queue]):
             call(daemon, "vhost_controller_move_queue", ctrlr="scsi.0", queue=queue, lcore=there)
             wait_for_cores(daemon, "scsi.0", [*home[:queue], there, *home[queue + 1 :]])
-            for disk in disks:
-                answer = disk.run(read_10(1, 1), data_in=512)
+            for lba, disk in enumerate(disks):
+                answer = disk.run(read_10(lba, 1), data_in=512)
                 assert (answer.status, answer.data) == (GOOD, pattern)
             assert control.run(ControlQueue.QUERY_TASK_SET) == ControlQueue.COMPLETE
 

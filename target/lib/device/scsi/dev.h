@@ -11,6 +11,7 @@
 #ifndef VHT_DEVICE_SCSI_DEV_H
 #define VHT_DEVICE_SCSI_DEV_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/queue.h>
 
@@ -46,7 +47,7 @@ enum scsi_event {
 	SCSI_EVENT_RESIZED = 1 << 2,
 };
 
-/* The control thread posts them, the reactor of the event queue delivers them. */
+/* Whoever tells posts them, the reactor of the event queue delivers them. */
 struct scsi_events {
 	_Atomic uint8_t pending[SCSI_MAX_TARGETS];
 	atomic_bool missed;
@@ -82,6 +83,8 @@ struct scsi_part {
 	unsigned int running;		/* request queues among them */
 	unsigned int waiting_n;		/* commands in the waiting lists of all logical units */
 	struct scsi_lu *lus[SCSI_MAX_TARGETS]; /* NULL: no such target */
+	_Atomic(struct scsi_lu *) has[SCSI_MAX_TARGETS]; /* what they were made after; read by anyone */
+	struct device_queue *events; /* the event queue, if it runs here */
 	struct scsi_part_tmf tmf[SCSI_TMF_SLOTS];
 };
 
@@ -101,7 +104,8 @@ struct scsi_device {
 	 * which reactors may not have let go of. */
 	_Atomic(struct scsi_lu *) wanted[SCSI_MAX_TARGETS];
 	STAILQ_HEAD(, scsi_lu) old;
-	/* The control thread's. */
+	/* Whoever tells holds the lock: nobody does who moves data. */
+	pthread_mutex_t telling;
 	struct {
 		struct scsi_lu *lu; /* NULL: no such target */
 		uint64_t blocks;
@@ -143,7 +147,8 @@ static inline bool scsi_part_find(struct scsi_part *part, const uint8_t *lun,
 
 /* ---- targets.c ---- */
 
-/* The driver is to know what there is: posts events and unit attentions. True: there were any. */
+/* The driver is to know what all parts have, and what none has any more: posts events and unit attentions. True:
+ * there is an event. Control thread, or a reactor in an update. */
 bool scsi_tell(struct scsi_device *dev);
 bool scsi_settled(struct virtio_device *device, bool running);
 void scsi_remove_all_targets(struct scsi_device *dev); /* no queue is running */
@@ -167,7 +172,7 @@ int scsi_restore_state(struct virtio_device *device, struct parcel *parcel);
 
 /* ---- event.c ---- */
 
-/* Control thread. False, and nothing is done: the driver takes no events of this kind. */
+/* Whoever tells. False, and nothing is done: the driver takes no events of this kind. */
 bool scsi_event_post(struct scsi_device *dev, unsigned int target, enum scsi_event what);
 void scsi_events_forget(struct scsi_device *dev); /* nobody is there who could have missed them */
 void scsi_events_negotiated(struct scsi_device *dev);

@@ -219,6 +219,7 @@ int scsi_event_queue_start(struct scsi_part *part, struct virtq *vq,
 	queue->dq.index = VIRTIO_SCSI_Q_EVENT;
 	queue->dq.no_io = true;
 	queue->part = part;
+	part->events = &queue->dq;
 	scsi_event_queue_update(&queue->dq);
 	*ret_queue = &queue->dq;
 	return 0;

@@ -58,6 +58,9 @@ struct scsi_lu {
 	uint32_t scratch_len; /* multiple of block_size */
 
 	STAILQ_ENTRY(scsi_lu) link; /* the control thread's */
+	unsigned int target;
+	bool was_known;	       /* whoever tells (targets.c) */
+	atomic_bool was_there; /* for commands, on any reactor */
 
 	/* any thread's, relaxed; what happened to the disk is heard once, on whichever reactor: */
 	atomic_uint own_ua;

@@ -18,6 +18,7 @@ static void detach(struct scsi_part *part, unsigned int target)
 		bdev_channels_put(part->channels, lu->channel);
 	}
 	part->lus[target] = NULL;
+	atomic_store(&part->has[target], NULL);
 	scsi_lu_done(lu);
 	free(lu);
 }
@@ -41,12 +42,15 @@ static int attach(struct scsi_part *part, unsigned int target, struct scsi_lu *o
 	lu->ua = of->ua;
 	lu->blocks = bdev_size(lu->bdev) / lu->block_size;
 	part->lus[target] = lu;
+	atomic_store(&part->has[target], of);
 	/* Without request queues the first one that starts opens it. */
 	r = part->running > 0 ? bdev_channels_get(part->channels, lu->bdev, &lu->channel) : 0;
 	if (r < 0) {
 		detach(part, target);
+		return r;
 	}
-	return r;
+	atomic_store_explicit(&of->was_there, true, memory_order_relaxed);
+	return 0;
 }
 
 static struct scsi_lu *wanted(const struct scsi_part *part, unsigned int target)
@@ -76,6 +80,19 @@ static int reconcile_target(struct scsi_part *part, unsigned int target, struct 
 	return r;
 }
 
+/* The event queue may be on another reactor. */
+static void tell(struct scsi_part *part)
+{
+	if (!scsi_tell(part->dev)) {
+		return;
+	}
+	if (part->events != NULL) {
+		scsi_event_queue_update(part->events);
+	} else {
+		part->dev->device.ask_update(&part->dev->device);
+	}
+}
+
 static bool reconcile(struct scsi_part *part)
 {
 	bool done = true;
@@ -91,6 +108,7 @@ static bool reconcile(struct scsi_part *part)
 		}
 		done = done && r <= 0;
 	}
+	tell(part);
 	return done;
 }
 
@@ -102,7 +120,7 @@ bool scsi_queue_update(struct device_queue *queue)
 	if (queue->index == VIRTIO_SCSI_Q_EVENT) {
 		scsi_event_queue_update(queue);
 	}
-	return reconcile(part) && done;
+	return reconcile(part) && done; /* in any case the first, too */
 }
 
 /* ---- queues come and go ---- */

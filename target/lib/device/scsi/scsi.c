@@ -227,6 +227,8 @@ static void scsi_queue_stop(struct device_queue *queue)
 
 	if (queue->index >= VIRTIO_SCSI_Q_REQUEST) {
 		scsi_part_close(part);
+	} else if (queue->index == VIRTIO_SCSI_Q_EVENT) {
+		part->events = NULL;
 	}
 	scsi_part_leave(part);
 	free(queue);
@@ -240,6 +242,7 @@ static void scsi_free(struct virtio_device *device)
 
 	scsi_remove_all_targets(dev);
 	scsi_parts_free(dev);
+	pthread_mutex_destroy(&dev->telling);
 	free(dev);
 }
 
@@ -280,6 +283,7 @@ int scsi_new(const struct scsi_options *opts, struct virtio_device **ret_device)
 							  DEFAULT_REQUEST_QUEUES;
 	dev->limits = opts->limits != NULL ? *opts->limits : scsi_default_limits;
 	STAILQ_INIT(&dev->old);
+	pthread_mutex_init(&dev->telling, NULL);
 	set_sizes(dev, VIRTIO_SCSI_SENSE_SIZE, VIRTIO_SCSI_CDB_SIZE);
 	*ret_device = &dev->device;
 	return 0;

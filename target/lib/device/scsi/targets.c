@@ -2,7 +2,7 @@
 /*
  * Targets come and go, and their disks change their size. The control thread says which logical units there
  * shall be (`wanted`); each part makes those that it has the same (part.c), one target at a time as its last
- * command is answered; and when all have, the control thread tells the driver.
+ * command is answered; and the last one to do so tells the driver.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -45,6 +45,7 @@ int scsi_add_target(struct virtio_device *device, unsigned int target, struct bd
 		free(lu);
 		return -ENOMEM;
 	}
+	lu->target = target;
 	bdev_claim(bdev);
 	want(dev, target, lu);
 	return 0;
@@ -92,6 +93,35 @@ static void forget_old(struct scsi_device *dev)
 	}
 }
 
+/* ---- what the driver is told ---- */
+
+static bool any_part_has(const struct scsi_device *dev, unsigned int target,
+			 const struct scsi_lu *lu)
+{
+	const struct scsi_part *part;
+
+	for (part = atomic_load(&dev->parts); part != NULL; part = part->next) {
+		if (atomic_load(&part->has[target]) == lu) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Those in which queues run. */
+static bool all_parts_have(const struct scsi_device *dev, unsigned int target,
+			   const struct scsi_lu *lu)
+{
+	const struct scsi_part *part;
+
+	for (part = atomic_load(&dev->parts); part != NULL; part = part->next) {
+		if (atomic_load(&part->queues) > 0 && atomic_load(&part->has[target]) != lu) {
+			return false;
+		}
+	}
+	return true;
+}
+
 /* A driver that takes no events hears of a new target from the others. */
 static void report_by_sense(struct scsi_device *dev, unsigned int added)
 {
@@ -104,32 +134,49 @@ static void report_by_sense(struct scsi_device *dev, unsigned int added)
 	}
 }
 
+static bool tell_of_new(struct scsi_device *dev, unsigned int target, struct scsi_lu *lu)
+{
+	lu->was_known = true;
+	dev->known[target].lu = lu;
+	dev->known[target].blocks = bdev_size(lu->bdev) / lu->block_size;
+	if ((dev->features >> VIRTIO_SCSI_F_HOTPLUG & 1) == 0) {
+		report_by_sense(dev, target);
+	}
+	return scsi_event_post(dev, target, SCSI_EVENT_ADDED);
+}
+
+static bool tell_of_size(struct scsi_device *dev, unsigned int target, struct scsi_lu *lu)
+{
+	uint64_t blocks = bdev_size(lu->bdev) / lu->block_size;
+
+	if (dev->known[target].blocks == blocks) {
+		return false;
+	}
+	dev->known[target].blocks = blocks;
+	scsi_lu_add_ua(lu, SCSI_UA_BIT_CAPACITY);
+	return scsi_event_post(dev, target, SCSI_EVENT_RESIZED);
+}
+
 static bool tell_of_target(struct scsi_device *dev, unsigned int target)
 {
-	struct scsi_lu *lu = wanted(dev, target);
+	/* Acquire: the mirror of want(). */
+	struct scsi_lu *lu =
+		atomic_load_explicit(&dev->wanted[target], memory_order_acquire);
+	const struct scsi_lu *known = dev->known[target].lu;
 	bool told = false;
-	uint64_t blocks;
 
-	if (dev->known[target].lu != NULL && dev->known[target].lu != lu) {
-		dev->known[target].lu = NULL;
+	if (known != NULL && known != lu && !any_part_has(dev, target, known)) {
+		known = dev->known[target].lu = NULL;
 		told = scsi_event_post(dev, target, SCSI_EVENT_REMOVED);
 	}
 	if (lu == NULL || lu->error != 0) {
 		return told;
 	}
-	blocks = bdev_size(lu->bdev) / lu->block_size;
-	if (dev->known[target].lu == NULL) {
-		dev->known[target].lu = lu;
-		if ((dev->features >> VIRTIO_SCSI_F_HOTPLUG & 1) != 0) {
-			told = scsi_event_post(dev, target, SCSI_EVENT_ADDED) || told;
-		} else {
-			report_by_sense(dev, target);
-		}
-	} else if (dev->known[target].blocks != blocks) {
-		scsi_lu_add_ua(lu, SCSI_UA_BIT_CAPACITY);
-		told = scsi_event_post(dev, target, SCSI_EVENT_RESIZED) || told;
+	if (known == NULL && all_parts_have(dev, target, lu)) {
+		told = tell_of_new(dev, target, lu) || told;
+	} else if (known == lu) {
+		told = tell_of_size(dev, target, lu) || told;
 	}
-	dev->known[target].blocks = blocks;
 	return told;
 }
 
@@ -138,9 +185,28 @@ bool scsi_tell(struct scsi_device *dev)
 	bool told = false;
 	unsigned int i;
 
+	pthread_mutex_lock(&dev->telling);
 	for (i = 0; i < SCSI_MAX_TARGETS; i++) {
 		told = tell_of_target(dev, i) || told;
 	}
+	pthread_mutex_unlock(&dev->telling);
+	return told;
+}
+
+/* A target that went before all parts had it: some had, and a driver may have found it by itself. */
+static bool tell_of_unknown(struct scsi_device *dev)
+{
+	struct scsi_lu *lu;
+	bool told = false;
+
+	pthread_mutex_lock(&dev->telling);
+	STAILQ_FOREACH (lu, &dev->old, link) {
+		if (lu->was_there && !lu->was_known) {
+			told = scsi_event_post(dev, lu->target, SCSI_EVENT_ADDED) || told;
+			told = scsi_event_post(dev, lu->target, SCSI_EVENT_REMOVED) || told;
+		}
+	}
+	pthread_mutex_unlock(&dev->telling);
 	return told;
 }
 
@@ -150,6 +216,7 @@ bool scsi_settled(struct virtio_device *device, bool running)
 	struct scsi_device *dev = scsi_device_of(device);
 	bool told = scsi_tell(dev);
 
+	told = tell_of_unknown(dev) || told;
 	forget_old(dev);
 	return told && running;
 }
