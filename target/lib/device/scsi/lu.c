@@ -86,7 +86,7 @@ int scsi_lu_init(struct scsi_lu *lu, const struct scsi_lu_options *opts)
 	lu->bdev = opts->bdev;
 	lu->read_only = opts->read_only || info->read_only;
 	lu->block_size = info->block_size;
-	lu->blocks = info->size / info->block_size;
+	lu->blocks = bdev_size(opts->bdev) / info->block_size;
 	lu->max_transfer = SCSI_MAX_TRANSFER_BYTES / info->block_size;
 	lu->scratch = scratch;
 	lu->scratch_len = scratch_len;

@@ -40,7 +40,6 @@ static int attach(struct scsi_part *part, unsigned int target, struct scsi_lu *o
 	}
 	lu->of = of;
 	lu->ua = of->ua;
-	lu->blocks = bdev_size(lu->bdev) / lu->block_size;
 	part->lus[target] = lu;
 	atomic_store(&part->has[target], of);
 	/* Without request queues the first one that starts opens it. */
