@@ -2,8 +2,8 @@
 /*
  * Fuzzer F3, second half: the queues of the SCSI device. The driver keeps the rules of the ring (those
  * are fuzz_virtqueue_blk's) and breaks those of the requests: lengths, framing, addresses, task
- * management at the worst moment, queues stopped in the middle. The input is a program, one u8
- * operation after the other with its arguments (struct run, below).
+ * management at the worst moment, queues stopped in the middle and moved between two reactors, disks that come
+ * and go. The input is a program, one u8 operation after the other with its arguments (struct run, below).
  *
  * Whatever it is: every request is answered once or its ring breaks, a queue that is stopped comes to
  * rest, and nothing of one disk is left over when all have stopped.
@@ -25,6 +25,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 #define QUEUES	     4 /* control, event, two for requests */
+#define CORES	     2
 #define RING	     16
 #define MEM_SIZE     (256u << 10)
 #define DISK_SIZE    (256u << 10)
@@ -37,7 +38,9 @@ struct queue {
 	struct ring_driver rd;
 	struct virtq *vq;
 	struct device_queue *dq;
+	unsigned int core;
 	bool draining;
+	bool updating;
 	unsigned int added;
 	unsigned int reaped;
 };
@@ -45,8 +48,10 @@ struct queue {
 struct run {
 	struct bytes_reader in;
 	struct test_bdev disk[2];
-	struct bdev_channels channels;
+	struct bdev_channels channels[CORES];
 	struct virtio_device *device;
+	bool asked; /* for an update */
+	bool update_out;
 	struct queue q[QUEUES];
 	uint8_t tag;
 	uint32_t head_len, resp_len; /* as the config space has them */
@@ -54,25 +59,38 @@ struct run {
 
 /* ---- the owner ---- */
 
-static void round_of(struct run *run)
+static void take_turn(struct run *run, struct queue *q)
+{
+	const struct virtio_device_ops *ops = run->device->ops;
+
+	/* One that drains is up to date when it has stopped. */
+	if (q->updating && !q->draining && ops->queue_update(q->dq)) {
+		q->updating = false;
+	}
+	if (q->draining) {
+		ops->queue_drain(q->dq);
+	} else if (!q->dq->quiescent && !virtq_is_broken(q->vq)) {
+		MUST(ops->queue_poll(q->dq) <= RING + 8);
+	}
+}
+
+static void round_of_core(struct run *run, unsigned int core)
 {
 	unsigned int i;
 
 	for (i = 0; i < QUEUES; i++) {
-		struct queue *q = &run->q[i];
-
-		if (q->dq != NULL && !q->draining && !q->dq->quiescent && !virtq_is_broken(q->vq)) {
-			MUST(run->device->ops->queue_poll(q->dq) <= RING + 8);
+		if (run->q[i].core == core && run->q[i].dq != NULL) {
+			take_turn(run, &run->q[i]);
 		}
 	}
-	bdev_channels_poll(&run->channels);
-	run->channels.round++;
+	bdev_channels_poll(&run->channels[core]);
+	run->channels[core].round++;
 	for (i = 0; i < QUEUES; i++) {
 		struct queue *q = &run->q[i];
 		uint16_t head;
 		uint32_t len;
 
-		if (q->dq == NULL) {
+		if (q->core != core || q->dq == NULL) {
 			continue;
 		}
 		virtq_commit(q->vq);
@@ -83,6 +101,55 @@ static void round_of(struct run *run)
 	}
 }
 
+/* The control thread: a change. A queue that has been updated meanwhile is updated once more. */
+static void update(struct run *run)
+{
+	unsigned int i;
+
+	run->update_out = true;
+	for (i = 0; i < QUEUES; i++) {
+		run->q[i].updating = run->q[i].dq != NULL;
+	}
+}
+
+static void see_to_update(struct run *run)
+{
+	bool running = false;
+	unsigned int i;
+
+	if (run->asked) {
+		run->asked = false;
+		update(run);
+	}
+	for (i = 0; i < QUEUES; i++) {
+		if (run->q[i].updating) {
+			return;
+		}
+		running = running || run->q[i].dq != NULL;
+	}
+	if (run->update_out) {
+		run->update_out = false;
+		if (run->device->ops->settled(run->device, running)) {
+			update(run);
+		}
+	}
+}
+
+static void round_of(struct run *run)
+{
+	unsigned int core;
+
+	for (core = 0; core < CORES; core++) {
+		round_of_core(run, core);
+	}
+	see_to_update(run);
+}
+
+static void ask_update(struct virtio_device *device)
+{
+	((struct run *)device->owner)->asked = true;
+}
+
 static void start(struct run *run, unsigned int index)
 {
 	struct queue *q = &run->q[index];
@@ -91,8 +158,10 @@ static void start(struct run *run, unsigned int index)
 	rd_open(&q->rd, &(struct rd_options){ .size = RING, .mem_size = MEM_SIZE });
 	config = rd_config(&q->rd, run->device->ops->req_size(run->device, index));
 	MUST(virtq_new(&config, &q->vq) == 0);
-	MUST(run->device->ops->queue_start(run->device, index, q->vq, &run->channels, &q->dq) == 0);
+	MUST(run->device->ops->queue_start(run->device, index, q->vq, &run->channels[q->core],
+					   &q->dq) == 0);
 	q->draining = false;
+	q->updating = run->update_out;
 	q->added = 0;
 	q->reaped = 0;
 }
@@ -127,8 +196,43 @@ static void stop(struct run *run, unsigned int index)
 	MUST(virtq_is_broken(q->vq) || virtq_base(q->vq) == (uint16_t)q->reaped);
 	run->device->ops->queue_stop(q->dq);
 	q->dq = NULL;
+	q->updating = false;
 	virtq_free(q->vq);
 	rd_close(&q->rd);
+}
+
+/* To the other reactor, as the owner does it. */
+static void move(struct run *run, unsigned int index)
+{
+	struct queue *q = &run->q[index];
+	unsigned int rounds = 0;
+
+	if (q->dq == NULL || q->draining) {
+		return;
+	}
+	run->disk[0].hold = 0;
+	run->disk[1].hold = 0;
+	q->dq->moves = true;
+	q->draining = true;
+	do {
+		MUST(rounds++ < ROUNDS_MAX);
+		round_of(run);
+	} while (virtq_inflight(q->vq) > 0);
+	run->device->ops->queue_stop(q->dq);
+	q->core = !q->core;
+	MUST(run->device->ops->queue_start(run->device, index, q->vq, &run->channels[q->core],
+					   &q->dq) == 0);
+	q->draining = false;
+	q->updating = run->update_out;
+}
+
+static void change_target(struct run *run, unsigned int target)
+{
+	if (scsi_remove_target(run->device, target) < 0) {
+		/* It may be on its way out still: then the bdev has both for a while. */
+		MUST(scsi_add_target(run->device, target, &run->disk[target].bdev, false, NULL) == 0);
+	}
+	update(run);
 }
 
 /* ---- the driver ---- */
@@ -321,6 +425,12 @@ static void run_operation(struct run *run)
 	case 12:
 		write_config(run);
 		break;
+	case 13:
+		move(run, op >> 6);
+		break;
+	case 14:
+		change_target(run, op >> 7);
+		break;
 	case 11: /* event buffers */
 		offer(run, &run->q[1], (const uint8_t *)"", 0, op >> 4);
 		break;
@@ -341,8 +451,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	run.in = bytes_reader(data, len);
 	run.head_len = 51;
 	run.resp_len = 108;
-	run.channels = (struct bdev_channels){ 0 };
 	MUST(scsi_new(&opts, &run.device) == 0);
+	run.device->owner = &run;
+	run.device->ask_update = ask_update;
 	for (i = 0; i < 2; i++) {
 		test_bdev_init(&run.disk[i], DISK_SIZE, 512);
 		run.disk[i].bdev.info.write_cache = true;
@@ -360,7 +471,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	for (i = 0; i < QUEUES; i++) {
 		stop(&run, QUEUES - 1 - i);
 	}
-	MUST(LIST_EMPTY(&run.channels.list));
+	for (i = 0; i < CORES; i++) {
+		MUST(LIST_EMPTY(&run.channels[i].list));
+	}
 	run.device->ops->free(run.device);
 	for (i = 0; i < 2; i++) {
 		MUST(run.disk[i].outstanding == 0 && run.disk[i].bdev.claims == 0);

@@ -217,6 +217,8 @@ unsigned int scsi_control_queue_poll(struct device_queue *queue);
 void scsi_control_queue_drain(struct device_queue *queue);
 /* A task of the part was answered that the functions in `mask` wait for. */
 void scsi_tmf_task_done(struct scsi_part *part, uint8_t mask);
+/* The first queue of the part enters: it has no task that a function under way could mean. */
+void scsi_tmf_skip(struct scsi_part *part);
 /* Sees to what the part has to do for the functions under way. False: not over yet, once more in the next round.
  * *ret_restless: which comes without an event. */
 bool scsi_tmf_update(struct scsi_part *part, bool *ret_restless);

@@ -193,8 +193,9 @@ int scsi_part_enter(struct scsi_device *dev, struct bdev_channels *channels,
 	if (r < 0) {
 		return r;
 	}
-	/* Before anything is fetched: task management that does not see it has nothing to find here. */
-	atomic_fetch_add(&part->queues, 1);
+	if (atomic_fetch_add(&part->queues, 1) == 0) {
+		scsi_tmf_skip(part);
+	}
 	*ret_part = part;
 	return 0;
 }

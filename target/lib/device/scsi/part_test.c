@@ -188,12 +188,10 @@ static void a_core_comes_and_goes_meanwhile(void **state)
 	rig_round(rig);
 	tmf = rig_send_tmf(rig, LU_RESET, RIG_TARGET, 0, 7);
 	rig_round(rig);
+	rounds(rig, ENOUGH);
 	rig_stop_queue(rig, RIG_B);
 	rig_start_queue(rig, RIG_B);
 	rig->disk[0].hold = false;
-	rounds(rig, ENOUGH);
-	/* As the owner does with a queue that starts while the device is changed. */
-	rig->q[RIG_B].updating = true;
 	rounds(rig, ENOUGH);
 	rig_assert(rig, &victim, VIRTIO_SCSI_S_RESET, GOOD, 512, 0);
 	assert_true(rig_is_done(rig, &tmf));

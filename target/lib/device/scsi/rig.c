@@ -75,6 +75,7 @@ static void reap(struct rig *rig, struct rig_queue *q)
 
 static void update_queue(struct rig *rig, struct rig_queue *q)
 {
+	/* One that drains is up to date when it has stopped. */
 	if (q->dq == NULL || (!q->draining && rig->device->ops->queue_update(q->dq))) {
 		q->updating = false;
 	}
@@ -112,11 +113,16 @@ static unsigned int round_of_core(struct rig *rig, unsigned int core)
 	return work;
 }
 
-/* The control thread: what the device has asked for. */
+/* The control thread: what the device has asked for. A queue that has been updated meanwhile is updated again. */
 static void see_to_update(struct rig *rig)
 {
 	unsigned int i;
 
+	for (i = 0; i < RIG_QUEUES && rig->asked; i++) {
+		rig->q[i].updating = rig->q[i].dq != NULL;
+		rig->update_out = true;
+	}
+	rig->asked = false;
 	for (i = 0; i < RIG_QUEUES; i++) {
 		if (rig->q[i].updating) {
 			return;
@@ -124,13 +130,8 @@ static void see_to_update(struct rig *rig)
 	}
 	if (rig->update_out) {
 		rig->update_out = false;
-		rig->asked = rig->device->ops->settled(rig->device, true) || rig->asked;
+		rig->asked = rig->device->ops->settled(rig->device, true);
 	}
-	for (i = 0; i < RIG_QUEUES && rig->asked; i++) {
-		rig->q[i].updating = rig->q[i].dq != NULL;
-		rig->update_out = true;
-	}
-	rig->asked = false;
 }
 
 unsigned int rig_round(struct rig *rig)

@@ -214,11 +214,17 @@ static unsigned int scsi_queue_poll(struct device_queue *queue)
 
 static void scsi_queue_drain(struct device_queue *queue)
 {
+	struct scsi_part *part = ((struct scsi_queue *)queue)->part;
+
 	if (queue->index == VIRTIO_SCSI_Q_CONTROL) {
 		scsi_control_queue_drain(queue);
-	} else if (queue->index >= VIRTIO_SCSI_Q_REQUEST) {
+		return;
+	}
+	if (queue->index >= VIRTIO_SCSI_Q_REQUEST) {
 		scsi_request_queue_drain(queue);
 	}
+	/* It is not updated any more, and functions wait for its part as long as it has not stopped. */
+	scsi_tmf_update(part, &queue->restless);
 }
 
 static void scsi_queue_stop(struct device_queue *queue)

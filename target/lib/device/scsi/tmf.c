@@ -162,6 +162,22 @@ static void report_done(struct scsi_part_tmf *mine, uint64_t round)
 	}
 }
 
+void scsi_tmf_skip(struct scsi_part *part)
+{
+	unsigned int i;
+
+	/* Sequentially consistent: so is post(), which looks the other way round. Either it sees this part, and has
+	 * it updated, or the function is seen here. */
+	atomic_thread_fence(memory_order_seq_cst);
+	for (i = 0; i < SCSI_TMF_SLOTS; i++) {
+		unsigned int order = atomic_load(&part->dev->tmf[i].order);
+
+		part->tmf[i].begun = order;
+		part->tmf[i].remaining = 0;
+		atomic_store(&part->tmf[i].done, order);
+	}
+}
+
 bool scsi_tmf_update(struct scsi_part *part, bool *ret_restless)
 {
 	bool all_done = true;
@@ -310,6 +326,8 @@ static void post(struct scsi_control_queue *queue, struct scsi_tmf *tmf, uint32_
 	atomic_store_explicit(&slot->order, dev->tmf_order, memory_order_release);
 	f = look_at(slot);
 	begin(part, n, &f);
+	/* Sequentially consistent: the mirror of scsi_tmf_skip(). */
+	atomic_thread_fence(memory_order_seq_cst);
 	if (!is_alone(part)) {
 		dev->device.ask_update(&dev->device);
 	}
