@@ -230,7 +230,8 @@ static void change_target(struct run *run, unsigned int target)
 {
 	if (scsi_remove_target(run->device, target) < 0) {
 		/* It may be on its way out still: then the bdev has both for a while. */
-		MUST(scsi_add_target(run->device, target, &run->disk[target].bdev, false, NULL) == 0);
+		MUST(scsi_add_target(run->device, target, &run->disk[target].bdev, false, NULL) ==
+		     0);
 	}
 	update(run);
 }

@@ -227,7 +227,7 @@ bool bdev_is_gone(const struct bdev *bdev);
 struct bdev_channels {
 	LIST_HEAD(, bdev_channel) list;
 	unsigned int opened; /* how many ever were */
-	uint64_t round;	     /* of their owner: all that was completed in earlier ones is published */
+	uint64_t round; /* of their owner: all that was completed in earlier ones is published */
 	/* Several guests wait for the end of each round: drivers that do the work themselves make it short.
 	 * Otherwise they may make it long, which costs less. */
 	bool hurried;

@@ -64,7 +64,8 @@ struct scsi_lu {
 
 	/* any thread's, relaxed; what happened to the disk is heard once, on whichever reactor: */
 	atomic_uint own_ua;
-	atomic_uint *ua;  /* pending, enum scsi_ua bits: that of the one it was made after, or its own */
+	atomic_uint
+		*ua; /* pending, enum scsi_ua bits: that of the one it was made after, or its own */
 	atomic_int error; /* a reactor could not open it */
 
 	/* the reactor's: */
@@ -101,7 +102,8 @@ static inline void scsi_lu_add_ua(struct scsi_lu *lu, enum scsi_ua ua)
 /* Nobody hears of it any more. */
 static inline bool scsi_lu_drop_ua(struct scsi_lu *lu, enum scsi_ua ua)
 {
-	return (atomic_fetch_and_explicit(lu->ua, ~(unsigned int)ua, memory_order_relaxed) & ua) != 0;
+	return (atomic_fetch_and_explicit(lu->ua, ~(unsigned int)ua, memory_order_relaxed) & ua) !=
+	       0;
 }
 
 /* Takes the most important unit attention; false: none is pending. */

@@ -105,7 +105,7 @@ static void unit_attentions_come_one_by_one(void **state)
 
 	assert_false(scsi_lu_take_ua(&b->lu, &condition));
 	*b->lu.ua = SCSI_UA_BIT_CAPACITY | SCSI_UA_BIT_LUNS_CHANGED | SCSI_UA_BIT_NEXUS_LOSS |
-		   SCSI_UA_BIT_RESET;
+		    SCSI_UA_BIT_RESET;
 	assert_true(scsi_lu_take_ua(&b->lu, &condition));
 	assert_int_equal(condition, SCSI_UA_DEVICE_RESET);
 	assert_true(scsi_lu_take_ua(&b->lu, &condition));

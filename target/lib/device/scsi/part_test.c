@@ -26,8 +26,8 @@ static struct rig *rig_on_two_cores(void)
 
 	rig->q[RIG_EVENT].core = 1;
 	rig->q[RIG_B].core = 1;
-	rig->device->ops->negotiated(rig->device, 1u << VIRTIO_SCSI_F_HOTPLUG |
-							  1u << VIRTIO_SCSI_F_CHANGE);
+	rig->device->ops->negotiated(rig->device,
+				     1u << VIRTIO_SCSI_F_HOTPLUG | 1u << VIRTIO_SCSI_F_CHANGE);
 	rig_start(rig);
 	return rig;
 }

@@ -44,9 +44,8 @@ void rig_start_queue(struct rig *rig, unsigned int index)
 				      .features = UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC });
 	config = rd_config(&q->rd, ops->req_size(rig->device, index));
 	assert_int_equal(virtq_new(&config, &q->vq), 0);
-	assert_int_equal(ops->queue_start(rig->device, index, q->vq, &rig->channels[q->core],
-					  &q->dq),
-			 0);
+	assert_int_equal(
+		ops->queue_start(rig->device, index, q->vq, &rig->channels[q->core], &q->dq), 0);
 	assert_int_equal(q->dq->index, index);
 	memset(q->used_len, 0xff, sizeof(q->used_len));
 	q->draining = false;

@@ -160,8 +160,7 @@ static bool tell_of_size(struct scsi_device *dev, unsigned int target, struct sc
 static bool tell_of_target(struct scsi_device *dev, unsigned int target)
 {
 	/* Acquire: the mirror of want(). */
-	struct scsi_lu *lu =
-		atomic_load_explicit(&dev->wanted[target], memory_order_acquire);
+	struct scsi_lu *lu = atomic_load_explicit(&dev->wanted[target], memory_order_acquire);
 	const struct scsi_lu *known = dev->known[target].lu;
 	bool told = false;
 

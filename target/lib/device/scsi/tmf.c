@@ -14,6 +14,7 @@
 
 #include "base/bytes.h"
 #include "base/iov.h"
+#include "base/likely.h"
 #include "device/scsi/dev.h"
 
 #define TMF_LEN 24 /* type 4, subtype 4, lun 8, id 8 */
@@ -27,6 +28,7 @@ STAILQ_HEAD(scsi_tmf_list, scsi_tmf);
 struct scsi_control_queue {
 	struct scsi_queue q;	    /* first */
 	struct scsi_tmf_list ready; /* to be answered in the next round */
+	unsigned int under_way;	    /* slots that are not free */
 };
 
 /* ---- a part and its tasks ---- */
@@ -241,6 +243,7 @@ static void push_done(struct scsi_control_queue *queue, struct scsi_tmf_slot *sl
 	slot->tmf->response = asks && slot->found ? VIRTIO_SCSI_S_FUNCTION_SUCCEEDED :
 						    VIRTIO_SCSI_S_FUNCTION_COMPLETE;
 	push(queue, slot->tmf);
+	queue->under_way--;
 	atomic_store_explicit(&slot->order, 0, memory_order_relaxed);
 	/* Release: orders this before what the next function writes, for look_at(). */
 	atomic_thread_fence(memory_order_release);
@@ -260,7 +263,7 @@ static unsigned int push_all(struct scsi_control_queue *queue)
 		push(queue, tmf);
 		n++;
 	}
-	for (i = 0; i < SCSI_TMF_SLOTS; i++) {
+	for (i = 0; i < SCSI_TMF_SLOTS && queue->under_way > 0; i++) {
 		struct scsi_tmf_slot *slot = &part->dev->tmf[i];
 
 		if (slot->order == 0) {
@@ -282,12 +285,10 @@ static unsigned int push_all(struct scsi_control_queue *queue)
 
 static unsigned int free_slot(const struct scsi_device *dev)
 {
-	unsigned int i;
+	unsigned int i = 0;
 
-	for (i = 0; i < SCSI_TMF_SLOTS; i++) {
-		if (dev->tmf[i].order == 0) {
-			break;
-		}
+	while (dev->tmf[i].order != 0) {
+		i++;
 	}
 	return i;
 }
@@ -317,6 +318,7 @@ static void post(struct scsi_control_queue *queue, struct scsi_tmf *tmf, uint32_
 	if (++dev->tmf_order == 0) {
 		dev->tmf_order++; /* 0 is none */
 	}
+	queue->under_way++;
 	slot->tmf = tmf;
 	atomic_store_explicit(&slot->subtype, subtype, memory_order_relaxed);
 	atomic_store_explicit(&slot->target, target, memory_order_relaxed);
@@ -452,11 +454,15 @@ int scsi_control_queue_start(struct scsi_part *part, struct virtq *vq,
 unsigned int scsi_control_queue_poll(struct device_queue *dq)
 {
 	struct scsi_control_queue *queue = (struct scsi_control_queue *)dq;
-	unsigned int work = push_all(queue);
+	unsigned int work = 0;
 	struct virtq_req *req;
 
+	if (unlikely(queue->under_way > 0 || !STAILQ_EMPTY(&queue->ready))) {
+		work = push_all(queue);
+	}
+
 	/* One in a round: a function walks over all tasks of a disk, and others want their turn. */
-	if (free_slot(queue->q.part->dev) < SCSI_TMF_SLOTS && virtq_pop(dq->vq, &req, 1) == 1) {
+	if (queue->under_way < SCSI_TMF_SLOTS && virtq_pop(dq->vq, &req, 1) == 1) {
 		receive(queue, (struct scsi_tmf *)req);
 		work++;
 	}
