@@ -211,12 +211,16 @@ def test_a_journal_from_before_a_restart_changes_nothing(root: Root, journal: Pa
     assert content(root) == before
 
 
-@pytest.mark.parametrize("path", ["etc/passwd", f"{CPU}/../../../../etc/passwd", "/etc/passwd"])
+@pytest.mark.parametrize(
+    "path", ["{}", "/{}", f"{CPU}/../../../../{{}}", f"{CPU}/cpu0/../../../../../{{}}"]
+)
+@pytest.mark.parametrize("name", ["etc/passwd", "etc/cpufreq/scaling_governor"])
 def test_a_journal_cannot_make_us_write_to_other_files(
-    root: Root, journal: Path, path: str
+    root: Root, journal: Path, path: str, name: str
 ) -> None:
-    victim = fake(root.path, {"etc/passwd": "root"}).path / "etc/passwd"
-    change = {"name": "x", "path": path, "before": "evil", "after": "root", "done": True}
+    victim = fake(root.path, {name: "root"}).path / name
+    told = path.format(name)
+    change = {"name": "x", "path": told, "before": "evil", "after": "root", "done": True}
     body = {"pid": 1, "started": 0, "boot": "one", "changes": [change]}
     journal.write_text(json.dumps(body))
     assert tuning.undo_left_behind(root, journal) is None
