@@ -45,7 +45,7 @@ def test_a_plain_cell_lacks_nothing_anywhere(subject: Subject, host: Host) -> No
         ({"ring": "packed"}, QSD, BIG, "target qemu-storage-daemon has no packed rings"),
         ({"queues": 65}, QSD, BIG, "target qemu-storage-daemon has at most 64 queues, not 65"),
         ({"polling": "poll"}, QSD, BIG, "cannot be told to wait for requests by 'poll'"),
-        ({"target_cores": 2}, QSD, BIG, "uses at most 1 cores, not 2"),
+        ({"target_cores": 2}, QSD, BIG, "target qemu-storage-daemon cannot use 2 cores"),
         ({"target": "vhostlab"}, QSD, BIG, "is about target vhostlab"),
         ({"guest": "debian-13"}, OURS, BIG, "no guest image debian-13 here"),
         ({"vms": 8}, OURS, SMALL, "8 guests of micro need 4096 MiB, and 3072 MiB can be had"),

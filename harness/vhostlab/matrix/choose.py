@@ -167,7 +167,7 @@ def _target_lacks(cell: Cell, target: Subject) -> str | None:
     if mode != "adaptive" and mode not in can.modes:
         return f"{name} cannot be told to wait for requests by '{mode}'"
     if cell.number("target_cores") > can.max_cores:
-        return f"{name} uses at most {can.max_cores} cores, not {cell.number('target_cores')}"
+        return f"{name} cannot use {cell.number('target_cores')} cores"
     return None
 
 
