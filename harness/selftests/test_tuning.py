@@ -236,6 +236,20 @@ def test_a_journal_of_another_user_is_not_believed(root: Root, journal: Path) ->
     assert content(root) == before
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
+def test_a_user_who_tried_first_does_not_keep_root_out(root: Root, tmp_path: Path) -> None:
+    """In a directory like the real one: everybody may write, and the sticky bit is set."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    os.chown(shared, 65534, 65534)
+    shared.chmod(0o1777)
+    lock = shared / "tuning.lock"
+    lock.touch()
+    os.chown(lock, 65534, 65534)
+    with Tuning(root=root, journal=shared / "tuning.json") as tuned:
+        assert tuned.changes
+
+
 def writable_knob() -> bool:
     return os.access("/" + HUGEPAGES, os.W_OK)
 

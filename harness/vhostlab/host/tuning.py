@@ -281,10 +281,9 @@ def _boot(root: Root) -> str:
 
 @contextmanager
 def _locked(journal: Path) -> Iterator[None]:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     lock = journal.with_suffix(".lock")
     try:
-        descriptor = os.open(lock, flags, 0o600)
+        descriptor = _lock_file(lock)
     except OSError as error:
         raise HarnessError(f"cannot lock {lock}: {error.strerror}", "run as its owner") from error
     try:
@@ -292,6 +291,22 @@ def _locked(journal: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock_file(path: Path) -> int:
+    """The lock, opened; made for everybody where there is none.
+
+    O_CREAT only when it must be: in a sticky directory the kernel refuses it for files of others
+    (fs.protected_regular), even to root.
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    while True:
+        with suppress(FileNotFoundError):
+            return os.open(path, flags)
+        with suppress(FileExistsError):
+            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+            os.fchmod(descriptor, 0o666)
+            return descriptor
 
 
 def _write(journal: Journal, path: Path) -> None:
