@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
-import tempfile
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -44,6 +43,7 @@ from vhostlab.scenario.context import (
 from vhostlab.scenario.layout import Booted, boot, standard
 from vhostlab.scenario.progress import Progress
 from vhostlab.scenario.registry import Scenario
+from vhostlab.scratch import scratch_dir
 from vhostlab.target import Controller, Target
 from vhostlab.target.vhostlab import VhostlabTarget, find_daemon
 
@@ -366,7 +366,7 @@ async def _run_wanted(
         target=TargetRecord(stage.target.name, await target_version(stage.target)),
         environment=environment(accel, image),
     )
-    with tempfile.TemporaryDirectory(prefix="vl-stage-") as scratch:
+    with scratch_dir("stage") as scratch:
         bench = Bench(
             target=stage.target,
             image=image,
@@ -374,7 +374,7 @@ async def _run_wanted(
             options=stage.options,
             run_dir=run_dir,
             stage=stage.name,
-            scratch=Path(scratch),
+            scratch=scratch,
             booted=stage.booted,
             progress=progress,
         )
