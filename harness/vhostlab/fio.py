@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from vhostlab.errors import HarnessError
 from vhostlab.process import Process, tail
+from vhostlab.results import write_text
 
 #: Where job files and results live inside a guest (the micro guest's root is memory).
 GUEST_DIR = "/run/vhostlab"
@@ -208,11 +209,6 @@ def _job_text(job_file: Path) -> bytes:
         raise FioError(f"cannot read the job file {job_file}: {error.strerror}") from error
 
 
-def _keep(text: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
 async def run(
     guest: Runner, job_file: Path, device: str, runtime_s: int, keep: Path, *extra: str
 ) -> Run:
@@ -233,7 +229,7 @@ async def run(
         text = (await guest.read_file(output_path)).decode(errors="replace")
     except HarnessError as error:
         raise FioError(f"fio left no result (exit status {done.rc}): {said}") from error
-    _keep(text, keep)
+    write_text(text, keep)
     return _judged(text, done.rc, device, said)
 
 
