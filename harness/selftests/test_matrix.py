@@ -47,6 +47,53 @@ def test_ids_depend_on_nothing_but_the_parameters() -> None:
     assert matrix.Cell({"device": "blk", "depth": 1}).id == "e81c01361e"
 
 
+#: Written down once: a changed id would cut every history in two.
+PINNED: dict[str, dict[str, matrix.Value]] = {
+    "55b593d1ab": {"device": "blk", "bdev": "null", "pattern": "randread", "bs": "4k", "depth": 1},
+    "4c7d890862": {"device": "blk", "bdev": "null", "pattern": "randread", "bs": "4k", "depth": 32},
+    "5445a40bd1": {"device": "scsi", "bdev": "aio", "pattern": "read", "bs": "4k", "depth": 32},
+}
+PINNED["a99a54341f"] = {**PINNED["55b593d1ab"], "path": "frontend"}
+PINNED["0dfd024830"] = {**PINNED["a99a54341f"], "poll": True}
+DEFAULTS: dict[str, matrix.Value] = {
+    "guest": "micro",
+    "jobs": 1,
+    "ring": "split",
+    "queue_size": 128,
+    "vcpus": 2,
+    "target_cores": 1,
+    "numa": "flat",
+    "polling": "adaptive",
+    "vms": 1,
+}
+
+
+@pytest.mark.parametrize(("expected", "params"), PINNED.items())
+def test_ids_of_today_stay(expected: str, params: dict[str, matrix.Value]) -> None:
+    assert matrix.Cell(params).id == expected
+    assert matrix.Cell({**DEFAULTS, **params}) == matrix.Cell(params)
+
+
+@pytest.mark.parametrize(("name", "value"), DEFAULTS.items())
+def test_a_value_that_is_not_the_default_makes_another_cell(name: str, value: matrix.Value) -> None:
+    base = PINNED["55b593d1ab"]
+    other: matrix.Value = value + 1 if isinstance(value, int) else "packed"
+    cell = matrix.Cell({**base, name: other})
+    assert cell.params[name] == other
+    assert cell.id not in PINNED
+    shown = f"{name}={value}" if isinstance(value, int) else str(value)
+    assert shown not in matrix.Cell({**base, name: value}).label()
+
+
+def test_a_cell_answers_with_defaults() -> None:
+    cell = matrix.Cell({"device": "blk", "vcpus": 4, "ring": "packed", "jobs": 2})
+    assert (cell.number("vcpus"), cell.number("vms"), cell.number("queues")) == (4, 1, 0)
+    assert (cell.text("ring"), cell.text("guest"), cell.text("target")) == ("packed", "micro", "")
+    assert cell.fio_options == ("--numjobs=2",)
+    assert cell.boot == {"vcpus": 4, "ring": "packed"}
+    assert cell.label() == "blk vcpus=4 packed jobs=2"
+
+
 def test_exclude_drops_what_agrees_with_every_key() -> None:
     cells = expand(axes={"a": ["x", "y"], "b": [1, 2]}, exclude=[{"a": "x", "b": [1, 2]}]).cells
     assert [c.label() for c in cells] == ["y 1", "y 2"]
@@ -84,6 +131,24 @@ def test_true_and_one_are_different_values() -> None:
         ({"exclude": {"a": 1}}, r"write \[\[exclude\]\]"),
         ({"exclude": [{"a": 1}, {"a": 2}]}, "leave no cell"),
         ({"when": [{"match": {"a": 1}}]}, "match and require"),
+        ({"axes": {"a": [1], "ring": ["round"]}}, "axis ring: 'round' is none of split, packed"),
+        ({"axes": {"a": [1], "depth": ["1"]}}, "axis depth: '1' must be a whole number"),
+        ({"axes": {"a": [1], "depth": [True]}}, "axis depth: True must be a whole number"),
+        ({"axes": {"a": [1], "vms": [0]}}, "axis vms: 0 must be at least 1"),
+        ({"axes": {"a": [1], "queue_size": [100]}}, "queue_size: 100 must be a power of 2"),
+        ({"axes": {"a": [1], "bs": ["4 KiB"]}}, "bs: '4 KiB' does not look like one"),
+        ({"axes": {"a": [1], "pattern": ["../x"]}}, "pattern: '../x' does not look like one"),
+        ({"strength": 1}, "strength must be 2 or 3"),
+        ({"strength": "2"}, "strength must be 2 or 3"),
+        ({"ramp_s": -1}, "ramp_s"),
+        ({"defaults": ["a"]}, r"write \[defaults\]"),
+        ({"defaults": {"bs": 4096}}, "defaults: bs: 4096 must be a text"),
+        ({"report": {"a": 1}}, r"write \[\[report\]\]"),
+        ({"report": [{}]}, "report 1: needs at least one key"),
+        ({"report": [{"b": 1}]}, "report 1: b is not an axis"),
+        ({"report": [{"ring": "packed"}]}, "report 1: a needs a value, here or in"),
+        ({"report": [{"a": 1, "ring": "x"}]}, "report 1: ring: 'x' is none of"),
+        ({"exclude": [{"a": 1}], "report": [{"a": [2, 1]}]}, "1 is forbidden by exclude 1"),
         ({"when": [{"match": {"a": 1}, "require": {"c": 1}}]}, "when 1 match|c is not an axis"),
     ],
 )
@@ -92,6 +157,39 @@ def test_refused_with_place_and_reason(doc: dict[str, Any], message: str) -> Non
         expand(**({"axes": {"a": [1, 2]}} | doc))
     assert "m.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_report_cells_are_always_there_and_once() -> None:
+    axes = {"device": ["blk", "scsi"], "depth": [1, 32], "ring": ["split", "packed"]}
+    loaded = expand(
+        axes=axes | {"vms": [1, 2]},
+        strength=2,
+        defaults={"bs": "4k", "device": "blk", "depth": 32},
+        report=[{"depth": [1, 4, 32]}, {"device": "scsi", "queues": 2, "depth": 8}],
+    )
+    labels = [cell.label() for cell in loaded.cells]
+    reports = ["blk 1 4k", "blk 4 4k", "blk 32 4k", "scsi 8 4k queues=2"]
+    assert set(reports) <= set(labels)
+    assert len(set(labels)) == len(labels)
+    pairs = expand(axes=axes | {"vms": [1, 2]}, strength=2, defaults={"bs": "4k"})
+    assert {c.id for c in pairs.cells} <= {c.id for c in loaded.cells}
+    assert len(pairs.cells) < 16
+    assert {c.params["bs"] for c in loaded.cells} == {"4k"}
+
+
+def test_ramp_and_jobs_are_told_to_fio() -> None:
+    loaded = expand(axes={"jobs": [1, 4]}, ramp_s=3)
+    assert [loaded.fio_options(c) for c in loaded.cells] == [
+        ("--ramp_time=3",),
+        ("--ramp_time=3", "--numjobs=4"),
+    ]
+
+
+def test_a_file_with_a_misspelt_axis_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.toml"
+    path.write_text('name = "m"\nruntime_s = 1\n[axes]\ndepht = [1]\n')
+    with pytest.raises(matrix.MatrixError, match="there is no parameter depht; there are target"):
+        matrix.load(path)
 
 
 def test_unreadable_and_broken_files(tmp_path: Path) -> None:

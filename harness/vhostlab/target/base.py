@@ -67,6 +67,7 @@ class TargetCapabilities:
     ``serial`` says what the guest reads as a blk disk's serial: "configured" is the Disk's own, any
     other text is what every disk says. ``modes``: the ways in which it can be told to wait for
     requests. ``migration``: guests move to another QEMU on it, which shares the disk meanwhile.
+    ``max_cores``: how many it can be told to serve with.
     """
 
     devices: frozenset[str]
@@ -79,6 +80,7 @@ class TargetCapabilities:
     serial: str
     modes: frozenset[str] = frozenset()
     migration: bool = False
+    max_cores: int = 1
 
     def lacks(self, controllers: Sequence[Controller]) -> str | None:
         """Why these controllers cannot be had from the target; None when they can."""

@@ -32,6 +32,7 @@ class VhostlabTarget(Target):
         serial="configured",
         modes=frozenset({"adaptive", "poll", "event"}),
         migration=True,
+        max_cores=1024,
     )
 
     reactor_mask = "0x1"
