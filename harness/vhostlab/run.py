@@ -25,6 +25,9 @@ from vhostlab.scenario.stage import scenario_directory
 DEFAULT_SUITE = "vmtest"
 DEFAULT_TARGET = "vhostlab"
 
+#: The kind of Avocado runnable that a stage is.
+RUNNABLE_KIND = "vm-scenario"
+
 _PREFIX = "VHOSTLAB_RUN_"
 
 
@@ -72,6 +75,22 @@ class Request:
     def stages(self) -> tuple[PlannedStage, ...]:
         """The scenarios grouped by the guest they share."""
         return registry.stages(self.chosen())
+
+    def uri(self, stage: PlannedStage) -> str:
+        """What the runner shows for a stage."""
+        return f"{'+'.join(stage.scenarios)}@{self.target}"
+
+    def told(self, stage: PlannedStage) -> dict[str, str]:
+        """What a runnable of a stage says, for the process that carries it out."""
+        return {
+            "stage": stage.name,
+            "target": self.target,
+            "suite": self.suite,
+            "scenarios": ",".join(stage.scenarios),
+            "matrix": str(self.matrix_file()),
+            "cells": ",".join(self.cells),
+            "brief": "yes" if self.brief() else "",
+        }
 
     def matrix_file(self) -> Path:
         """The matrix: by name from fio-jobs/matrix, or by path."""

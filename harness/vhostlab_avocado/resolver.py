@@ -10,27 +10,15 @@ from avocado.core.nrunner.runnable import Runnable
 from avocado.core.plugin_interfaces import Resolver
 from avocado.core.resolver import ReferenceResolution, ReferenceResolutionResult
 from vhostlab.errors import HarnessError
+from vhostlab.run import RUNNABLE_KIND as KIND
 from vhostlab.run import Request, parse_reference
 
-KIND = "vm-scenario"
+__all__ = ["KIND", "ScenarioResolver", "runnables"]
 
 
 def runnables(request: Request) -> list[Runnable]:
     """What the request asks for, in the runner's terms."""
-    return [
-        Runnable(
-            KIND,
-            f"{'+'.join(stage.scenarios)}@{request.target}",
-            stage=stage.name,
-            target=request.target,
-            suite=request.suite,
-            scenarios=",".join(stage.scenarios),
-            matrix=str(request.matrix_file()),
-            cells=",".join(request.cells),
-            brief="yes" if request.brief() else "",
-        )
-        for stage in request.stages()
-    ]
+    return [Runnable(KIND, request.uri(stage), **request.told(stage)) for stage in request.stages()]
 
 
 class ScenarioResolver(Resolver):  # type: ignore[misc]

@@ -26,14 +26,19 @@ PROBE_DEADLINES_S = {"firmware": 5.0, "kernel": 5.0, "init": 10.0, "agent": 10.0
 """Far more than a working KVM needs (well under a second each), and short for one that hangs."""
 
 
-async def accelerator(image: Image, qemu: Path | None = None) -> str:
-    """ "kvm" or "tcg"."""
+def without_probe() -> str | None:
+    """The accelerator, if it is known without booting anything."""
     if forced := os.environ.get("VHOSTLAB_ACCEL"):
         if forced not in ("kvm", "tcg"):
             raise HarnessError(f"VHOSTLAB_ACCEL is '{forced}'", "it must be kvm or tcg")
         return forced
-    if not os.access(KVM, os.R_OK | os.W_OK):
-        return "tcg"
+    return None if os.access(KVM, os.R_OK | os.W_OK) else "tcg"
+
+
+async def accelerator(image: Image, qemu: Path | None = None) -> str:
+    """ "kvm" or "tcg"."""
+    if known := without_probe():
+        return known
     config = VmConfig(image, "kvm", name="kvm-probe", qemu=qemu)
     version = (await output_of([config.program(), "--version"], 20.0)).splitlines()[0]
     key = hashlib.sha256(f"{boot_id()}\n{version}\n{config.program()}".encode()).hexdigest()[:16]

@@ -55,7 +55,7 @@ def facts() -> HostFacts:
         cpu_model=model.group(1).strip() if model else platform.machine(),
         cpus=os.cpu_count() or len(usable),
         usable_cpus=usable,
-        numa_nodes=max(1, len(list(Path("/sys/devices/system/node").glob("node[0-9]*")))),
+        numa_nodes=numa_nodes(),
         memory_mib=int(memory.group(1)) // 1024 if memory else 0,
         hugepages=hugepage_pools(),
         distribution=_distribution(),
@@ -65,6 +65,11 @@ def facts() -> HostFacts:
         fio_version=program_version("fio", "--version"),
         dpdk_version=program_version("pkg-config", "--modversion", "libdpdk"),
     )
+
+
+def numa_nodes(root: Path = Path("/sys/devices/system/node")) -> int:
+    """How many NUMA nodes there are."""
+    return max(1, len(list(root.glob("node[0-9]*"))))
 
 
 def hugepage_pools(root: Path = Path("/sys/kernel/mm/hugepages")) -> tuple[HugepagePool, ...]:
