@@ -191,25 +191,12 @@ class PlannedStage:
     cells: tuple[str, ...] = ()
     #: "": the one of the plan.
     target: str = ""
-    #: The command that runs it again, where it is not that of its scenarios.
-    replay: str = ""
-
-
-@dataclass(frozen=True)
-class PlannedCell:
-    """A cell that is to be measured."""
-
-    id: str
-    params: Params
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What was going to be run; written before anything is.
-
-    With cells it says all that is needed to go on with a run that was interrupted, whatever became
-    of the matrix file since.
-    """
+    """What was going to be run; written before anything is. ``matrix`` and the two times are of a
+    run that measures a matrix, and what is needed to go on with one that was interrupted."""
 
     run_id: str
     started: str
@@ -220,7 +207,6 @@ class Plan:
     matrix: str = ""
     runtime_s: int = 0
     ramp_s: int = 0
-    cells: tuple[PlannedCell, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     #: When it was gone on with.
     resumed: tuple[str, ...] = ()
@@ -359,7 +345,7 @@ def _lost(plan: Plan, stage: PlannedStage, done: set[str]) -> list[ScenarioResul
             stage=stage.name,
             status=Status.ERROR,
             seconds=0.0,
-            replay=stage.replay or replay_scenario(name, plan.target),
+            replay=replay_scenario(name, stage.target or plan.target, plan.matrix, stage.cells),
             error=f"stage {stage.name} ended before this scenario did",
         )
         for name in stage.scenarios
@@ -367,10 +353,16 @@ def _lost(plan: Plan, stage: PlannedStage, done: set[str]) -> list[ScenarioResul
     ]
 
 
-def replay_scenario(name: str, target: str, matrix: str = "") -> str:
+def replay_scenario(name: str, target: str, matrix: str = "", cells: Iterable[str] = ()) -> str:
     """The command that runs one scenario again."""
-    words = f"vhostlab vmtest --target {target} --scenario {name}"
-    return f"{words} --matrix {shlex.quote(matrix)}" if matrix else words
+    words = ["vhostlab", "vmtest", "--target", target, "--scenario", name]
+    words += ["--matrix", matrix] if matrix else []
+    return shlex.join(words + [word for cell in cells for word in ("--cell", cell)])
+
+
+def replay_cell(cell: str, target: str, matrix: str) -> str:
+    """The command that measures one cell again."""
+    return shlex.join(["vhostlab", "run", "--target", target, "--matrix", matrix, "--cell", cell])
 
 
 def merge(plan: Plan, fragments: Mapping[str, Fragment], seconds: float) -> Result:
