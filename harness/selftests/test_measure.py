@@ -222,7 +222,8 @@ def test_series_of_several_guests() -> None:
     one = series.Series(100.0, 103.0, (1.0, 2.0, 3.0))
     other = series.Series(100.3, 102.3, (10.0, 20.0))
     assert series.total([one, other]) == (11.0, 22.0)
-    assert series.apart([one, other]) == pytest.approx(0.3 + 0.7)
+    assert series.together([(100.0, 103.0), (100.5, 103.5)]) == pytest.approx(2.5 / 3.5)
+    assert series.together([(1.0, 2.0), (3.0, 4.0)]) == 0.0
     assert series.table([one, other]).splitlines() == [
         "second,iops,iops_vm1,iops_vm2",
         "0,11.0,1.0,10.0",
@@ -309,4 +310,7 @@ def test_cpu_of_the_measured_time_only() -> None:
     assert meter.used(10.0, 13.0) == 2.5
     assert meter.used(11.0, 12.0) == 2.0
     assert meter.used(10.5, 11.5) == pytest.approx(2.5 - 1.25)
+    assert meter.used(9.0, 10.0) == 0.5
+    assert meter.used(12.5, 13.5) == 0.0
+    assert meter.used(13.5, 15.5) == 2.0
     assert meter.used(5.0, 50.0) == 2.5

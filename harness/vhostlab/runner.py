@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +20,14 @@ from types import FrameType
 from typing import Any, Protocol
 
 from vhostlab import rundir
+from vhostlab.paths import socket_dir
 from vhostlab.scenario.progress import Follower
-from vhostlab.scratch import scratch_dir
 
 #: The directory of the run, for the runner's plugins.
 RUN_DIR_VARIABLE = "VHOSTLAB_RUN_DIR"
+
+#: Where the stages make their temporary files.
+STAGE_TMPDIR_VARIABLE = "VHOSTLAB_STAGE_TMPDIR"
 
 #: How often the progress of the runner is looked at.
 FOLLOW_INTERVAL_S = 0.2
@@ -81,9 +85,11 @@ def run(
 ) -> tuple[int, bool]:
     """Carry it out; return the runner's exit status and whether somebody interrupted it."""
     interrupt, parent = Interrupt(), os.getpid()
+    follower = Follower(run_dir)
+    follower.skip()
     with (
         rundir.at_work(run_dir),
-        scratch_dir("runner") as scratch,
+        socket_dir("runner") as short,
         (run_dir / RUNNER_LOG).open("ab") as log,
         interrupt.caught(),
     ):
@@ -92,14 +98,13 @@ def run(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            # its directories go with ours
-            env=os.environ | environment | {RUN_DIR_VARIABLE: str(run_dir), "TMPDIR": str(scratch)},
+            env=os.environ | environment | _places(run_dir, short),
             # Ctrl-C reaches us alone, and we tell it
             process_group=0,
             preexec_fn=lambda: end_with(parent, signal.SIGKILL),
         )
         try:
-            _follow(runner, run_dir, listener, interrupt)
+            _follow(runner, follower, listener, interrupt)
         finally:
             if runner.poll() is None:
                 runner.send_signal(signal.SIGINT)
@@ -109,11 +114,20 @@ def run(
     return runner.returncode, interrupt.number != 0
 
 
+def _places(run_dir: Path, short: Path) -> dict[str, str]:
+    """Avocado makes a socket among its temporary files: they need a short path, and go with us.
+    The stages get the usual place back."""
+    return {
+        RUN_DIR_VARIABLE: str(run_dir),
+        "TMPDIR": str(short),
+        STAGE_TMPDIR_VARIABLE: tempfile.gettempdir(),
+    }
+
+
 def _follow(
-    runner: subprocess.Popen[bytes], run_dir: Path, listener: Listener, interrupt: Interrupt
+    runner: subprocess.Popen[bytes], follower: Follower, listener: Listener, interrupt: Interrupt
 ) -> None:
     """Tell what happens until the runner has ended."""
-    follower = Follower(run_dir)
     ended = told = False
     while not ended:
         try:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from avocado.core.nrunner.app import BaseRunnerApp
@@ -16,7 +17,7 @@ from avocado.core.nrunner.runnable import Runnable
 from avocado.core.nrunner.runner import BaseRunner
 from vhostlab.errors import HarnessError
 from vhostlab.results import Fragment, Status, read
-from vhostlab.runner import RUN_DIR_VARIABLE, end_with
+from vhostlab.runner import RUN_DIR_VARIABLE, STAGE_TMPDIR_VARIABLE, end_with
 
 from vhostlab_avocado.resolver import KIND
 
@@ -66,6 +67,7 @@ class VmScenarioRunner(BaseRunner):  # type: ignore[misc]
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env=os.environ | {"TMPDIR": os.environ.get(STAGE_TMPDIR_VARIABLE, gettempdir())},
                 preexec_fn=lambda: end_with(me, signal.SIGTERM),
             )
         yield from self.running_loop(lambda: child.poll() is not None)

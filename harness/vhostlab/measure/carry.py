@@ -19,7 +19,7 @@ from vhostlab.measure.cell import Apart, Place, measure
 from vhostlab.measure.placement import Need, Placement
 from vhostlab.paths import source_dir
 from vhostlab.qemu import Vm
-from vhostlab.results import LeftOut, Metric
+from vhostlab.results import LeftOut, Metric, timing_of
 from vhostlab.scenario.context import HostContext
 from vhostlab.scenario.stage import broken_queues, complaints, while_alive
 from vhostlab.target import Target, TargetCapabilities
@@ -115,6 +115,7 @@ async def _on_one_boot(ctx: HostContext, plan: Matrix, waiting: list[Cell]) -> N
             up.target,
             ctx.bench.run_dir,
             ctx.bench.stage,
+            timing_of(ctx.bench.accel),
             up.placement.words,
         )
         while waiting:

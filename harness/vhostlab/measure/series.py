@@ -70,8 +70,7 @@ def table(parts: Sequence[Series]) -> str:
     return text.getvalue()
 
 
-def apart(parts: Sequence[Series]) -> float:
-    """Seconds in which not all of them ran: from the first start to the last and the same for
-    the ends."""
-    starts, ends = [p.began for p in parts], [p.ended for p in parts]
-    return (max(starts) - min(starts)) + (max(ends) - min(ends))
+def together(spans: Sequence[tuple[float, float]]) -> float:
+    """The share of the time from the first start to the last end in which all of them ran."""
+    starts, ends = [began for began, _ in spans], [ended for _, ended in spans]
+    return max(0.0, min(ends) - max(starts)) / (max(ends) - min(starts))
