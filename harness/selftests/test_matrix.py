@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import configparser
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,10 @@ def expand(**doc: Any) -> matrix.Matrix:
     return matrix.expand({"name": "m", "runtime_s": 1} | doc, "m.toml")
 
 
-@pytest.mark.parametrize("path", sorted((JOBS / "matrix").glob("*.toml")), ids=lambda p: p.stem)
+MATRICES = sorted((JOBS / "matrix").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", MATRICES, ids=lambda p: p.stem)
 def test_shipped_matrices_name_job_files_that_exist(path: Path) -> None:
     loaded = matrix.load(path)
     assert loaded.name == path.stem
@@ -27,6 +32,69 @@ def test_shipped_matrices_name_job_files_that_exist(path: Path) -> None:
     for cell in loaded.cells:
         assert (JOBS / f"{cell.job}.fio").is_file()
     assert len({cell.id for cell in loaded.cells}) == len(loaded.cells)
+
+
+#: What every job that is measured has in common: one of them would differ for no reason.
+COMMON = {
+    "filename": "${DEVICE}",
+    "runtime": "${RUNTIME}",
+    "time_based": "1",
+    "ioengine": "libaio",
+    "direct": "1",
+    "group_reporting": "1",
+    "percentile_list": "50:90:99:99.9:99.99",
+}
+
+#: The pattern in a file's name -> what fio is told.
+PATTERNS = {
+    **{name: {"rw": name} for name in ("randread", "randwrite", "read", "write")},
+    "randrw70": {"rw": "randrw", "rwmixread": "70"},
+    **{
+        f"randread_{thousands}kiops": {
+            "rw": "randread",
+            "rate_iops": f"{thousands}000",
+            "rate_process": "poisson",
+        }
+        for thousands in (2, 5, 10, 20, 50, 100)
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "name", sorted({c.job for path in MATRICES for c in matrix.load(path).cells})
+)
+def test_a_job_does_what_its_name_says(name: str) -> None:
+    job = configparser.ConfigParser(interpolation=None, comment_prefixes=(";",))
+    job.read(JOBS / f"{name}.fio")
+    pattern, size, depth = name.split("-")
+    assert job.sections() == ["global", name]
+    assert dict(job["global"]) == COMMON
+    expected = PATTERNS[pattern] | {"bs": size, "iodepth": depth.removeprefix("qd")}
+    assert dict(job[name]) == expected
+
+
+def test_every_measured_job_is_in_a_matrix() -> None:
+    used = {c.job for path in MATRICES for c in matrix.load(path).cells}
+    there = {p.stem for p in JOBS.glob("*.fio") if not p.stem.startswith("verify-")}
+    assert there == used
+
+
+def test_the_matrices_of_ci_stay_small() -> None:
+    """`make test` and `make vmtest` run these; 25 minutes are all there is."""
+    for name, cells, seconds in (("quick", 4, 4), ("smoke", 14, 28), ("vmtest", 36, 108)):
+        loaded = matrix.load(JOBS / "matrix" / f"{name}.toml")
+        assert len(loaded.cells) <= cells
+        assert len(loaded.cells) * (loaded.runtime_s + loaded.ramp_s) <= seconds
+        assert all(cell.boot == {} for cell in loaded.cells)
+
+
+@pytest.mark.parametrize(("name", "at_most"), [("nightly", 80), ("release", 240)])
+def test_the_wide_matrices_have_every_axis_and_few_cells(name: str, at_most: int) -> None:
+    loaded = matrix.load(JOBS / "matrix" / f"{name}.toml")
+    wide = set(matrix.PARAMETERS) - {"target", "path", "poll"}
+    assert set(loaded.axes) == wide
+    product = math.prod(len(values) for values in loaded.axes.values())
+    assert len(loaded.cells) <= at_most < product / 1000
 
 
 def test_smoke_covers_every_device_and_bdev_and_stays_small() -> None:

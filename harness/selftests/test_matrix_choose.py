@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from vhostlab import matrix
 from vhostlab import target as targets
 from vhostlab.matrix import Cell, Host, Subject
+from vhostlab.paths import source_dir
 
 OURS = Subject("vhostlab", targets.get("vhostlab").capabilities)
 QSD = Subject("qemu-storage-daemon", targets.get("qemu-storage-daemon").capabilities)
@@ -116,3 +119,77 @@ def test_one_guest_serves_the_cells_that_differ_in_load_and_disk_only() -> None:
     assert [dict(b.params) for b in boots] == [{}, {"ring": "packed"}]
     assert [len(b.cells) for b in boots] == [4, 4]
     assert {c.text("ring") for c in boots[1].cells} == {"packed"}
+
+
+NIGHTLY = matrix.load(source_dir() / "fio-jobs" / "matrix" / "nightly.toml")
+HOSTS = [BIG, SMALL, NO_GUEST, replace(BIG, guests=frozenset({"micro", "debian-13"}))]
+
+
+def pairs(cells: Iterable[Cell], axes: Iterable[str]) -> set[tuple[tuple[str, Any], ...]]:
+    rows = ([(name, c.value(name)) for name in axes] for c in cells)
+    return {pair for row in rows for pair in itertools.combinations(row, 2)}
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=["big", "small", "no guest", "two images"])
+@pytest.mark.parametrize("subject", [OURS, QSD], ids=lambda s: s.name)
+def test_a_target_that_lacks_something_still_gets_every_pair_that_it_can_have(
+    subject: Subject, host: Host
+) -> None:
+    chosen = matrix.choose(NIGHTLY, subject, host)
+    usable = {
+        name: [v for v in values if matrix.lacking(Cell({name: v}), subject, host) is None]
+        for name, values in NIGHTLY.axes.items()
+    }
+    # reduced from the usable values alone, that is what has to be covered
+    alone = matrix.expand(
+        {
+            "name": "alone",
+            "runtime_s": 1,
+            "strength": 2,
+            "axes": usable,
+            "exclude": [r for r in rules(usable) if "match" not in r],
+            "when": [r for r in rules(usable) if "match" in r],
+        }
+    )
+    feasible = [c for c in alone.cells if matrix.lacking(c, subject, host) is None]
+    assert pairs(feasible, usable) <= pairs(chosen.cells, usable)
+    assert len({c.id for c in chosen.cells}) == len(chosen.cells)
+    whole = [{name: c.value(name) for name in usable} for c in chosen.cells]
+    assert all(rule.allows(params) for params in whole for rule in NIGHTLY.rules)  # type: ignore[arg-type]
+    assert set(NIGHTLY.cells) <= {*chosen.cells, *(one.cell for one in chosen.left_out)}
+
+
+def rules(usable: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """The rules of the file, for the values that are left."""
+
+    def left(pattern: Any) -> dict[str, Any]:
+        return {n: [v for v in values if v in usable[n]] for n, values in pattern.items()}
+
+    found: list[dict[str, Any]] = []
+    for rule in NIGHTLY.rules:
+        match = left(rule.match)
+        if not all(match.values()):
+            continue
+        if rule.require is None:
+            found.append(match)
+        elif all(left(rule.require).values()):
+            found.append({"match": match, "require": left(rule.require)})
+        else:
+            found.append(match)
+    return found
+
+
+def test_cells_that_take_the_place_of_others_can_be_asked_for() -> None:
+    chosen = matrix.choose(NIGHTLY, QSD, BIG)
+    instead = [c for c in chosen.cells if c not in NIGHTLY.cells]
+    assert instead
+    assert matrix.choose(NIGHTLY, QSD, BIG, [instead[0].id]).cells == (instead[0],)
+    NIGHTLY.check([instead[0].id])
+    assert matrix.choose(NIGHTLY, QSD, BIG) == chosen
+    with pytest.raises(matrix.MatrixError, match="has no cell"):
+        small_matrix().check([instead[0].id])
+
+
+def test_a_target_that_lacks_nothing_gets_the_cells_of_the_file() -> None:
+    host = replace(BIG, guests=frozenset({"micro", "debian-13"}))
+    assert matrix.choose(NIGHTLY, OURS, host) == matrix.Choice(NIGHTLY.cells, ())

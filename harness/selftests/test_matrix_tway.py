@@ -55,7 +55,7 @@ def tuples(cells: list[Params], strength: int) -> set[tuple[tuple[str, Value], .
     return {t for c in cells for t in itertools.combinations(sorted(c.items()), strength)}
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(documents(), st.sampled_from([2, 3]))
 def test_every_allowed_tuple_is_covered_and_nothing_forbidden_is_there(
     doc: Document, strength: int

@@ -68,7 +68,7 @@ def test_references_by_hand_take_the_defaults() -> None:
         ("--scenario boot --scenario nope", "no scenario is called 'nope'"),
         ("--suite nope", "no suite is called 'nope'"),
         ("--suite quick --scenario boot", "exclude each other"),
-        ("--matrix nope", "no matrix is called 'nope'; there is quick, smoke"),
+        ("--matrix nope", "no matrix is called 'nope'; there is nightly, quick, release, smoke"),
         ("--matrix /nope/x.toml", "cannot read the matrix /nope/x.toml"),
         ("--cell abc", "matrix smoke has no cell abc"),
     ],

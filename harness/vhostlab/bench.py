@@ -90,18 +90,14 @@ class Request:
         read = load_matrix(RunRequest(target=self.target, matrix=self.matrix).matrix_file())
         extra: dict[str, Value] = {"path": "frontend"}
         extra |= {"poll": True} if self.poll else {}
-        cells = tuple(Cell({**c.params, **extra}) for c in read.cells)
-        return dataclasses.replace(read, cells=cells)
+        return read.plus(extra)
 
     def validate(self) -> None:
         """Raise HarnessError for whatever does not exist, before anything is started."""
         targets.get(self.target)
         if self.verify_mib % VERIFY_MULTIPLE_MIB:
             raise HarnessError(f"--verify wants a multiple of {VERIFY_MULTIPLE_MIB} MiB")
-        known = self.plan()
-        unknown = sorted(set(self.cells) - {c.id for c in known.cells})
-        if unknown:
-            raise HarnessError(f"matrix {known.name} has no cell {', '.join(unknown)}")
+        self.plan().check(self.cells)
 
 
 @dataclass(frozen=True)

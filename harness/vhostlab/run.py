@@ -107,10 +107,7 @@ class Request:
         """Raise HarnessError for whatever does not exist, before anything is started."""
         targets.get(self.target)
         self.chosen()
-        plan = matrix.load(self.matrix_file())
-        unknown = sorted(set(self.cells) - {c.id for c in plan.cells})
-        if unknown:
-            raise HarnessError(f"matrix {plan.name} has no cell {', '.join(unknown)}")
+        matrix.load(self.matrix_file()).check(self.cells)
 
 
 def parse_reference(text: str, environment: Mapping[str, str] = os.environ) -> Request | None:

@@ -111,6 +111,9 @@ class Cell:
         said = {k: v for k, v in self.params.items() if not _is_default(k, v)}
         object.__setattr__(self, "params", said)
 
+    def __hash__(self) -> int:
+        return hash(self.id)
+
     @property
     def id(self) -> str:
         """Stable over files, axis order and machines."""
@@ -119,13 +122,17 @@ class Cell:
 
     def text(self, name: str) -> str:
         """A parameter, or its default, that is a text; "" when it has neither."""
-        value = self.params.get(name, default(name))
+        value = self.value(name)
         return "" if value is None else str(value)
 
     def number(self, name: str) -> int:
         """A parameter, or its default, that is a number; 0 when it has neither."""
-        value = self.params.get(name, default(name))
+        value = self.value(name)
         return value if isinstance(value, int) else 0
+
+    def value(self, name: str) -> Value | None:
+        """A parameter or its default; None when it has neither."""
+        return self.params.get(name, default(name))
 
     @property
     def job(self) -> str:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vhostlab.matrix.cells import Cell, MatrixError, Value
+from vhostlab.matrix.constraints import Space
 from vhostlab.matrix.parse import Matrix
+from vhostlab.matrix.tway import reduce
 from vhostlab.target.base import TargetCapabilities
 
 #: Of the memory that is free, this stays so: for the harness, the target and its ramdisks.
@@ -68,18 +70,38 @@ class Boot(NamedTuple):
 def choose(matrix: Matrix, target: Subject, host: Host, only: Iterable[str] = ()) -> Choice:
     """Divide the cells of a matrix, in its order; ``only``: those ids, if any are given.
 
-    Raises MatrixError for an id that no cell has.
+    A reduced matrix of which cells are left out is given others at the end, so that every pair of
+    values which the target and the host can have is in some cell; a plain filter would take most
+    pairs away from a host that lacks little. Raises MatrixError for an id that no cell has.
     """
-    wanted = frozenset(only)
-    unknown = sorted(wanted - {cell.id for cell in matrix.cells})
-    if unknown:
-        raise MatrixError(f"matrix {matrix.name} has no cell {', '.join(unknown)}")
-    asked = [cell for cell in matrix.cells if not wanted or cell.id in wanted]
+    asked = [*matrix.cells, *_instead(matrix, target, host)]
+    if wanted := frozenset(only):
+        unknown = sorted(wanted - {cell.id for cell in asked})
+        if unknown:
+            raise MatrixError(f"matrix {matrix.name} has no cell {', '.join(unknown)}")
+        asked = [cell for cell in asked if cell.id in wanted]
     reasons = [(cell, lacking(cell, target, host)) for cell in asked]
     return Choice(
         tuple(cell for cell, reason in reasons if reason is None),
         tuple(LeftOut(cell, reason) for cell, reason in reasons if reason is not None),
     )
+
+
+def _instead(matrix: Matrix, target: Subject, host: Host) -> list[Cell]:
+    """Cells with the tuples that are in left-out cells only, though others could have them."""
+    if not matrix.strength:
+        return []
+    usable = {
+        name: tuple(v for v in values if lacking(Cell({name: v}), target, host) is None)
+        for name, values in matrix.axes.items()
+    }
+    if usable == matrix.axes or not all(usable.values()):
+        return []
+    space = Space(usable, matrix.rules)
+    kept = [c for c in matrix.cells if lacking(c, target, host) is None]
+    rows = [space.row({name: cell.value(name) for name in usable}) for cell in kept]
+    given = [row for row in rows if row is not None]
+    return [Cell(space.params(row)) for row in reduce(space, matrix.strength, given)]
 
 
 def boots(cells: Sequence[Cell]) -> tuple[Boot, ...]:

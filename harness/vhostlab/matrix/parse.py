@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import itertools
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,34 @@ Axes = Mapping[str, tuple[Value, ...]]
 
 @dataclass(frozen=True)
 class Matrix:
-    """A matrix file, expanded. ``ramp_s``: how long a job runs before it is measured."""
+    """A matrix file, expanded. ``ramp_s``: how long a job runs before it is measured.
+
+    Where ``strength`` is not 0 the cells are not the whole product of the axes, and a target or a
+    host that cannot have some of them is given others instead (see ``choose``).
+    """
 
     name: str
     summary: str
     runtime_s: int
     cells: tuple[Cell, ...]
     ramp_s: int = 0
+    strength: int = 0
+    axes: Axes = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+
+    def check(self, ids: Iterable[str]) -> None:
+        """Raise MatrixError for an id that no cell can have, as far as the file alone says."""
+        unknown = sorted(set(ids) - {cell.id for cell in self.cells})
+        if unknown and not self.strength:
+            raise MatrixError(f"matrix {self.name} has no cell {', '.join(unknown)}")
+
+    def plus(self, params: Mapping[str, Value]) -> Matrix:
+        """The same with parameters that all cells have in common."""
+        return replace(
+            self,
+            cells=tuple(Cell({**cell.params, **params}) for cell in self.cells),
+            axes={**self.axes, **{name: (value,) for name, value in params.items()}},
+        )
 
     def fio_options(self, cell: Cell) -> tuple[str, ...]:
         """Options that go before the cell's job file; what the file itself says is not among."""
@@ -180,7 +201,8 @@ def expand(doc: Mapping[str, Any], where: str = "matrix") -> Matrix:
     for n, raw in enumerate(doc.get("report", []), start=1):
         cells += _report(raw, axes, defaults, rules, f"{where}: report {n}")
     once = tuple({cell.id: cell for cell in cells}.values())
-    return Matrix(name, str(doc.get("summary", "")), runtime_s, once, ramp_s)
+    summary = str(doc.get("summary", ""))
+    return Matrix(name, summary, runtime_s, once, ramp_s, strength, axes, tuple(rules))
 
 
 def load(path: Path) -> Matrix:

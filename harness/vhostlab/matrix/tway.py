@@ -39,12 +39,19 @@ def allowed_tuples(space: Space, strength: int) -> list[Tuple]:
     return found
 
 
-def reduce(space: Space, strength: int) -> list[Row]:
-    """Allowed rows that have every allowed tuple between them, in the order of the product."""
+def reduce(space: Space, strength: int, given: Sequence[Row] = ()) -> list[Row]:
+    """Allowed rows that have every allowed tuple between them, in the order of the product.
+
+    ``given``: rows that there are already; those that are returned have the rest.
+    """
     strength = min(strength, len(space.sizes))
     # a dict keeps the order, and the first that is left is found at once
     missing = dict.fromkeys(allowed_tuples(space, strength))
     used: Counter[tuple[int, int]] = Counter()
+    for row in given:
+        used.update(enumerate(row))
+        for covered in _tuples(row, strength):
+            missing.pop(covered, None)
     rows: list[Row] = []
     while missing:
         seed = next(iter(missing))
