@@ -1,8 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The machine that runs the guests: facts, leases, accelerator."""
 
-from vhostlab.host.accel import accelerator, without_probe
+from vhostlab.host.accel import accelerator, verdict, without_probe
 from vhostlab.host.facts import HostFacts, HugepagePool, facts
 from vhostlab.host.leases import Lease, Leases
 
-__all__ = ["HostFacts", "HugepagePool", "Lease", "Leases", "accelerator", "facts", "without_probe"]
+__all__ = [
+    "HostFacts",
+    "HugepagePool",
+    "Lease",
+    "Leases",
+    "accelerator",
+    "facts",
+    "verdict",
+    "without_probe",
+]

@@ -37,21 +37,27 @@ def without_probe() -> str | None:
 
 async def accelerator(image: Image, qemu: Path | None = None) -> str:
     """ "kvm" or "tcg"."""
+    return (await verdict(image, qemu))[0]
+
+
+async def verdict(image: Image, qemu: Path | None = None) -> tuple[str, str]:
+    """The accelerator, and what the boot probe said if there was one."""
     if known := without_probe():
-        return known
+        return known, ""
     config = VmConfig(image, "kvm", name="kvm-probe", qemu=qemu)
     version = (await output_of([config.program(), "--version"], 20.0)).splitlines()[0]
     key = hashlib.sha256(f"{boot_id()}\n{version}\n{config.program()}".encode()).hexdigest()[:16]
     kept = paths.cache_dir() / "accel" / f"{key}.json"
     try:
-        answer: str = json.loads(kept.read_text())["accel"]
+        said = json.loads(kept.read_text())
+        answer, why = str(said["accel"]), str(said["why"])
     except (OSError, ValueError, KeyError):
         answer, why = await _probe(config)
         kept.parent.mkdir(parents=True, exist_ok=True)
         fresh = kept.with_suffix(f".{os.getpid()}")
         fresh.write_text(json.dumps({"accel": answer, "qemu": version, "why": why}) + "\n")
         fresh.rename(kept)
-    return answer
+    return answer, why
 
 
 async def _probe(config: VmConfig) -> tuple[str, str]:
