@@ -13,7 +13,9 @@ from vhostlab.commands.common import (
     add_cells,
     add_results,
     add_target,
+    add_tune,
     results_dir,
+    tuned,
     validate,
 )
 
@@ -38,6 +40,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="no matrix: fill a disk of that size per device type, read it back, compare checksums",
     )
     add_results(parser)
+    add_tune(parser)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -52,4 +55,5 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if request.verify_mib < 0 or (request.verify_mib and (request.matrix or request.cells)):
         raise BadInput("--verify takes a positive size and no matrix")
     validate(request)
-    return bench.run(request, results_dir(options), console)
+    with tuned(options, console):
+        return bench.run(request, results_dir(options), console)

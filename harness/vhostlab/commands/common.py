@@ -4,11 +4,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from rich.console import Console
+from rich.text import Text
+
 from vhostlab import target as targets
 from vhostlab.errors import HarnessError, Unavailable
+from vhostlab.host.tuning import Tuning
 from vhostlab.paths import source_dir
 from vhostlab.run import DEFAULT_TARGET
 
@@ -50,6 +56,38 @@ def add_cells(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cell", action="append", default=[], metavar="ID", help="only this cell of the matrix"
     )
+
+
+def add_tune(parser: argparse.ArgumentParser) -> None:
+    """--tune, --tune-hugepages"""
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="set this host up for steady figures while it runs, and undo it (as root)",
+    )
+    parser.add_argument(
+        "--tune-hugepages",
+        type=int,
+        default=0,
+        metavar="N",
+        help="with --tune: at least N huge pages of the default size",
+    )
+
+
+@contextmanager
+def tuned(options: argparse.Namespace, console: Console) -> Iterator[None]:
+    """What is inside runs on a tuned host if --tune says so."""
+    if (options.tune_hugepages and not options.tune) or options.tune_hugepages < 0:
+        raise BadInput("--tune-hugepages wants a number of pages, and --tune")
+    if not options.tune:
+        yield
+        return
+    with Tuning(hugepages=options.tune_hugepages) as tuning:
+        for words in tuning.told():
+            console.print(Text(words), soft_wrap=True)
+        yield
+    for words in tuning.undone.left:
+        console.print(Text(f"not undone: {words}"), soft_wrap=True)
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:

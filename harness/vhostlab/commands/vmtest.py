@@ -16,7 +16,9 @@ from vhostlab.commands.common import (
     add_cells,
     add_results,
     add_target,
+    add_tune,
     results_dir,
+    tuned,
     validate,
 )
 from vhostlab.paths import source_dir
@@ -47,6 +49,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     add_cells(parser)
     add_results(parser)
+    add_tune(parser)
     parser.add_argument("--list", action="store_true", help="list suites, scenarios and matrices")
     parser.add_argument(
         "--dry-run", action="store_true", help="boot the guest and leave it up for a person"
@@ -69,7 +72,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     validate(request)
     if options.dry_run:
         return asyncio.run(dryrun.run(request, console))
-    return vmtest.run(request, results_dir(options), console)
+    with tuned(options, console):
+        return vmtest.run(request, results_dir(options), console)
 
 
 def _list(console: Console) -> int:

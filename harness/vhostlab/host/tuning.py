@@ -136,6 +136,13 @@ class Tuning:
         """What has been changed."""
         return self._journal.changes
 
+    def told(self) -> list[str]:
+        """What a person is to know about the tuning that has been applied."""
+        changed = {c.name for c in self.changes}
+        lines = [f"a killed run's {c.name} undone first: {c.path}" for c in self.behind.restored]
+        lines.append(f"this host is tuned: {', '.join(sorted(changed)) or 'nothing had to change'}")
+        return [*lines, *(f"not tuned: {words}" for words in self.refused)]
+
     def __enter__(self) -> Self:
         self.apply()
         return self

@@ -19,6 +19,7 @@ from vhostlab import host, images
 from vhostlab import target as targets
 from vhostlab.errors import REPLAY, HarnessError, MilestoneTimeout, Unavailable
 from vhostlab.guest import Guest
+from vhostlab.host import tuning
 from vhostlab.paths import source_dir
 from vhostlab.process import Process, find_program, output_of
 from vhostlab.qemu import Vm
@@ -77,7 +78,7 @@ def host_environment() -> dict[str, Any]:
                 flat[f"host.hugepages_{pool.size_kib}kib"] = pool.total
         else:
             flat[f"host.{name}"] = list(value) if isinstance(value, tuple) else value
-    return flat
+    return flat | tuning.recorded()
 
 
 def environment(accel: str, image: images.Image) -> dict[str, Any]:
