@@ -71,6 +71,37 @@ def test_fio_keeps_off_the_targets_core(monkeypatch: pytest.MonkeyPatch) -> None
     assert "cpus_allowed" not in frontend.job_text("[a]", ENGINE, Place(Path("/s"), "blk"))
 
 
+def cell(**params: matrix.Value) -> matrix.Cell:
+    return matrix.Cell({"device": "blk", **params})
+
+
+def plan_of(*cells: matrix.Cell) -> matrix.Matrix:
+    return matrix.Matrix("m", "", 4, cells, ramp_s=1)
+
+
+def test_what_a_cell_says_reaches_the_job() -> None:
+    asked = cell(jobs=2, queues=4, queue_size=256)
+    assert bench.options(plan_of(asked), asked) == [
+        *("ramp_time=1", "numjobs=2"),
+        *("queues=2", "queue_size=256"),
+    ]
+    assert bench.options(plan_of(cell()), cell()) == ["ramp_time=1"]
+    text = frontend.job_text(
+        "[a]\nrw=read",
+        ENGINE,
+        Place(Path("/s/b"), "blk"),
+        more=bench.options(plan_of(asked), asked),
+    )
+    assert options(text)["global"]["queues"] == "2"
+
+
+def test_what_needs_a_guest_or_more_cores_is_left_out() -> None:
+    assert bench.lacking_without_guest(cell(jobs=2, queues=4)) is None
+    assert bench.lacking_without_guest(cell(jobs=4)) is None
+    assert "queues of their own" in str(bench.lacking_without_guest(cell(jobs=4, queues=2)))
+    assert "one core, not 2" in str(bench.lacking_without_guest(cell(target_cores=2)))
+
+
 def test_place_of_a_disk() -> None:
     one, two = Disk("m", "malloc", 1 << 20), Disk("n", "null", 1 << 20)
     scsi, blk = Controller("s", "scsi", (one, two)), Controller("b", "blk", (two,))

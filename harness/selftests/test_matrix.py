@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import configparser
 import math
+import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +74,19 @@ def test_a_job_does_what_its_name_says(name: str) -> None:
     assert dict(job["global"]) == COMMON
     expected = PATTERNS[pattern] | {"bs": size, "iodepth": depth.removeprefix("qd")}
     assert dict(job[name]) == expected
+
+
+@pytest.mark.skipif(shutil.which("fio") is None, reason="fio is not installed")
+def test_fio_understands_every_job() -> None:
+    for path in sorted(JOBS.glob("*.fio")):
+        done = subprocess.run(
+            ["fio", "--parse-only", str(path)],
+            env={**os.environ, "DEVICE": "/dev/x", "RUNTIME": "1"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def test_every_measured_job_is_in_a_matrix() -> None:
@@ -236,7 +252,7 @@ def test_report_cells_are_always_there_and_once() -> None:
         report=[{"depth": [1, 4, 32]}, {"device": "scsi", "queues": 2, "depth": 8}],
     )
     labels = [cell.label() for cell in loaded.cells]
-    reports = ["blk 1 4k", "blk 4 4k", "blk 32 4k", "scsi 8 4k queues=2"]
+    reports = ["blk qd1 4k", "blk qd4 4k", "blk qd32 4k", "scsi qd8 4k queues=2"]
     assert set(reports) <= set(labels)
     assert len(set(labels)) == len(labels)
     pairs = expand(axes=axes | {"vms": [1, 2]}, strength=2, defaults={"bs": "4k"})

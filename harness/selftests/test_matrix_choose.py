@@ -114,6 +114,24 @@ def test_only_some_cells() -> None:
         matrix.choose(loaded, OURS, BIG, [ids[0], "nope"])
 
 
+def test_a_cell_may_name_another_target_that_the_run_can_start() -> None:
+    named = cell(target="qemu-storage-daemon", device="scsi")
+    others = {QSD.name: QSD.capabilities}
+    assert matrix.lacking(named, OURS, BIG) == "is about target qemu-storage-daemon"
+    words = "target qemu-storage-daemon has no scsi devices"
+    assert matrix.lacking(named, OURS, BIG, others) == words
+    assert matrix.lacking(cell(target=QSD.name), OURS, BIG, others) is None
+
+
+def test_more_reasons() -> None:
+    loaded = small_matrix()
+    chosen = matrix.choose(
+        loaded, OURS, BIG, more=lambda c: "deep" if c.number("depth") > 1 else None
+    )
+    assert {c.number("depth") for c in chosen.cells} == {1}
+    assert {one.reason for one in chosen.left_out} == {"deep"}
+
+
 def test_one_guest_serves_the_cells_that_differ_in_load_and_disk_only() -> None:
     boots = matrix.boots(small_matrix().cells)
     assert [dict(b.params) for b in boots] == [{}, {"ring": "packed"}]

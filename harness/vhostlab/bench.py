@@ -15,7 +15,7 @@ import shlex
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,8 +27,9 @@ from rich.text import Text
 from vhostlab import fio, frontend, measure, report, results, summary
 from vhostlab import target as targets
 from vhostlab.errors import HarnessError, Unavailable
+from vhostlab.host.capacity import capacity
 from vhostlab.host.load import OthersMeter
-from vhostlab.matrix import Cell, Matrix, Value
+from vhostlab.matrix import Cell, Matrix, Subject, Value, boots, choose
 from vhostlab.matrix import load as load_matrix
 from vhostlab.paths import source_dir
 from vhostlab.process import find_program
@@ -122,6 +123,8 @@ class Bench:
         self.run_dir = run_dir
         self.record = Record()
         self.fragment = Fragment(stage=STAGE)
+        self.starts = 0
+        """How often the target has been started."""
         self._narrator = narrator
         self._progress = Progress(run_dir)
 
@@ -155,11 +158,16 @@ class Bench:
         place: frontend.Place,
         runtime_s: int,
         more_s: float,
+        ring: str = "split",
+        options: Sequence[str] = (),
     ) -> fio.Run:
         """Run a job of fio-jobs; its files are kept under ``name``. A target that dies ends it."""
         path = self.run_dir / "fio" / f"{name}.fio"
         source = source_dir() / "fio-jobs" / f"{job}.fio"
-        frontend.write_job(source, path, self.tools.engine, place, poll=self.request.poll)
+        poll = self.request.poll
+        frontend.write_job(
+            source, path, self.tools.engine, place, poll=poll, ring=ring, more=options
+        )
         keep = path.with_suffix(".json")
         deadline = runtime_s + more_s
         try:
@@ -179,7 +187,14 @@ class Bench:
         others, used = OthersMeter(), target.cpu_seconds()
         try:
             run = await self.fio(
-                cell.id, cell.job, target, place, plan.runtime_s, fio.FIO_START_STOP_S
+                cell.id,
+                cell.job,
+                target,
+                place,
+                plan.runtime_s,
+                plan.ramp_s + fio.FIO_START_STOP_S,
+                cell.text("ring"),
+                options(plan, cell),
             )
             way = run.main_direction()
         except fio.FioError as error:
@@ -195,7 +210,7 @@ class Bench:
                 id=cell.id,
                 stage=STAGE,
                 params=cell.params,
-                metrics=(*measure.metrics(way, used), load),
+                metrics=(*measure.metrics(way, used * plan.measured_share), load),
                 fio_file=f"fio/{cell.id}.json",
                 replay=single.command(),
             )
@@ -220,21 +235,57 @@ def _find(controllers: Sequence[Controller], cell: Cell) -> Found | None:
     return None
 
 
-async def _matrix(bench: Bench, target: Target, controllers: Sequence[Controller]) -> None:
-    plan = bench.request.plan()
-    wanted = [c for c in plan.cells if not bench.request.cells or c.id in bench.request.cells]
-    left_out: Counter[str] = Counter()
-    for cell in wanted:
-        found = _find(controllers, cell)
-        if found is None:
-            left_out[f"{cell.params['device']} {cell.params['bdev']}"] += 1
-        else:
-            await bench.cell(plan, cell, target, found)
+def lacking_without_guest(cell: Cell) -> str | None:
+    """Why fio alone cannot do a cell, though a guest could."""
+    jobs, queues, cores = (cell.number(n) for n in ("jobs", "queues", "target_cores"))
+    if queues and queues % jobs:
+        return f"without a guest {jobs} jobs have queues of their own, not {queues} in common"
+    return f"without a guest the target has one core, not {cores}" if cores > 1 else None
+
+
+def options(plan: Matrix, cell: Cell) -> list[str]:
+    """What a cell says beyond its job file, as lines of it. ``queues`` of the engine is per job."""
+    lines = [option.removeprefix("--") for option in plan.fio_options(cell)]
+    if queues := cell.number("queues"):
+        lines.append(f"queues={queues // cell.number('jobs')}")
+    if "queue_size" in cell.params:
+        lines.append(f"queue_size={cell.number('queue_size')}")
+    return lines
+
+
+def _with_queues(controller: Controller, cells: Sequence[Cell]) -> Controller:
+    """The controller with as many queues as some cell uses: each job has at least one."""
+    most = max(max(cell.number("queues"), cell.number("jobs")) for cell in cells)
+    return dataclasses.replace(controller, num_queues=max(controller.num_queues, most))
+
+
+async def _measure(bench: Bench, scratch: Path) -> None:
+    """The cells of the matrix; the target is started anew where they want another one."""
+    request, plan = bench.request, bench.request.plan()
+    driver = targets.get(request.target)
+    chosen = choose(
+        plan,
+        Subject(driver.name, driver.capabilities),
+        capacity(results.NO_GUEST),
+        request.cells,
+        more=lacking_without_guest,
+    )
+    for boot in boots(chosen.cells):
+        controllers = tuple(
+            _with_queues(c, boot.cells) for c in standard(scratch, driver.capabilities)
+        )
+        mode = boot.cells[0].text("polling") if "polling" in boot.params else ""
+        async with _running(bench, controllers, scratch, mode) as target:
+            for cell in boot.cells:
+                if found := _find(controllers, cell):
+                    await bench.cell(plan, cell, target, found)
+                else:
+                    bench.check(f"cell {cell.id} ({cell.label()})", False, "no such disk")
     if not bench.record.checks:
-        raise HarnessError(f"target {target.name} has none of the disks of matrix {plan.name}")
-    if left_out:
-        words = ", ".join(f"{n} of {what}" for what, n in left_out.items())
-        bench.check("cells left out, as the target has no such disk", True, words)
+        raise HarnessError(f"target {driver.name} has none of the disks of matrix {plan.name}")
+    reasons = Counter(one.reason for one in chosen.left_out)
+    for reason, number in reasons.items():
+        bench.check(f"left out: {reason}", True, f"{number} of {len(plan.cells)} cells")
 
 
 async def _verify(bench: Bench, target: Target, controllers: Sequence[Controller]) -> None:
@@ -264,9 +315,7 @@ async def _verify(bench: Bench, target: Target, controllers: Sequence[Controller
         bench.check(label, moved["write"] == moved["read"] == mib * MIB, words)
 
 
-def _layout(request: Request, driver: type[Target], scratch: Path) -> tuple[Controller, ...]:
-    if not request.verify_mib:
-        return standard(scratch, driver.capabilities)
+def _verify_layout(request: Request, driver: type[Target], scratch: Path) -> tuple[Controller, ...]:
     made = []
     for device in sorted(driver.capabilities.devices & {"blk", "scsi"}):
         path = scratch / f"{device}.raw"
@@ -278,19 +327,33 @@ def _layout(request: Request, driver: type[Target], scratch: Path) -> tuple[Cont
 
 
 async def _on_target(bench: Bench, scratch: Path) -> None:
-    driver = targets.get(bench.request.target)
-    controllers = _layout(bench.request, driver, scratch)
-    workdir = scratch / "target"
+    if not bench.request.verify_mib:
+        await _measure(bench, scratch)
+        return
+    controllers = _verify_layout(bench.request, targets.get(bench.request.target), scratch)
+    async with _running(bench, controllers, scratch) as target:
+        await _verify(bench, target, controllers)
+
+
+@contextlib.asynccontextmanager
+async def _running(
+    bench: Bench, controllers: tuple[Controller, ...], scratch: Path, mode: str = ""
+) -> AsyncIterator[Target]:
+    """The target, started. Its counters, logs and start-up file are kept."""
+    number = bench.starts = bench.starts + 1
+    workdir = scratch / f"target-{number}"
     try:
-        async with driver(workdir) as target:
+        async with targets.get(bench.request.target)(workdir) as target:
+            target.mode = mode
             await target.start(controllers)
-            body = _verify if bench.request.verify_mib else _matrix
-            await body(bench, target, controllers)
+            yield target
             if target.process.alive:
-                found = counters(STAGE, await target.stats())
-                bench.update(queue_counters=found)
+                found = counters(
+                    STAGE if number == 1 else f"{STAGE}-{number}", await target.stats()
+                )
+                bench.update(queue_counters=(*bench.fragment.queue_counters, *found))
     finally:
-        logs = bench.run_dir / "logs" / STAGE
+        logs = bench.run_dir / "logs" / STAGE / ("" if number == 1 else str(number))
         logs.mkdir(parents=True, exist_ok=True)
         for path in (*workdir.glob("*.log"), *workdir.glob("*.conf")):
             shutil.copyfile(path, logs / path.name)

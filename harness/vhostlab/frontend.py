@@ -8,6 +8,7 @@ same job out of it for a socket; nothing but the engine and what it drives diffe
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,9 +55,18 @@ def other_cores() -> str:
 
 
 def job_text(
-    text: str, engine: Path, place: Place, *, poll: bool = False, ring: str = "split"
+    text: str,
+    engine: Path,
+    place: Place,
+    *,
+    poll: bool = False,
+    ring: str = "split",
+    more: Sequence[str] = (),
 ) -> str:
-    """The job file ``text`` for a socket. Its jobs are threads, which share the connection."""
+    """The job file ``text`` for a socket. Its jobs are threads, which share the connection.
+
+    ``more``: other options of the engine or of fio, for all jobs.
+    """
     options = [
         f"ioengine=external:{engine}",
         f"socket={place.socket}",
@@ -66,6 +76,7 @@ def job_text(
     options += [f"lun={place.lun}"] if place.device == "scsi" else []
     options += ["poll=1"] if poll else []
     options += [f"ring={ring}"] if ring != "split" else []
+    options += more
     cores = other_cores()
     options += [f"cpus_allowed={cores}"] if cores else []
     kept = [line for line in text.splitlines() if line.partition("=")[0].strip() not in _PLACE]
@@ -76,7 +87,14 @@ def job_text(
 
 
 def write_job(
-    job_file: Path, to: Path, engine: Path, place: Place, *, poll: bool = False, ring: str = "split"
+    job_file: Path,
+    to: Path,
+    engine: Path,
+    place: Place,
+    *,
+    poll: bool = False,
+    ring: str = "split",
+    more: Sequence[str] = (),
 ) -> None:
     """Make the job file ``to`` out of one of fio-jobs."""
     try:
@@ -84,4 +102,4 @@ def write_job(
     except OSError as error:
         raise FioError(f"cannot read the job file {job_file}: {error.strerror}") from error
     to.parent.mkdir(parents=True, exist_ok=True)
-    to.write_text(job_text(text, engine, place, poll=poll, ring=ring))
+    to.write_text(job_text(text, engine, place, poll=poll, ring=ring, more=more))

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from vhostlab.matrix import Boot, Cell, Host, LeftOut, Matrix, Subject, boots, choose
+from vhostlab.matrix.choose import OTHERS, Reason
 from vhostlab.results import NO_GUEST, RESULT_FILE
 from vhostlab.run import RUNNABLE_KIND, Request
+from vhostlab.target.base import TargetCapabilities
 
 #: Seconds until a guest can be used: of the micro guest, and of one with a distribution in it.
 BOOT_S: Mapping[str, tuple[float, float]] = {
@@ -98,10 +100,17 @@ class Plan:
 
 
 def plan(
-    matrix: Matrix, target: Subject, host: Host, times: BootTimes, only: Iterable[str] = ()
+    matrix: Matrix,
+    target: Subject,
+    host: Host,
+    times: BootTimes,
+    only: Iterable[str] = (),
+    *,
+    others: Mapping[str, TargetCapabilities] = OTHERS,
+    more: Reason = lambda cell: None,
 ) -> Plan:
-    """What a run would do."""
-    chosen = choose(matrix, target, host, only)
+    """What a run would do; ``others`` and ``more`` as for ``choose``."""
+    chosen = choose(matrix, target, host, only, others=others, more=more)
     cell_s = matrix.runtime_s + matrix.ramp_s + CELL_S[host.accel]
     return Plan(
         matrix.name,

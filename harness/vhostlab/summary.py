@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vhostlab.matrix import Cell
 from vhostlab.results import CellResult, Result, ScenarioResult, Status
 
 COLOURS: Mapping[str, str] = {
@@ -82,13 +83,8 @@ def _cells(result: Result) -> Table:
     for _, heading, _, _ in _CELL_COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
     for cell in result.cells:
-        params = cell.params
-        known = ("device", "bdev", "pattern", "bs", "depth")
-        if all(k in params for k in known):
-            *words, depth = (params[k] for k in known)
-            label = " ".join(str(w) for w in words) + f" qd{depth}"
-        else:
-            label = " ".join(str(v) for v in params.values())
+        # the path is the same for all cells of a run
+        label = Cell({k: v for k, v in cell.params.items() if k != "path"}).label()
         table.add_row(label, *_cell_row(cell))
     return table
 

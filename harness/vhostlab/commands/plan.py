@@ -16,6 +16,7 @@ from rich.text import Text
 from vhostlab import host, images, matrix, planning
 from vhostlab import target as targets
 from vhostlab.bench import Request as BenchRequest
+from vhostlab.bench import lacking_without_guest
 from vhostlab.commands.common import BadInput, add_cells, add_results, results_dir, validate
 from vhostlab.host.capacity import capacity
 from vhostlab.planning import BootTimes, Plan
@@ -65,13 +66,16 @@ def run(options: argparse.Namespace, console: Console) -> int:
         validate(_bench(options, name) if options.no_guest else _request(options, name))
     here = capacity(_accelerator(options, console))
     times = BootTimes.of(results_dir(options))
+    known = {name: targets.get(name).capabilities for name in targets.names()}
     plans = [
         planning.plan(
             _matrix(options, name),
-            matrix.Subject(name, targets.get(name).capabilities),
+            matrix.Subject(name, known[name]),
             here,
             times,
             options.cell,
+            others={} if options.no_guest else known,
+            more=lacking_without_guest if options.no_guest else lambda cell: None,
         )
         for name in names
     ]

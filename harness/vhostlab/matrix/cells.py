@@ -166,6 +166,8 @@ def _is_default(name: str, value: Value) -> bool:
 
 def _shown(name: str, value: Value) -> str:
     known = PARAMETERS.get(name)
+    if name == "depth":
+        return f"qd{value}"
     if isinstance(value, bool) and known:
         return name if value else f"no {name}"
     return str(value) if known is None or known.plain else f"{name}={value}"

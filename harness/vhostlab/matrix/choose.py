@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -67,38 +67,59 @@ class Boot(NamedTuple):
     cells: tuple[Cell, ...]
 
 
-def choose(matrix: Matrix, target: Subject, host: Host, only: Iterable[str] = ()) -> Choice:
+Reason = Callable[[Cell], str | None]
+"""Why a cell cannot be measured, in one line; None when it can."""
+
+OTHERS: Mapping[str, TargetCapabilities] = {}
+
+
+def choose(
+    matrix: Matrix,
+    target: Subject,
+    host: Host,
+    only: Iterable[str] = (),
+    *,
+    others: Mapping[str, TargetCapabilities] = OTHERS,
+    more: Reason = lambda cell: None,
+) -> Choice:
     """Divide the cells of a matrix, in its order; ``only``: those ids, if any are given.
+
+    ``others``: targets that the run can start too, for cells that name one. ``more``: what else may
+    be in the way of a cell, as far as whoever measures knows.
 
     A reduced matrix of which cells are left out is given others at the end, so that every pair of
     values which the target and the host can have is in some cell; a plain filter would take most
     pairs away from a host that lacks little. Raises MatrixError for an id that no cell has.
     """
-    asked = [*matrix.cells, *_instead(matrix, target, host)]
+
+    def reason(cell: Cell) -> str | None:
+        return lacking(cell, target, host, others) or more(cell)
+
+    asked = [*matrix.cells, *_instead(matrix, reason)]
     if wanted := frozenset(only):
         unknown = sorted(wanted - {cell.id for cell in asked})
         if unknown:
             raise MatrixError(f"matrix {matrix.name} has no cell {', '.join(unknown)}")
         asked = [cell for cell in asked if cell.id in wanted]
-    reasons = [(cell, lacking(cell, target, host)) for cell in asked]
+    reasons = [(cell, reason(cell)) for cell in asked]
     return Choice(
-        tuple(cell for cell, reason in reasons if reason is None),
-        tuple(LeftOut(cell, reason) for cell, reason in reasons if reason is not None),
+        tuple(cell for cell, why in reasons if why is None),
+        tuple(LeftOut(cell, why) for cell, why in reasons if why is not None),
     )
 
 
-def _instead(matrix: Matrix, target: Subject, host: Host) -> list[Cell]:
+def _instead(matrix: Matrix, reason: Reason) -> list[Cell]:
     """Cells with the tuples that are in left-out cells only, though others could have them."""
     if not matrix.strength:
         return []
     usable = {
-        name: tuple(v for v in values if lacking(Cell({name: v}), target, host) is None)
+        name: tuple(v for v in values if reason(Cell({name: v})) is None)
         for name, values in matrix.axes.items()
     }
     if usable == matrix.axes or not all(usable.values()):
         return []
     space = Space(usable, matrix.rules)
-    kept = [c for c in matrix.cells if lacking(c, target, host) is None]
+    kept = [c for c in matrix.cells if reason(c) is None]
     rows = [space.row({name: cell.value(name) for name in usable}) for cell in kept]
     given = [row for row in rows if row is not None]
     return [Cell(space.params(row)) for row in reduce(space, matrix.strength, given)]
@@ -112,8 +133,18 @@ def boots(cells: Sequence[Cell]) -> tuple[Boot, ...]:
     return tuple(Boot(dict(key), tuple(group)) for key, group in groups.items())
 
 
-def lacking(cell: Cell, target: Subject, host: Host) -> str | None:
+def lacking(
+    cell: Cell,
+    target: Subject,
+    host: Host,
+    others: Mapping[str, TargetCapabilities] = OTHERS,
+) -> str | None:
     """Why a cell cannot be measured; None when it can."""
+    named = cell.text("target")
+    if named and named != target.name:
+        if named not in others:
+            return f"is about target {named}"
+        target = Subject(named, others[named])
     return (
         _target_lacks(cell, target)
         or (_without_guest(cell) if host.accel == "none" else _guest_lacks(cell, host))
@@ -125,8 +156,6 @@ def _target_lacks(cell: Cell, target: Subject) -> str | None:
     can, name = target.capabilities, f"target {target.name}"
     device, bdev, ring = cell.text("device"), cell.text("bdev"), cell.text("ring")
     mode, queues = cell.text("polling"), cell.number("queues")
-    if cell.text("target") not in ("", target.name):
-        return f"is about target {cell.text('target')}"
     if device and device not in can.devices:
         return f"{name} has no {device} devices"
     if bdev and bdev not in can.disk_kinds:

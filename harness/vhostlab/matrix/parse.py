@@ -59,6 +59,11 @@ class Matrix:
             axes={**self.axes, **{name: (value,) for name, value in params.items()}},
         )
 
+    @property
+    def measured_share(self) -> float:
+        """Which part of a job's time is measured: of CPU time taken meanwhile, so much counts."""
+        return self.runtime_s / (self.ramp_s + self.runtime_s)
+
     def fio_options(self, cell: Cell) -> tuple[str, ...]:
         """Options that go before the cell's job file; what the file itself says is not among."""
         ramp = (f"--ramp_time={self.ramp_s}",) if self.ramp_s else ()
@@ -147,7 +152,7 @@ def _reduced(axes: Axes, rules: Sequence[Rule], strength: int) -> list[Cell]:
 def _report(
     raw: Any, axes: Axes, defaults: Mapping[str, Value], rules: Sequence[Rule], where: str
 ) -> list[Cell]:
-    """The cells of one [[report]]: the product of its lists, the rest as in [defaults]."""
+    """The cells of one [[report]]: the product of its lists, the rest as in [defaults] or usual."""
     if not isinstance(raw, dict) or not raw:
         raise MatrixError(f"{where}: needs at least one key")
     unknown = [name for name in raw if name not in axes and name not in PARAMETERS]
@@ -155,7 +160,7 @@ def _report(
         raise MatrixError(f"{where}: {unknown[0]} is not an axis; there are {', '.join(axes)}")
     listed: dict[str, tuple[Value, ...]] = {}
     for name in dict.fromkeys((*axes, *raw)):
-        values = raw.get(name, defaults.get(name, default(name)))
+        values = raw.get(name, defaults.get(name, _usual(name, axes)))
         if values is None:
             if name in ESSENTIAL or name not in PARAMETERS:
                 raise MatrixError(f"{where}: {name} needs a value, here or in [defaults]")
@@ -171,6 +176,12 @@ def _report(
             raise MatrixError(f"{where}: {words} is forbidden by {broken.place} of the same file")
         cells.append(Cell(params))
     return cells
+
+
+def _usual(name: str, axes: Axes) -> Value | None:
+    """The value of an axis that has one, or the default of the parameter."""
+    values = axes.get(name, ())
+    return values[0] if len(values) == 1 else default(name)
 
 
 def _seconds(doc: Mapping[str, Any], key: str, least: int, where: str) -> int:

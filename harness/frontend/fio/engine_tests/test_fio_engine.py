@@ -19,7 +19,17 @@ from vhostlab.paths import source_dir
 
 from .rig import DISK_MIB, FIO_DEADLINE_S, MIB, Fio, Running, start
 
-JOB_FILES = sorted((source_dir() / "fio-jobs").glob("*.fio"))
+
+def job_files() -> list[Path]:
+    """Those that verify, and one of each pattern: others of it differ in a number only."""
+    chosen: dict[str, Path] = {}
+    for path in sorted((source_dir() / "fio-jobs").glob("*.fio")):
+        name = path.stem
+        chosen.setdefault(name if name.startswith("verify-") else name.split("-")[0], path)
+    rates = [pattern for pattern in chosen if pattern.endswith("iops")]
+    return [path for pattern, path in chosen.items() if pattern not in rates[1:]]
+
+
 VERIFY = (
     "--verify=crc32c",
     "--verify_fatal=1",
@@ -204,7 +214,7 @@ def test_buffers_in_huge_pages(fio: Fio, disk: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("target", ["ours blk", "ours scsi", "qsd blk"])
-@pytest.mark.parametrize("file", JOB_FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", job_files(), ids=lambda file: file.stem)
 def test_job_files(
     fio: Fio,
     request: pytest.FixtureRequest,
@@ -212,7 +222,7 @@ def test_job_files(
     file: Path,
     target: str,
 ) -> None:
-    """Each file of fio-jobs as it is, but for the way to the disk."""
+    """Files of fio-jobs as they are, but for the way to the disk."""
     name, device = target.split()
     running = request.getfixturevalue(name)
     place = frontend.Place(running.target.endpoints[f"{device}-jobs"], device)
