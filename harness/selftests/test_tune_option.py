@@ -77,6 +77,32 @@ def test_what_could_not_be_undone_is_said(root: Root, capsys: pytest.CaptureFixt
     assert "not undone: proc/sys/kernel/watchdog is 2" in capsys.readouterr().out
 
 
+TERMINATED = """
+import argparse, os, signal, sys
+from pathlib import Path
+from rich.console import Console
+from vhostlab.commands import common
+from vhostlab.host import tuning
+from vhostlab.host.root import Root
+
+tuning.Root = lambda: Root(Path(sys.argv[1]))
+options = argparse.Namespace(tune=True, tune_hugepages=0)
+with common.tuned(options, Console()):
+    print("watchdog", Root(Path(sys.argv[1])).read("proc/sys/kernel/watchdog"), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pause()
+"""
+
+
+def test_sigterm_undoes_it(root: Root) -> None:
+    argv = [sys.executable, "-c", TERMINATED, str(root.path)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 128 + 15, done.stderr
+    assert "watchdog 0" in done.stdout
+    assert root.read(WATCHDOG) == "1"
+    assert tuning.left_behind() is None
+
+
 def job(tune: bool) -> Any:
     return SimpleNamespace(config={"vhostlab.tune": tune})
 

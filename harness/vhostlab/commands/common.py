@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Protocol
 
 from rich.console import Console
@@ -82,12 +85,26 @@ def tuned(options: argparse.Namespace, console: Console) -> Iterator[None]:
     if not options.tune:
         yield
         return
-    with Tuning(hugepages=options.tune_hugepages) as tuning:
+    with _ended_by_sigterm(), Tuning(hugepages=options.tune_hugepages) as tuning:
         for words in tuning.told():
             console.print(Text(words), soft_wrap=True)
         yield
     for words in tuning.undone.left:
         console.print(Text(f"not undone: {words}"), soft_wrap=True)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM leaves the body as an exception does, through whatever has to be undone."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
