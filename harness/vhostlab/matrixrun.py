@@ -13,21 +13,30 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from vhostlab import matrix, report, results, rundir, runner, summary, vmtest
+from vhostlab import matrix, planning, report, results, rundir, runner, summary, vmtest
 from vhostlab import target as targets
 from vhostlab.errors import HarnessError
 from vhostlab.host.capacity import capacity
 from vhostlab.matrix import Cell, Matrix
 from vhostlab.matrixprogress import Narrator, Pace
-from vhostlab.measure.carry import lacking
-from vhostlab.measure.cell import job_file
+from vhostlab.measure import carry
 from vhostlab.planning import CELL_S, BootTimes
-from vhostlab.results import PLAN_FILE, RESULT_FILE, Fragment, LeftOut, Plan, PlannedStage, Result
+from vhostlab.results import (
+    PLAN_FILE,
+    RESULT_FILE,
+    Fragment,
+    LeftOut,
+    Plan,
+    PlannedCell,
+    PlannedStage,
+    Result,
+)
 from vhostlab.run import DEFAULT_TARGET
 from vhostlab.run import Request as RunRequest
 
@@ -66,27 +75,28 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def plan(request: Request, run_id: str, accel: str) -> Plan:
+def plan(request: Request, run_id: str, accel: str, times: BootTimes) -> Plan:
     """Which cells are measured in which boot, and why the others are not."""
-    read, here = request.load(), capacity(accel)
-    asked = [c for c in read.cells if not request.cells or c.id in request.cells]
-    chosen: dict[str, list[Cell]] = {}
-    left_out = []
-    for cell in asked:
-        target = cell.text("target") or request.target
-        if reason := _lacking(cell, target, here):
-            left_out.append(LeftOut(cell.id, cell.params, reason))
-        else:
-            chosen.setdefault(target, []).append(cell)
-    boots = [(t, boot) for t, cells in chosen.items() for boot in matrix.boots(cells)]
+    read = request.load()
+    driver = targets.get(request.target)
+    planned = planning.plan(
+        read,
+        matrix.Subject(driver.name, driver.capabilities),
+        capacity(accel),
+        times,
+        request.cells,
+        others=carry.others(),
+        more=partial(carry.more, accel=accel),
+    )
+    boots = [one.boot for one in planned.boots]
     stages = tuple(
         PlannedStage(
             SCENARIO if n == 1 else f"{SCENARIO}-{n}",
             (SCENARIO,),
             tuple(cell.id for cell in boot.cells),
-            target,
+            str(boot.params.get("target", request.target)),
         )
-        for n, (target, boot) in enumerate(boots, start=1)
+        for n, boot in enumerate(boots, start=1)
     )
     return Plan(
         run_id=run_id,
@@ -98,18 +108,9 @@ def plan(request: Request, run_id: str, accel: str) -> Plan:
         matrix=request.matrix,
         runtime_s=read.runtime_s,
         ramp_s=read.ramp_s,
-        left_out=tuple(left_out),
+        cells=tuple(PlannedCell(c.id, c.params) for boot in boots for c in boot.cells),
+        left_out=tuple(LeftOut(o.cell.id, o.cell.params, o.reason) for o in planned.left_out),
     )
-
-
-def _lacking(cell: Cell, target: str, here: matrix.Host) -> str | None:
-    try:
-        capabilities = targets.get(target).capabilities
-    except HarnessError as error:
-        return str(error)
-    if reason := lacking(cell, target, capabilities, here):
-        return reason
-    return None if job_file(cell).is_file() else f"fio-jobs has no {job_file(cell).name}"
 
 
 def missing(plan: Plan, run_dir: Path) -> tuple[PlannedStage, ...]:
@@ -138,8 +139,7 @@ def resumable(results_dir: Path, chosen: Path | None) -> tuple[Path, Plan]:
             f"{run_dir} is no run of a matrix", "only those of `vhostlab run` can be gone on with"
         )
     read = Request(said.target, said.matrix).load()
-    lost = {c for s in said.stages for c in s.cells} - {c.id for c in read.cells}
-    if lost or (read.runtime_s, read.ramp_s) != (said.runtime_s, said.ramp_s):
+    if (read.runtime_s, read.ramp_s) != (said.runtime_s, said.ramp_s):
         raise HarnessError(f"matrix {said.matrix} has changed since", "start a new run")
     return run_dir, said
 
@@ -149,7 +149,7 @@ def start(request: Request, results_dir: Path, console: Console) -> tuple[Path, 
     request.validate()
     _, accel = vmtest.preflight(request.target)
     run_dir = results.new_run_directory(results_dir.absolute(), request.target)
-    made = plan(request, run_dir.name, accel)
+    made = plan(request, run_dir.name, accel, BootTimes.of(results_dir))
     results.write(made, run_dir / PLAN_FILE)
     count = sum(len(stage.cells) for stage in made.stages)
     words = f"matrix {request.matrix}: {count} cells, {len(made.stages)} boots of guests, {accel}"

@@ -194,9 +194,17 @@ class PlannedStage:
 
 
 @dataclass(frozen=True)
+class PlannedCell:
+    """A cell that is to be measured."""
+
+    id: str
+    params: Params
+
+
+@dataclass(frozen=True)
 class Plan:
-    """What was going to be run; written before anything is. ``matrix`` and the two times are of a
-    run that measures a matrix, and what is needed to go on with one that was interrupted."""
+    """What was going to be run; written before anything is. ``matrix``, the two times and ``cells``
+    are of a run that measures a matrix, and what is needed to go on with it."""
 
     run_id: str
     started: str
@@ -207,6 +215,7 @@ class Plan:
     matrix: str = ""
     runtime_s: int = 0
     ramp_s: int = 0
+    cells: tuple[PlannedCell, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     #: When it was gone on with.
     resumed: tuple[str, ...] = ()

@@ -17,7 +17,9 @@ from vhostlab.commands.common import (
     add_cells,
     add_results,
     add_target,
+    add_tune,
     results_dir,
+    tuned,
     validate,
 )
 from vhostlab.matrixrun import DEFAULT_MATRIX, Request
@@ -36,6 +38,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     add_cells(parser)
     add_results(parser)
+    add_tune(parser)
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -53,15 +56,16 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """Carry out what the options say."""
     if options.json:
         console = Console(file=sys.stderr, highlight=False)
-    if options.resume is not None:
-        if options.cell or options.matrix != DEFAULT_MATRIX:
-            raise BadInput("--resume knows its matrix and cells", "leave --matrix and --cell out")
-        chosen = None if options.resume == Path() else options.resume
-        run_dir, result = matrixrun.run(None, chosen, results_dir(options), console)
-    else:
+    request, resumed = None, None
+    if options.resume is None:
         request = Request(options.target, options.matrix, tuple(options.cell))
         validate(request)
-        run_dir, result = matrixrun.run(request, None, results_dir(options), console)
+    elif options.cell or options.matrix != DEFAULT_MATRIX:
+        raise BadInput("--resume knows its matrix and cells", "leave --matrix and --cell out")
+    elif options.resume != Path():
+        resumed = options.resume
+    with tuned(options, console):
+        run_dir, result = matrixrun.run(request, resumed, results_dir(options), console)
     if options.json:
         print(json.dumps({"run_dir": str(run_dir), **dataclasses.asdict(result)}, indent=1))
     return results.exit_code(result.status)

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from vhostlab import guestdisk, images, matrix
+from vhostlab import target as targets
 from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.fio import FioError
 from vhostlab.guestdisk import GuestDisk
@@ -15,11 +19,11 @@ from vhostlab.host.capacity import capacity
 from vhostlab.images import Image
 from vhostlab.matrix import Boot, Cell, Matrix
 from vhostlab.measure import layout, placement, verify
-from vhostlab.measure.cell import Apart, Place, measure
+from vhostlab.measure.cell import Apart, Place, job_file, measure
 from vhostlab.measure.placement import Need, Placement
 from vhostlab.paths import source_dir
 from vhostlab.qemu import Vm
-from vhostlab.results import LeftOut, Metric, timing_of
+from vhostlab.results import PLAN_FILE, LeftOut, Metric, Plan, read, timing_of
 from vhostlab.scenario.context import HostContext
 from vhostlab.scenario.stage import broken_queues, complaints, while_alive
 from vhostlab.target import Target, TargetCapabilities
@@ -43,38 +47,57 @@ class Up:
         ]
 
 
-def lacking(
-    cell: Cell, name: str, capabilities: TargetCapabilities, here: matrix.Host
-) -> str | None:
-    """Why a cell cannot be measured through guests here; None when it can."""
-    return matrix.lacking(cell, matrix.Subject(name, capabilities), here) or placement.lacking(
-        Need.of(cell), here.cores, here.accel
-    )
+def more(cell: Cell, accel: str) -> str | None:
+    """What is in the way of a cell through guests, beside what the matrix knows of."""
+    cores = len(os.sched_getaffinity(0))
+    if reason := placement.lacking(Need.of(cell), cores, accel):
+        return reason
+    essential = all(name in cell.params for name in matrix.ESSENTIAL)
+    if essential and not job_file(cell).is_file():
+        return f"fio-jobs has no {job_file(cell).name}"
+    return None
+
+
+def others() -> Mapping[str, TargetCapabilities]:
+    """All targets: a cell may name another one than that of the run."""
+    return {name: targets.get(name).capabilities for name in targets.names()}
 
 
 async def carry(ctx: HostContext) -> None:
     """Measure the cells that were asked for, and say why the others are not."""
     bench = ctx.bench
     plan = matrix.load(bench.options.matrix)
-    wanted = set(bench.options.cells)
-    unknown = sorted(wanted - {cell.id for cell in plan.cells})
-    ctx.require("the cells asked for are in the matrix", not unknown, ", ".join(unknown))
-    asked = [cell for cell in plan.cells if not wanted or cell.id in wanted]
-    here, target = capacity(bench.accel), bench.target
-    cells = []
-    for cell in asked:
-        if cell.id in bench.kept:
-            continue
-        if reason := lacking(cell, target.name, target.capabilities, here):
-            bench.keeper.leave_out(LeftOut(cell.id, cell.params, reason))
-        else:
-            cells.append(cell)
-    if kept := sum(cell.id in bench.kept for cell in asked):
+    asked = planned(bench.run_dir, bench.options.cells) or _chosen(ctx, plan)
+    cells = [cell for cell in asked if cell.id not in bench.kept]
+    if kept := len(asked) - len(cells):
         ctx.check("cells kept from before the interruption", True, str(kept))
     elif not cells:
-        ctx.skip(f"target {target.name} has none of the disks of matrix {plan.name} here")
+        ctx.skip(f"target {bench.target.name} has none of the disks of matrix {plan.name} here")
     for boot in matrix.boots(cells):
         await _boot(ctx, plan, boot)
+
+
+def planned(run_dir: Path, ids: Sequence[str]) -> list[Cell]:
+    """The cells with these ids, if the run has planned them; they were chosen then."""
+    path = run_dir / PLAN_FILE
+    if not path.is_file():
+        return []
+    known = {cell.id: Cell(cell.params) for cell in read(Plan, path).cells}
+    return [known[one] for one in ids] if ids and set(ids) <= set(known) else []
+
+
+def _chosen(ctx: HostContext, plan: Matrix) -> list[Cell]:
+    bench, target = ctx.bench, ctx.bench.target
+    choice = matrix.choose(
+        plan,
+        matrix.Subject(target.name, target.capabilities),
+        capacity(bench.accel),
+        bench.options.cells,
+        more=partial(more, accel=bench.accel),
+    )
+    for cell, reason in choice.left_out:
+        bench.keeper.leave_out(LeftOut(cell.id, cell.params, reason))
+    return list(choice.cells)
 
 
 async def _boot(ctx: HostContext, plan: Matrix, boot: Boot) -> None:
