@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from vhostlab import cli, matrixrun, results, rundir
-from vhostlab.errors import HarnessError
+from vhostlab import cli, matrixrun, results, rundir, vmtest
+from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.matrix import Cell, load
 from vhostlab.matrixprogress import Narrator, Pace, duration
 from vhostlab.matrixrun import Request
@@ -196,6 +196,16 @@ def test_a_stage_goes_on_only_where_it_began(tmp_path: Path) -> None:
         again.set_out(record, {**here, "accel": "kvm"})
     with pytest.raises(HarnessError, match="began: target"):
         again.set_out(TargetRecord("vhostlab", "2"), here)
+
+
+def test_no_cell_at_all_is_unavailable(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small.write_text(MATRIX.replace('["vhostlab", "qemu-storage-daemon", "nobody"]', '["nobody"]'))
+    monkeypatch.setattr(vmtest, "preflight", lambda target: (None, "tcg"))
+    with pytest.raises(Unavailable, match="can be measured here: is about target nobody"):
+        matrixrun.start(Request(matrix=str(small)), tmp_path / "r", Console(file=io.StringIO()))
+    assert not (tmp_path / "r").exists()
 
 
 # -- who is at work

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from vhostlab import matrix, planning, report, results, rundir, runner, summary, vmtest
 from vhostlab import target as targets
-from vhostlab.errors import HarnessError
+from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.host.capacity import capacity
 from vhostlab.matrix import Cell, Matrix
 from vhostlab.matrixprogress import Narrator, Pace
@@ -148,8 +148,14 @@ def start(request: Request, results_dir: Path, console: Console) -> tuple[Path, 
     """A new run."""
     request.validate()
     _, accel = vmtest.preflight(request.target)
+    made = plan(request, "", accel, BootTimes.of(results_dir))
+    if not made.stages:
+        raise Unavailable(
+            f"no cell of matrix {request.matrix} can be measured here: {made.left_out[0].reason}",
+            "`vhostlab plan` shows the reason of each",
+        )
     run_dir = results.new_run_directory(results_dir.absolute(), request.target)
-    made = plan(request, run_dir.name, accel, BootTimes.of(results_dir))
+    made = dataclasses.replace(made, run_id=run_dir.name)
     results.write(made, run_dir / PLAN_FILE)
     count = sum(len(stage.cells) for stage in made.stages)
     words = f"matrix {request.matrix}: {count} cells, {len(made.stages)} boots of guests, {accel}"

@@ -72,7 +72,7 @@ async def carry(ctx: HostContext) -> None:
     if kept := len(asked) - len(cells):
         ctx.check("cells kept from before the interruption", True, str(kept))
     elif not cells:
-        ctx.skip(f"target {bench.target.name} has none of the disks of matrix {plan.name} here")
+        ctx.skip(f"target {bench.target.name} and this machine can have no cell of {plan.name}")
     for boot in matrix.boots(cells):
         await _boot(ctx, plan, boot)
 
@@ -160,7 +160,7 @@ async def _cell(ctx: HostContext, place: Place, cell: Cell, up: Up, statement: s
     """Measure a cell. One that went wrong is no measurement and is not kept."""
     ctx.bench.progress.emit("cell", scenario=ctx.scenario, cell=cell.id, label=cell.label())
     try:
-        result = await measure(place, cell, up.of(cell))
+        result = await measure(place, cell, up.of(cell), [vm.process for vm in up.vms])
         said = [line for vm in up.vms for line in await complaints(vm.guest)]
     except (FioError, Apart) as error:
         ctx.check(statement, False, str(error))

@@ -18,10 +18,12 @@ from vhostlab.agent import AgentError
 from vhostlab.errors import HarnessError
 from vhostlab.guest import Guest
 from vhostlab.guestdisk import GuestDisk
+from vhostlab.host.load import OthersMeter
 from vhostlab.matrix import Cell, Matrix
 from vhostlab.measure import series
 from vhostlab.measure.metrics import metrics, of_guests, together
 from vhostlab.paths import source_dir
+from vhostlab.process import Process
 from vhostlab.results import Better, CellResult, Metric, replay_cell, write_text
 from vhostlab.target import Target
 
@@ -85,6 +87,10 @@ class CpuMeter:
             before = sample
         return before[1]
 
+    def total(self) -> float:
+        """All that was seen."""
+        return self.samples[-1][1] - self.samples[0][1]
+
     def used(self, began: float, ended: float) -> float:
         """Seconds of CPU in between. A time that is partly outside of what was sampled, as the
         guest's clock is not known to the moment, is moved inside."""
@@ -116,12 +122,18 @@ def job_file(cell: Cell) -> Path:
     return source_dir() / "fio-jobs" / f"{cell.job}.fio"
 
 
-async def measure(place: Place, cell: Cell, disks: Sequence[GuestDisk]) -> CellResult:
-    """Measure a cell on a disk in each of the guests. Raises FioError, or Apart."""
+async def measure(
+    place: Place, cell: Cell, disks: Sequence[GuestDisk], guests: Sequence[Process]
+) -> CellResult:
+    """Measure a cell on a disk in each of the guests, which are these processes. Raises FioError,
+    or Apart."""
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     clocks = [await _clock(disk.guest) for disk in disks]
+    others, used = OthersMeter(), sum(guest.cpu_seconds() for guest in guests)
     async with watched(place.target) as meter:
         runs = await _together(place, cell, disks)
+    used = sum(guest.cpu_seconds() for guest in guests) - used
+    load = round(others.cores(used + meter.total()), 3)
     ways = [_way(run) for run in runs]
     logs = [await _series(disk.guest, cell) for disk in disks]
     parts = [
@@ -135,7 +147,12 @@ async def measure(place: Place, cell: Cell, disks: Sequence[GuestDisk]) -> CellR
         id=cell.id,
         stage=place.stage,
         params=cell.params,
-        metrics=(*metrics(whole, _cpu(meter, parts, whole)), *of_guests(ways), *shared),
+        metrics=(
+            *metrics(whole, _cpu(meter, parts, whole)),
+            *of_guests(ways),
+            *shared,
+            Metric("others_cpu", "cores", Better.NEITHER, load),
+        ),
         fio_file=f"fio/{cell.id}.json",
         replay=replay_cell(cell.id, place.target.name, place.matrix_name),
         started=started,
@@ -157,7 +174,7 @@ def _cpu(meter: CpuMeter, parts: Sequence[series.Series], whole: fio.Direction) 
     """What the measured I/Os cost the target: its CPU in the seconds of the series, which are
     those after the ramp, in proportion. Without a series, all of it."""
     if not parts:
-        return meter.used(meter.samples[0][0], meter.samples[-1][0])
+        return meter.total()
     began, ended = max(p.began for p in parts), min(p.ended for p in parts)
     ios = whole.iops * (ended - began)
     return meter.used(began, ended) * whole.ios / ios if ios > 0 else 0.0
