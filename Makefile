@@ -15,6 +15,7 @@ DRY_RUN ?=
 ONLY ?=
 KILLS ?= 200
 HANDOVERS ?= 100
+RUN_KILLS ?= 3
 
 BIN := .venv/bin
 BUILD := build
@@ -26,7 +27,7 @@ REPORTS := $(BUILD)/reports
 BENCH_FLAGS = --target $(TARGET) $(if $(RESULTS),--results $(RESULTS))
 VMTEST_FLAGS = --target $(TARGET) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(RESULTS),--results $(RESULTS))
 
-.PHONY: all build test vmtest guest-shell bench bench-compare verify-4g torture lint format check-c check-py check-protocol check-engine check-frontend check-vm fuzz hostile \
+.PHONY: all build test vmtest guest-shell bench bench-compare verify-4g torture torture-runs lint format check-c check-py check-protocol check-engine check-frontend check-vm fuzz hostile \
 	instructions-baseline selftest docs setup venv lock clean distclean help
 
 all: build ## same as build
@@ -104,8 +105,13 @@ torture: build venv ## kill the daemon 200 times under each kind of load, and un
 		harness/frontend/tests/interop/test_handover.py
 	@VHOSTLAB_KILLS=$(KILLS) VHOSTLAB_HANDOVERS=$(HANDOVERS) $(BIN)/vhostlab vmtest --scenario reconnect --scenario reconnect-packed --scenario handover --results $(REPORTS)/torture
 
-check-vm: build venv ## one small guest: boot, look at the disks, a little I/O
+check-vm: build venv ## small guests: boot, look at the disks, a little I/O; runs that are killed leave nothing
 	@$(BIN)/vhostlab vmtest --suite quick --results $(REPORTS)/vm-quick
+	@VHOSTLAB_RUN_KILLS=$(RUN_KILLS) $(BIN)/python -m pytest -q --junit-xml=$(REPORTS)/runs.xml harness/runtests
+
+torture-runs: RUN_KILLS = 20
+torture-runs: build venv ## kill the harness, its runner and its stages 20 times in the middle of runs (RUN_KILLS=20)
+	@VHOSTLAB_RUN_KILLS=$(RUN_KILLS) $(BIN)/python -m pytest -q -s --junit-xml=$(REPORTS)/torture-runs.xml harness/runtests -k killed
 
 docs: setup ## check the man pages
 	@ci/lint.sh man

@@ -49,7 +49,11 @@ STEPS = (
     Step("hostile", (REPORTS / "hostile.xml",)),
     Step("check-engine", (REPORTS / "engine.xml",), needs="build"),
     Step("check-frontend", (REPORTS / "frontend.xml",), needs="build"),
-    Step("check-vm", (REPORTS / "vm-quick/latest/junit.xml",), needs="build"),
+    Step(
+        "check-vm",
+        (REPORTS / "vm-quick/latest/junit.xml", REPORTS / "runs.xml"),
+        needs="build",
+    ),
 )
 
 

@@ -11,6 +11,7 @@ from vhostlab.paths import source_dir
 from vhostlab.qemu import Vm
 from vhostlab.scenario import HostContext, host_scenario
 from vhostlab.scenario.layout import Hardware, standard
+from vhostlab.scenario.stage import broken_queues
 
 JOB = "verify-mixed-qd16"
 RING_PACKED = 34
@@ -48,13 +49,7 @@ async def packed(ctx: HostContext) -> None:
             else:
                 md5 = await disk.md5(0, 1 << 20)
                 ctx.check(f"{disk.label}: the first MiB can be read", len(md5) == 32, md5)
-        stats = await target.stats() or {}
-        broken = [
-            f"{controller.get('ctrlr')} queue {queue.get('queue')}: {queue['broken']}"
-            for controller in stats.get("controllers", [])
-            for queue in controller.get("queues", [])
-            if queue.get("broken")
-        ]
+        broken = broken_queues(await target.stats())
         ctx.check("the target gave up no queue", not broken, "; ".join(broken))
 
 

@@ -15,7 +15,7 @@ from avocado.core.nrunner.runnable import Runnable
 from avocado.core.resolver import ReferenceResolutionResult
 from vhostlab import cli, results
 from vhostlab.results import Fragment, Plan, Status
-from vhostlab.vmtest import RUN_DIR_VARIABLE
+from vhostlab.runner import RUN_DIR_VARIABLE
 from vhostlab_avocado.events import RunEvents
 from vhostlab_avocado.resolver import KIND, ScenarioResolver
 from vhostlab_avocado.runner import outcome, stage_command
@@ -29,12 +29,12 @@ def resolve(reference: str) -> list[Runnable]:
 
 
 def test_one_runnable_per_stage() -> None:
-    found = resolve("scenario:boot+perf+kill@qemu-storage-daemon")
+    found = resolve("scenario:boot+idle+kill@qemu-storage-daemon")
     assert [(r.kind, r.uri) for r in found] == [
-        (KIND, "boot+perf@qemu-storage-daemon"),
+        (KIND, "boot+idle@qemu-storage-daemon"),
         (KIND, "kill@qemu-storage-daemon"),
     ]
-    assert found[0].kwargs["scenarios"] == "boot,perf"
+    assert found[0].kwargs["scenarios"] == "boot,idle"
 
 
 def test_other_references_are_for_other_resolvers() -> None:
@@ -114,7 +114,7 @@ def test_a_job_by_hand_gets_a_place_a_plan_and_a_result(tmp_path: Path, no_run_d
         tmp_path,
         *resolve(f"scenario:boot@{target}"),
         *resolve(f"scenario:kill@{target}"),
-        *resolve(f"scenario:perf@{target}"),
+        *resolve(f"scenario:idle@{target}"),
     )
     events.pre_tests(planned)
     run_dir = tmp_path / "vhostlab"
@@ -123,12 +123,12 @@ def test_a_job_by_hand_gets_a_place_a_plan_and_a_result(tmp_path: Path, no_run_d
     assert [(s.name, s.scenarios) for s in plan.stages] == [
         ("standard", ("boot",)),
         ("kill", ("kill",)),
-        ("standard-2", ("perf",)),
+        ("standard-2", ("idle",)),
     ]
     stages = [r.kwargs["stage"] for r in planned.test_suites[0].tests]
     assert stages == ["standard", "kill", "standard-2"]
     assert plan.command == (
-        f"vhostlab vmtest --target {target} --scenario boot --scenario kill --scenario perf"
+        f"vhostlab vmtest --target {target} --scenario boot --scenario kill --scenario idle"
     )
     events.post_tests(planned)
     done = results.read(results.Result, run_dir / results.RESULT_FILE)

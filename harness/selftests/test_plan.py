@@ -151,7 +151,7 @@ def test_the_runner_takes_the_recipe(
     recipe = tmp_path / "recipe.json"
     recipe.write_text(plan(capsys, "--recipe", "--matrix", str(small), "--accel", "tcg"))
     told = json.loads(recipe.read_text())
-    assert [one["kwargs"]["stage"] for one in told] == ["standard", "standard-2"]
+    assert [one["kwargs"]["stage"] for one in told] == ["perf", "perf-2"]
     planned = [cell for one in told for cell in one["kwargs"]["cells"].split(",")]
     assert sorted(planned) == sorted(cell.id for cell in matrix.load(small).cells)
     argv = [sys.executable, "-W", "ignore", "-m", "avocado", "-V", "list", str(recipe)]

@@ -17,6 +17,7 @@ from vhostlab import cli, results, summary, vmtest
 from vhostlab.errors import HarnessError
 from vhostlab.results import Status
 from vhostlab.run import Request, parse_reference
+from vhostlab.runner import RUNNER_LOG, command
 from vhostlab.scenario.progress import Follower, Progress
 
 names = st.text(st.characters(codec="ascii", categories=("Ll", "Nd")), min_size=1, max_size=8)
@@ -209,18 +210,18 @@ def test_a_narrow_terminal_shows_whole_numbers(tmp_path: Path) -> None:
 def test_result_without_the_runners_plugin_is_made_of_the_pieces(tmp_path: Path) -> None:
     expected = finished(tmp_path, scenario("boot", Status.PASS))
     (tmp_path / results.RESULT_FILE).unlink()
-    assert vmtest._result(tmp_path, 61.0, 0) == expected
+    assert vmtest.outcome(tmp_path, 61.0, 0) == expected
     assert json.loads((tmp_path / results.RESULT_FILE).read_text())["status"] == "pass"
 
 
 def test_a_runner_that_never_began_is_an_error_with_its_last_words(tmp_path: Path) -> None:
-    (tmp_path / vmtest.RUNNER_LOG).write_text("Traceback\nImportError: no such thing\n")
+    (tmp_path / RUNNER_LOG).write_text("Traceback\nImportError: no such thing\n")
     with pytest.raises(HarnessError, match=r"status 3 before it began.*no such thing"):
-        vmtest._result(tmp_path, 1.0, 3)
+        vmtest.outcome(tmp_path, 1.0, 3)
 
 
 def test_the_runner_measures_one_thing_at_a_time(tmp_path: Path) -> None:
-    words = vmtest.runner_command(Request(suite="quick"), tmp_path)
+    words = command(Request(suite="quick").reference(), tmp_path)
     assert words[0] == sys.executable
     assert words[words.index("--max-parallel-tasks") + 1] == "1"
     assert words[-1] == "suite:quick@vhostlab"

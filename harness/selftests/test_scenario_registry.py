@@ -93,9 +93,9 @@ def test_an_empty_directory_is_an_error(tmp_path: Path) -> None:
 
 def test_stages_keep_order_and_share_the_guest() -> None:
     known = registry.load(scenario_directory())
-    chosen = registry.choose(known, ["perf", "kill", "boot", "perf"])
+    chosen = registry.choose(known, ["idle", "kill", "boot", "idle"])
     assert registry.stages(chosen) == (
-        PlannedStage("standard", ("perf", "boot")),
+        PlannedStage("standard", ("idle", "boot")),
         PlannedStage("kill", ("kill",)),
     )
 

@@ -195,6 +195,7 @@ def shared(tmp_path: Path, boots: Callable[[list[Scenario], stages.Stage], None]
         stage="st",
         scratch=tmp_path,
         booted=stage.booted,
+        keeper=stage,
         progress=Progress(tmp_path),
     )
 

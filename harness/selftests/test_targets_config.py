@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from vhostlab import target
-from vhostlab.errors import HarnessError, MilestoneTimeout, Unavailable
+from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.host import Leases, facts
 from vhostlab.host.accel import accelerator
 from vhostlab.host.facts import hugepage_pools, program_version
@@ -207,12 +207,20 @@ def test_leases_are_exclusive_and_given_back(tmp_path: Path) -> None:
             assert cores == (0, 1)
             async with other.cores(1) as rest:
                 assert rest == (5,)
-            with pytest.raises(MilestoneTimeout, match="lease on 2 cores"):
-                async with other.cores(2, deadline_s=0.2):
+            said: list[str] = []
+            mine_too = f"process {os.getpid()} has 0-1"
+            with pytest.raises(Unavailable, match=f"2 cores did not become free.*{mine_too}"):
+                async with other.cores(2, deadline_s=0.2, waiting=said.append):
                     pass
+            assert said == [f"waiting for 2 cores: {mine_too}"]
         assert mine.held() == ()
         with pytest.raises(Unavailable, match="this machine has 3"):
             async with mine.cores(4):
+                pass
+        async with mine.cores(1, among=(1, 5)) as cores:
+            assert cores == (1,)
+        with pytest.raises(Unavailable, match="has 1 on that node"):
+            async with mine.cores(2, among=(5, 7)):
                 pass
 
     asyncio.run(run())
@@ -240,7 +248,7 @@ def test_huge_pages_that_are_not_there_are_unavailable(tmp_path: Path) -> None:
     async def run() -> None:
         leases = Leases(tmp_path, free_pages=lambda size: 10 if size == 2048 else 0)
         async with leases.hugepages(8):
-            with pytest.raises(MilestoneTimeout):
+            with pytest.raises(Unavailable, match=r"8 huge pages.*did not become free"):
                 async with leases.hugepages(8, deadline_s=0.2):
                     pass
         with pytest.raises(Unavailable, match="11 huge pages of 2048 KiB are needed, 10 are free"):

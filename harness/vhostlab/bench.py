@@ -13,7 +13,6 @@ import contextlib
 import dataclasses
 import shlex
 import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -50,6 +49,7 @@ from vhostlab.scenario.context import Record, described
 from vhostlab.scenario.layout import standard
 from vhostlab.scenario.progress import Progress
 from vhostlab.scenario.stage import counters, host_environment, target_version
+from vhostlab.scratch import scratch_dir
 from vhostlab.target import Controller, Disk, Target
 from vhostlab.vmtest import Narrator
 
@@ -372,8 +372,8 @@ async def _carry_out(bench: Bench) -> None:
     reason: str | None
     try:
         await bench.begin()
-        with tempfile.TemporaryDirectory(prefix="vl-bench-") as scratch:
-            await _on_target(bench, Path(scratch))
+        with scratch_dir("bench") as scratch:
+            await _on_target(bench, scratch)
         status, reason = _verdict(bench.record)
     except Unavailable as error:
         status, reason = Status.UNAVAILABLE, described(error)

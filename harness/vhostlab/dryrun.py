@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import tempfile
-from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -17,6 +15,7 @@ from vhostlab.guestdisk import GuestDisk
 from vhostlab.paths import socket_dir
 from vhostlab.run import Request
 from vhostlab.scenario.layout import boot, standard
+from vhostlab.scratch import scratch_dir
 from vhostlab.target.vhostlab import VhostlabTarget
 
 MIB = 1024 * 1024
@@ -45,8 +44,8 @@ async def run(request: Request, console: Console) -> int:
     driver = targets.get(request.target)
     image = await images.build()
     accel = await host.accelerator(image)
-    with tempfile.TemporaryDirectory(prefix="vl-dry-") as directory, socket_dir("dry") as sockets:
-        work, qmp = Path(directory), sockets / "qmp"
+    with scratch_dir("dry") as work, socket_dir("dry") as sockets:
+        qmp = sockets / "qmp"
         controllers = standard(work, driver.capabilities)
         extra = ("-qmp", f"unix:{qmp},server=on,wait=off")
         async with driver(work / "target") as target:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from vhostlab.errors import HarnessError
 from vhostlab.process import Process, tail
+from vhostlab.results import write_text
 
 #: Where job files and results live inside a guest (the micro guest's root is memory).
 GUEST_DIR = "/run/vhostlab"
@@ -163,21 +164,27 @@ def _job(raw: Mapping[str, Any]) -> Job:
     return Job(name=str(raw["jobname"]), error=int(raw["error"]), directions=tuple(directions))
 
 
-def parse(text: str) -> Run:
-    """Read fio's ``--output-format=json+``.
-
-    fio may print warnings before the document even into its output file; they are passed over.
-    Raises FioError when there is no document, or one that lacks what every json+ result has.
-    """
+def document(text: str) -> Any:
+    """The JSON in fio's output. fio may print warnings before it even into its output file; they
+    are passed over. Raises FioError when there is none."""
     start = text.find("{")
     if start < 0:
         raise FioError(f"fio wrote no JSON, but: {text.strip()[:200]!r}")
     try:
-        raw, _ = json.JSONDecoder().raw_decode(text[start:])
-        jobs = tuple(_job(job) for job in raw["jobs"])
-        return Run(version=Version.parse(str(raw["fio version"])), jobs=jobs)
+        return json.JSONDecoder().raw_decode(text[start:])[0]
     except json.JSONDecodeError as error:
         raise FioError(f"fio's JSON does not parse: {error}") from error
+
+
+def parse(text: str) -> Run:
+    """Read fio's ``--output-format=json+``.
+
+    Raises FioError when there is no document, or one that lacks what every json+ result has.
+    """
+    raw = document(text)
+    try:
+        jobs = tuple(_job(job) for job in raw["jobs"])
+        return Run(version=Version.parse(str(raw["fio version"])), jobs=jobs)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"{type(error).__name__} {error}"
         raise FioError(f"fio's JSON is not a json+ result: {what}") from error
@@ -208,15 +215,17 @@ def _job_text(job_file: Path) -> bytes:
         raise FioError(f"cannot read the job file {job_file}: {error.strerror}") from error
 
 
-def _keep(text: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
 async def run(
-    guest: Runner, job_file: Path, device: str, runtime_s: int, keep: Path, *extra: str
+    guest: Runner,
+    job_file: Path,
+    device: str,
+    runtime_s: int,
+    keep: Path,
+    *extra: str,
+    more_s: float = FIO_START_STOP_S,
 ) -> Run:
     """Run ``job_file`` against ``device`` inside the guest; json+ goes to ``keep`` on the host.
+    ``extra`` are options of fio, ``more_s`` what it may take beyond its run time.
 
     Raises FioError when fio fails or any of its jobs reports an I/O or verify error; the output is
     kept in that case too.
@@ -227,13 +236,13 @@ async def run(
     await guest.run(f"mkdir -p {GUEST_DIR}", timeout_s=30.0, check=True)
     await guest.write_file(job_path, body)
     line = command(job_path, output_path, device, runtime_s, *extra)
-    done = await guest.run(line, timeout_s=runtime_s + FIO_START_STOP_S, check=False)
+    done = await guest.run(line, timeout_s=runtime_s + more_s, check=False)
     said = (done.stderr.strip() or done.stdout.strip())[:400]
     try:
         text = (await guest.read_file(output_path)).decode(errors="replace")
     except HarnessError as error:
         raise FioError(f"fio left no result (exit status {done.rc}): {said}") from error
-    _keep(text, keep)
+    write_text(text, keep)
     return _judged(text, done.rc, device, said)
 
 

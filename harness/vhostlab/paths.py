@@ -2,19 +2,20 @@
 """Where things lie: the cache, the run-time directory, sockets, the recipes of the source tree.
 
 Environment: ``VHOSTLAB_CACHE`` (images, probe results), ``VHOSTLAB_RUNTIME`` (leases),
-``VHOSTLAB_SOURCE`` (the source tree, when the package is not run from it).
+``VHOSTLAB_SOCKETS`` (where directories for sockets are made: /tmp), ``VHOSTLAB_SOURCE`` (the source
+tree, when the package is not run from it).
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vhostlab.errors import HarnessError, Unavailable
+from vhostlab.scratch import scratch_dir
 
 SUN_PATH_MAX = 107
 """Longest path of an AF_UNIX socket: sun_path is 108 bytes with its final NUL."""
@@ -70,8 +71,6 @@ def check_socket_path(path: Path) -> Path:
 @contextmanager
 def socket_dir(prefix: str) -> Iterator[Path]:
     """A private directory with a short name, for sockets; it is removed at the end."""
-    path = Path(tempfile.mkdtemp(prefix=f"vl-{prefix}-", dir="/tmp"))
-    try:
+    # not $TMPDIR, which may be long
+    with scratch_dir(prefix, Path(os.environ.get("VHOSTLAB_SOCKETS", "/tmp"))) as path:
         yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)

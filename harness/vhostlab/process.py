@@ -2,7 +2,8 @@
 """A child process that cannot outlive the harness.
 
 Own process group (a Ctrl-C at the terminal reaches the harness alone), SIGKILL from the kernel
-when the harness dies, only the descriptors it was given, output in a log file.
+when the harness dies, and from the guardian for all of its group, only the descriptors it was
+given, output in a log file.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from types import TracebackType
 from typing import Self
 
 from vhostlab.errors import HarnessError, Unavailable
+from vhostlab.guardian import GUARDIAN
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -75,6 +77,7 @@ class Process:
         self._stop_timeout_s = stop_timeout_s
         self._child: asyncio.subprocess.Process | None = None
         self._cpu_seconds = 0.0
+        self._group = 0
 
     async def start(self) -> None:
         """Start the child; its output is appended to the log."""
@@ -101,6 +104,7 @@ class Process:
                 )
             except (FileNotFoundError, PermissionError) as error:
                 raise Unavailable(f"cannot start {self.argv[0]}: {error.strerror}") from error
+        self._watch(self._child.pid)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -156,6 +160,7 @@ class Process:
             except TimeoutError:
                 self.kill()
                 await self._child.wait()
+        self._unwatch()
 
     def log_tail(self, lines: int = 20) -> str:
         return tail(self.log, lines)
@@ -179,6 +184,16 @@ class Process:
             except (FileNotFoundError, ProcessLookupError):
                 return
 
+    def _watch(self, group: int) -> None:
+        self._unwatch()
+        GUARDIAN.add_group(group)
+        self._group = group
+
+    def _unwatch(self) -> None:
+        if self._group:
+            GUARDIAN.release_group(self._group)
+            self._group = 0
+
     def _running(self) -> asyncio.subprocess.Process:
         if self._child is None:
             raise HarnessError(f"{Path(self.argv[0]).name} was not started")
@@ -189,13 +204,14 @@ class Adopted(Process):
     """A process that is not our child: the one that a child of ours has handed over to.
 
     It is in the child's process group. Nobody can tell us its exit status, and the kernel does not
-    end it when the harness dies.
+    end it when the harness dies: the guardian does.
     """
 
     def __init__(self, pid: int, argv: Sequence[str], log: Path) -> None:
         super().__init__(argv, log)
         self._pid = pid
         self._pidfd = os.pidfd_open(pid)
+        self._watch(os.getpgid(pid))
 
     def __del__(self) -> None:
         os.close(self._pidfd)
@@ -235,6 +251,7 @@ class Adopted(Process):
         except TimeoutError:
             self.kill()
             await self.wait()
+        self._unwatch()
 
     def _remember_cpu(self) -> None:
         with suppress(FileNotFoundError, ProcessLookupError):

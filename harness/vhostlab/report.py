@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from vhostlab.errors import HarnessError
-from vhostlab.results import REPORT_FILE, RESULT_FILE
+from vhostlab.results import PARTIAL, REPORT_FILE, RESULT_FILE
 
 DEADLINE_S = 120.0
 
@@ -20,14 +20,16 @@ DEADLINE_S = 120.0
 def make(run_dir: Path) -> Path:
     """Make report.html beside result.json."""
     page = run_dir / REPORT_FILE
+    partial = page.with_name(page.name + PARTIAL)
     argv = [sys.executable, "-m", "vhostlab_perf", "report", str(run_dir / RESULT_FILE)]
     try:
         done = subprocess.run(
-            [*argv, "-o", str(page)], capture_output=True, text=True, timeout=DEADLINE_S
+            [*argv, "-o", str(partial)], capture_output=True, text=True, timeout=DEADLINE_S
         )
     except subprocess.TimeoutExpired:
         raise HarnessError(f"the report was not made within {DEADLINE_S:g} s") from None
     if done.returncode != 0:
         words = done.stderr.strip().splitlines()
         raise HarnessError(f"the report was not made: {words[-1] if words else 'no reason given'}")
+    partial.replace(page)
     return page

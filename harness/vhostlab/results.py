@@ -37,6 +37,9 @@ PROGRESS_FILE = "progress.jsonl"
 JUNIT_FILE = "junit.xml"
 REPORT_FILE = "report.html"
 
+#: The end of the name of a file that is being written.
+PARTIAL = ".partial"
+
 _T = TypeVar("_T")
 
 
@@ -96,16 +99,44 @@ class ScenarioResult:
     metrics: tuple[Metric, ...] = ()
 
 
+Params = Mapping[str, str | int | bool]
+
+
+class Steady(enum.StrEnum):
+    """Whether a cell had settled while it was measured."""
+
+    STEADY = "steady"
+    NOT_STEADY = "not steady"
+    #: Too short to tell.
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True)
 class CellResult:
     """One cell of the matrix, measured."""
 
     id: str
     stage: str
-    params: Mapping[str, str | int | bool]
+    params: Params
     metrics: tuple[Metric, ...]
     fio_file: str
     replay: str
+    #: ISO time at which fio was started; "" in results that are older than the key.
+    started: str = ""
+    steady: Steady = Steady.UNKNOWN
+    #: CSV of the IOPS in each second; "": there is none.
+    series: str = ""
+    #: Host cores of target and vCPUs, or why they had none of their own.
+    placement: str = ""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A cell that was asked for and is not measured, and why."""
+
+    id: str
+    params: Params
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -148,19 +179,32 @@ class Fragment:
     guests: tuple[GuestRecord, ...] = ()
     queue_counters: tuple[QueueCounters, ...] = ()
     logs: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage and the scenarios it is to run."""
+    """A stage and the scenarios it is to run, or the cells it is to measure."""
 
     name: str
     scenarios: tuple[str, ...]
+    cells: tuple[str, ...] = ()
+    #: "": the one of the plan.
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell that is to be measured."""
+
+    id: str
+    params: Params
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What was going to be run; written before anything is."""
+    """What was going to be run; written before anything is. ``matrix``, the two times and ``cells``
+    are of a run that measures a matrix, and what is needed to go on with it."""
 
     run_id: str
     started: str
@@ -168,6 +212,13 @@ class Plan:
     command: str
     target: str
     stages: tuple[PlannedStage, ...]
+    matrix: str = ""
+    runtime_s: int = 0
+    ramp_s: int = 0
+    cells: tuple[PlannedCell, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    #: When it was gone on with.
+    resumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,6 +241,8 @@ class Result:
     guests: tuple[GuestRecord, ...]
     queue_counters: tuple[QueueCounters, ...]
     logs: tuple[str, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    resumed: tuple[str, ...] = ()
 
 
 def _decode(kind: Any, raw: Any) -> Any:
@@ -231,12 +284,17 @@ def read(kind: type[_T], path: Path) -> _T:
     return decoded
 
 
-def write(value: Plan | Fragment | Result, path: Path) -> None:
-    """Write as JSON; a reader sees the old file or the new one, never half of it."""
+def write_text(text: str, path: Path) -> None:
+    """Write a file; a reader sees the old one or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(dataclasses.asdict(value), indent=1) + "\n")
+    partial = path.with_name(path.name + PARTIAL)
+    partial.write_text(text)
     partial.replace(path)
+
+
+def write(value: Plan | Fragment | Result, path: Path) -> None:
+    """Write as JSON, whole or not at all."""
+    write_text(json.dumps(dataclasses.asdict(value), indent=1) + "\n", path)
 
 
 def new_run_directory(base: Path, target: str, now: datetime | None = None) -> Path:
@@ -296,7 +354,7 @@ def _lost(plan: Plan, stage: PlannedStage, done: set[str]) -> list[ScenarioResul
             stage=stage.name,
             status=Status.ERROR,
             seconds=0.0,
-            replay=replay_scenario(name, plan.target),
+            replay=replay_scenario(name, stage.target or plan.target, plan.matrix, stage.cells),
             error=f"stage {stage.name} ended before this scenario did",
         )
         for name in stage.scenarios
@@ -304,10 +362,16 @@ def _lost(plan: Plan, stage: PlannedStage, done: set[str]) -> list[ScenarioResul
     ]
 
 
-def replay_scenario(name: str, target: str, matrix: str = "") -> str:
+def replay_scenario(name: str, target: str, matrix: str = "", cells: Iterable[str] = ()) -> str:
     """The command that runs one scenario again."""
-    words = f"vhostlab vmtest --target {target} --scenario {name}"
-    return f"{words} --matrix {shlex.quote(matrix)}" if matrix else words
+    words = ["vhostlab", "vmtest", "--target", target, "--scenario", name]
+    words += ["--matrix", matrix] if matrix else []
+    return shlex.join(words + [word for cell in cells for word in ("--cell", cell)])
+
+
+def replay_cell(cell: str, target: str, matrix: str) -> str:
+    """The command that measures one cell again."""
+    return shlex.join(["vhostlab", "run", "--target", target, "--matrix", matrix, "--cell", cell])
 
 
 def merge(plan: Plan, fragments: Mapping[str, Fragment], seconds: float) -> Result:
@@ -320,7 +384,6 @@ def merge(plan: Plan, fragments: Mapping[str, Fragment], seconds: float) -> Resu
     environment: dict[str, Any] = {}
     for fragment in found:
         environment.update(fragment.environment)
-    target = next((f.target for f in found if f.target), TargetRecord(plan.target, "unknown"))
     return Result(
         schema_version=SCHEMA_VERSION,
         run_id=plan.run_id,
@@ -329,7 +392,7 @@ def merge(plan: Plan, fragments: Mapping[str, Fragment], seconds: float) -> Resu
         suite=plan.suite,
         status=overall(scenarios),
         command=plan.command,
-        target=target,
+        target=_targets(found, plan),
         environment=environment,
         fingerprint=fingerprint(environment),
         timing=timing_of(str(environment.get("accel", ""))),
@@ -338,7 +401,17 @@ def merge(plan: Plan, fragments: Mapping[str, Fragment], seconds: float) -> Resu
         guests=tuple(g for f in found for g in f.guests),
         queue_counters=tuple(q for f in found for q in f.queue_counters),
         logs=tuple(log for f in found for log in f.logs),
+        left_out=(*plan.left_out, *(cell for f in found for cell in f.left_out)),
+        resumed=plan.resumed,
     )
+
+
+def _targets(found: Iterable[Fragment], plan: Plan) -> TargetRecord:
+    """The target; where cells chose several, all of them."""
+    there = list(dict.fromkeys(f.target for f in found if f.target))
+    if not there:
+        return TargetRecord(plan.target, "unknown")
+    return TargetRecord("+".join(t.name for t in there), "+".join(t.version for t in there))
 
 
 def _junit_case(suite: ElementTree.Element, scenario: ScenarioResult, target: str) -> None:
@@ -406,5 +479,5 @@ def finish(run_dir: Path, seconds: float) -> Result:
             fragments[stage.name] = read(Fragment, path)
     result = merge(plan, fragments, seconds)
     write(result, run_dir / RESULT_FILE)
-    (run_dir / JUNIT_FILE).write_text(junit(result))
+    write_text(junit(result), run_dir / JUNIT_FILE)
     return result

@@ -1,18 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``vhostlab vmtest``: prepares a run, has the runner (Avocado) carry it out, follows its progress.
-
-Avocado is started as a program. Nothing of it is imported, and what happens in a scenario does not
-know that it exists.
-"""
+"""``vhostlab vmtest``: prepares a run, has the runner carry it out, shows what comes out."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,30 +13,21 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from vhostlab import host, images, report, results, summary
+from vhostlab import host, images, report, results, runner, summary
 from vhostlab import target as targets
 from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.process import find_program, tail
 from vhostlab.qemu.config import QEMU_HINT
 from vhostlab.results import PLAN_FILE, RESULT_FILE, Result
 from vhostlab.run import Request
-from vhostlab.scenario.progress import Follower
+from vhostlab.runner import RUNNER_LOG
 from vhostlab.target.vhostlab import VhostlabTarget, find_daemon
 
-#: The directory of the run, for the runner's plugins.
-RUN_DIR_VARIABLE = "VHOSTLAB_RUN_DIR"
 
-#: How often the progress of the runner is looked at.
-FOLLOW_INTERVAL_S = 0.2
-
-RUNNER_LOG = "avocado.log"
-
-
-def preflight(request: Request) -> tuple[images.Image, str]:
-    """Everything that would otherwise fail after minutes: inputs, programs, image, accelerator."""
-    request.validate()
+def preflight(target: str) -> tuple[images.Image, str]:
+    """Everything that would otherwise fail after minutes: programs, image, accelerator."""
     find_program("qemu-system-x86_64", QEMU_HINT)
-    if targets.get(request.target) is VhostlabTarget:
+    if targets.get(target) is VhostlabTarget:
         find_daemon()
     if importlib.util.find_spec("avocado") is None:
         raise Unavailable("avocado is not installed for this Python", "run `make venv`")
@@ -54,15 +37,6 @@ def preflight(request: Request) -> tuple[images.Image, str]:
         return image, await host.accelerator(image)
 
     return asyncio.run(guest())
-
-
-def runner_command(request: Request, run_dir: Path) -> list[str]:
-    """How Avocado is called. One task at a time: measurements must not disturb one another."""
-    return [
-        *(sys.executable, "-W", "ignore:pkg_resources is deprecated:UserWarning"),
-        *("-m", "avocado", "run", "--disable-sysinfo", "--max-parallel-tasks", "1"),
-        *("--job-results-dir", str(run_dir / "avocado"), request.reference()),
-    ]
 
 
 class Narrator:
@@ -93,6 +67,8 @@ class Narrator:
                 self._now(f"{event['scenario']}: {event['summary']}")
             case "cell":
                 self._now(f"{event['scenario']}: {event['label']}")
+            case "waiting":
+                self._line("", event["words"], "")
             case "ended":
                 words = event["reason"] or f"{event['checks']} checks"
                 seconds = f"{event['seconds']:.1f} s"
@@ -108,24 +84,7 @@ class Narrator:
         self._console.print(line, soft_wrap=True)
 
 
-def _follow(runner: subprocess.Popen[bytes], run_dir: Path, narrator: Narrator) -> None:
-    """Tell what happens until the runner has ended."""
-    follower = Follower(run_dir)
-    ended = False
-    while not ended:
-        try:
-            runner.wait(FOLLOW_INTERVAL_S)
-            ended = True
-        except subprocess.TimeoutExpired:
-            pass
-        except KeyboardInterrupt:
-            # the terminal sent it to the runner as well, which now ends its guests
-            narrator.tell({"event": "started", "scenario": "interrupted", "summary": "ending"})
-        for event in follower.news():
-            narrator.tell(event)
-
-
-def _result(run_dir: Path, seconds: float, status: int) -> Result:
+def outcome(run_dir: Path, seconds: float, status: int) -> Result:
     """What the runner's plugin wrote, or else what can be made of the pieces."""
     if (run_dir / RESULT_FILE).exists():
         return results.read(Result, run_dir / RESULT_FILE)
@@ -140,29 +99,20 @@ def _result(run_dir: Path, seconds: float, status: int) -> Result:
 
 def run(request: Request, results_dir: Path, console: Console) -> int:
     """Carry out a run; return the exit status for the shell."""
-    image, accel = preflight(request)
+    request.validate()
+    image, accel = preflight(request.target)
     console.print(
         Text(f"target {request.target}, guest {image.name}-{image.id}, {accel}"), soft_wrap=True
     )
     run_dir = results.new_run_directory(results_dir.absolute(), request.target)
-    environment = os.environ | request.environment() | {RUN_DIR_VARIABLE: str(run_dir)}
     began = time.monotonic()
-    with (run_dir / RUNNER_LOG).open("wb") as log:
-        runner = subprocess.Popen(
-            runner_command(request, run_dir),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
+    with Narrator(console) as narrator:
+        status, interrupted = runner.run(
+            request.reference(), request.environment(), run_dir, narrator
         )
-        try:
-            with Narrator(console) as narrator:
-                _follow(runner, run_dir, narrator)
-        finally:
-            if runner.poll() is None:
-                runner.send_signal(signal.SIGINT)
-                runner.wait()
-    result = _result(run_dir, time.monotonic() - began, runner.returncode)
+    if interrupted:
+        (run_dir / RESULT_FILE).unlink(missing_ok=True)
+    result = outcome(run_dir, time.monotonic() - began, status)
     if not (run_dir / results.REPORT_FILE).exists():
         report.make(run_dir)
     summary.show(result, run_dir, console)

@@ -18,7 +18,7 @@ from vhostlab import report, results, summary
 from vhostlab.errors import HarnessError
 from vhostlab.results import PLAN_FILE, PlannedStage
 from vhostlab.run import Request
-from vhostlab.vmtest import RUN_DIR_VARIABLE
+from vhostlab.runner import RUN_DIR_VARIABLE
 
 from vhostlab_avocado.resolver import KIND
 
@@ -38,6 +38,9 @@ class RunEvents(ResultEvents):  # type: ignore[misc]
         """Write the plan, and tell the runners where the run's directory is."""
         told = [t.kwargs for s in job.test_suites for t in s.tests if t.kind == KIND]
         if not told:
+            return
+        if run_dir := _planned():
+            self._run_dir, self._began = run_dir, time.monotonic()
             return
         if len({t["target"] for t in told}) > 1:
             LOG_UI.error("vhostlab: one target per job, please: no result.json is made of this one")
@@ -73,6 +76,13 @@ class RunEvents(ResultEvents):  # type: ignore[misc]
 
     def end_test(self, result: Any, state: Any) -> None:
         """Not of interest."""
+
+
+def _planned() -> Path | None:
+    """The directory of the run, if whoever started us has made a plan already."""
+    run_dir = Path(os.environ.get(RUN_DIR_VARIABLE, ""))
+    known = RUN_DIR_VARIABLE in os.environ and (run_dir / PLAN_FILE).exists()
+    return run_dir if known else None
 
 
 def _unique_stages(told: list[dict[str, str]]) -> None:

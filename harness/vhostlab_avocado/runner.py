@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from avocado.core.nrunner.app import BaseRunnerApp
@@ -17,11 +17,9 @@ from avocado.core.nrunner.runnable import Runnable
 from avocado.core.nrunner.runner import BaseRunner
 from vhostlab.errors import HarnessError
 from vhostlab.results import Fragment, Status, read
-from vhostlab.vmtest import RUN_DIR_VARIABLE
+from vhostlab.runner import RUN_DIR_VARIABLE, STAGE_TMPDIR_VARIABLE, end_with
 
 from vhostlab_avocado.resolver import KIND
-
-_PR_SET_PDEATHSIG = 1
 
 
 def stage_command(runnable: Runnable, run_dir: Path) -> list[str]:
@@ -31,7 +29,7 @@ def stage_command(runnable: Runnable, run_dir: Path) -> list[str]:
     words += ["--run-dir", str(run_dir), "--target", told["target"], "--matrix", told["matrix"]]
     for option, names in (("--scenario", told["scenarios"]), ("--cell", told["cells"])):
         words += [word for name in names.split(",") if name for word in (option, name)]
-    return [*words, "--brief"] if told["brief"] else words
+    return words + [f"--{flag}" for flag in ("brief", "resume") if told.get(flag)]
 
 
 def outcome(run_dir: Path, stage: str) -> dict[str, Any]:
@@ -50,11 +48,6 @@ def outcome(run_dir: Path, stage: str) -> dict[str, Any]:
     return {"result": "pass"}
 
 
-def _end_with_parent() -> None:
-    """SIGTERM when the runner dies, so that the stage ends its guests in order."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 class VmScenarioRunner(BaseRunner):  # type: ignore[misc]
     """Avocado plugin: runs runnables of kind vm-scenario."""
 
@@ -65,13 +58,17 @@ class VmScenarioRunner(BaseRunner):  # type: ignore[misc]
         yield self.prepare_status("started")
         output = Path(runnable.output_dir or ".")
         run_dir = Path(os.environ.get(RUN_DIR_VARIABLE, output))
+        # Avocado dies without a word to us, and we to the stage, which ends its guests in order
+        me = os.getpid()
+        end_with(os.getppid(), signal.SIGTERM)
         with (output / "stage.log").open("wb") as log:
             child = subprocess.Popen(
                 stage_command(runnable, run_dir),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_end_with_parent,
+                env=os.environ | {"TMPDIR": os.environ.get(STAGE_TMPDIR_VARIABLE, gettempdir())},
+                preexec_fn=lambda: end_with(me, signal.SIGTERM),
             )
         yield from self.running_loop(lambda: child.poll() is not None)
         said = (output / "stage.log").read_bytes()

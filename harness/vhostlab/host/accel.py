@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 
 from vhostlab import paths
@@ -20,6 +19,7 @@ from vhostlab.host.facts import boot_id
 from vhostlab.images import Image
 from vhostlab.process import output_of
 from vhostlab.qemu import Vm, VmConfig
+from vhostlab.scratch import scratch_dir
 
 KVM = Path("/dev/kvm")
 PROBE_DEADLINES_S = {"firmware": 5.0, "kernel": 5.0, "init": 10.0, "agent": 10.0}
@@ -62,9 +62,9 @@ async def verdict(image: Image, qemu: Path | None = None) -> tuple[str, str]:
 
 async def _probe(config: VmConfig) -> tuple[str, str]:
     """Boot under KVM; return the accelerator to use and why."""
-    with tempfile.TemporaryDirectory(prefix="vl-probe-") as directory:
+    with scratch_dir("probe") as directory:
         try:
-            async with Vm(config, Path(directory), stage_deadlines_s=PROBE_DEADLINES_S) as vm:
+            async with Vm(config, directory, stage_deadlines_s=PROBE_DEADLINES_S) as vm:
                 return "kvm", f"the micro guest booted in {vm.boot_seconds:.1f} s"
         except HarnessError as error:
             return "tcg", error.message

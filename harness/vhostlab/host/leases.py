@@ -11,13 +11,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vhostlab.errors import Unavailable
+from vhostlab.errors import MilestoneTimeout, Unavailable
 from vhostlab.host.facts import hugepage_pools
+from vhostlab.host.numa import shown
 from vhostlab.paths import runtime_dir
 from vhostlab.wait import until
 
@@ -54,23 +55,47 @@ class Leases:
         self._free_pages = free_pages or _free_pages
 
     @asynccontextmanager
-    async def cores(self, count: int, deadline_s: float = 600.0) -> AsyncIterator[tuple[int, ...]]:
-        """``count`` cores that nobody else has; waits for others to give theirs back."""
-        if count > len(self._cores):
+    async def cores(
+        self,
+        count: int,
+        deadline_s: float = 600.0,
+        among: Iterable[int] | None = None,
+        waiting: Callable[[str], None] | None = None,
+    ) -> AsyncIterator[tuple[int, ...]]:
+        """``count`` cores that nobody else has; waits for others to give theirs back.
+
+        ``among``: only these. ``waiting`` is told once, in words, when there is somebody to wait
+        for; at the deadline the same words are those of Unavailable.
+        """
+        eligible = [core for core in self._cores if among is None or core in among]
+        if count > len(eligible):
             raise Unavailable(
-                f"{count} cores are needed, this machine has {len(self._cores)}",
+                f"{count} cores are needed, this machine has {len(eligible)}"
+                + ("" if among is None else " on that node"),
                 "ask for fewer cores",
             )
+        held = ""
 
         async def take() -> Lease | None:
+            nonlocal held
             with self._open() as leases:
                 taken = {core for lease in leases for core in lease.cores}
-                free = [core for core in self._cores if core not in taken]
-                if len(free) < count:
-                    return None
-                return _add(leases, cores=tuple(free[:count]))
+                free = [core for core in eligible if core not in taken]
+                if len(free) >= count:
+                    return _add(leases, cores=tuple(free[:count]))
+                words = _holders(leases)
+            if waiting and not held:
+                waiting(f"waiting for {count} cores: {words}")
+            held = words
+            return None
 
-        lease = await until(f"lease on {count} cores", deadline_s, take)
+        try:
+            lease = await until(f"lease on {count} cores", deadline_s, take)
+        except MilestoneTimeout:
+            raise Unavailable(
+                f"{count} cores did not become free within {deadline_s:g} s: {held}",
+                "wait for that process to end, or ask for fewer cores",
+            ) from None
         try:
             yield lease.cores
         finally:
@@ -99,7 +124,14 @@ class Leases:
                     )
                 return None
 
-        lease = await until(f"lease on {count} huge pages", deadline_s, take)
+        try:
+            lease = await until(f"lease on {count} huge pages", deadline_s, take)
+        except MilestoneTimeout:
+            raise Unavailable(
+                f"{count} huge pages of {page_kib} KiB did not become free within "
+                f"{deadline_s:g} s: another run has them",
+                HUGEPAGE_HINT,
+            ) from None
         try:
             yield count
         finally:
@@ -151,6 +183,13 @@ def _add(
     lease = Lease(number, pid, start_time(pid) or 0, cores, hugepages, page_kib)
     leases.append(lease)
     return lease
+
+
+def _holders(leases: Iterable[Lease]) -> str:
+    """Who has cores, for people."""
+    return ", ".join(
+        f"process {lease.pid} has {shown(lease.cores)}" for lease in leases if lease.cores
+    )
 
 
 def _parse(text: str) -> list[Lease]:

@@ -34,7 +34,7 @@ A matrix file is TOML::
 A value in a constraint is one value or a list of allowed ones.
 """
 
-from vhostlab.matrix.cells import PARAMETERS, Cell, MatrixError, Parameter, Value
+from vhostlab.matrix.cells import ESSENTIAL, PARAMETERS, Cell, MatrixError, Parameter, Value
 from vhostlab.matrix.choose import (
     Boot,
     Choice,
@@ -49,6 +49,7 @@ from vhostlab.matrix.choose import (
 from vhostlab.matrix.parse import Matrix, expand, load
 
 __all__ = [
+    "ESSENTIAL",
     "PARAMETERS",
     "Boot",
     "Cell",

@@ -8,12 +8,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vhostlab.errors import Unavailable
+from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.images import Image
 from vhostlab.process import find_program
 from vhostlab.qemu.disks import Disk, arguments
 
+NUMA_DISTANCE = 20
+"""From one node to another; to itself it is 10."""
+
+NUMA_FIRST_BUS = 32
+NUMA_BUSES = 32
+"""The PCI bus numbers of a node; the firmware gives each port one."""
+
 QEMU_HINT = "install qemu-system-x86 (Debian, Ubuntu) or qemu-system-x86-core (Fedora)"
+
+
+@dataclass(frozen=True)
+class NumaNode:
+    """One virtual NUMA node: its part of the processors and of the memory."""
+
+    cpus: tuple[int, ...]
+    memory_mib: int
+    host_node: int | None = None
+    """The node of the host that its memory is taken from; None: any."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +48,8 @@ class VmConfig:
     """How many disks can be plugged in while the guest runs."""
     memory_slots: int = 0
     """How many memory modules can be."""
+    numa: tuple[NumaNode, ...] = ()
+    """() is a guest without NUMA. Each node has a root port (``numa_port``) for each disk."""
     max_memory_mib: int = 4096
     """With all modules, if there can be any."""
     kernel_options: tuple[str, ...] = ()
@@ -68,12 +87,12 @@ def qemu_argv(config: VmConfig, channels: Channels) -> list[str]:
         *("-nodefaults", "-no-user-config", "-no-reboot"),
         *("-display", "none"),
         # graphics=off: the firmware speaks on the serial port, too.
-        *("-machine", f"{config.machine},graphics=off,memory-backend=mem"),
+        *("-machine", _machine(config)),
         *("-accel", accel),
         *("-cpu", "max" if config.accel == "tcg" else "host"),
         *("-smp", str(config.vcpus)),
         *("-m", _size(config)),
-        *("-object", _memory(config)),
+        *_memory(config),
         *("-kernel", str(config.image.kernel)),
         *("-initrd", str(config.image.initrd)),
         *("-append", " ".join((config.image.cmdline, *config.kernel_options))),
@@ -81,13 +100,16 @@ def qemu_argv(config: VmConfig, channels: Channels) -> list[str]:
         *("-mon", "chardev=qmp,mode=control"),
         *("-chardev", _console(channels)),
         *("-serial", "chardev:console"),
-        *("-device", "virtio-serial-pci,id=serial0"),
+        # With nodes there are several buses to choose from.
+        *("-device", f"virtio-serial-pci,id=serial0{',bus=pcie.0' if config.numa else ''}"),
         *("-chardev", f"socket,id=agent,fd={channels.agent_fd}"),
         *("-device", "virtserialport,bus=serial0.0,chardev=agent,name=org.qemu.guest_agent.0"),
     ]
     for slot in range(config.hotplug_slots):
         # On pcie.0 itself nothing can be plugged in.
         words += ["-device", f"pcie-root-port,id=slot{slot},chassis={slot + 1},bus=pcie.0"]
+    for number in range(len(config.numa)):
+        words += _numa_bus(number, len(config.disks))
     for disk in config.disks:
         words += arguments(disk)
     if config.incoming:
@@ -108,13 +130,67 @@ def _size(config: VmConfig) -> str:
     return f"{config.memory_mib}M,slots={config.memory_slots},maxmem={config.max_memory_mib}M"
 
 
-def _memory(config: VmConfig) -> str:
-    size = f"size={config.memory_mib}M,share=on"
+def numa_port(node: int, number: int) -> str:
+    """The bus with which a disk is plugged into a node: the ``number``-th port there."""
+    return f"numa{node}-port{number}"
+
+
+def _machine(config: VmConfig) -> str:
+    # With nodes each one names its own memory.
+    memory = "" if config.numa else ",memory-backend=mem"
+    return f"{config.machine},graphics=off{memory}"
+
+
+def _memory(config: VmConfig) -> list[str]:
+    """The memory, and how processors and it are divided among nodes."""
+    if not config.numa:
+        return ["-object", _backend(config, "mem", config.memory_mib)]
+    _check_numa(config)
+    words: list[str] = []
+    for number, node in enumerate(config.numa):
+        bound = "" if node.host_node is None else f",host-nodes={node.host_node},policy=bind"
+        backend = _backend(config, f"mem{number}", node.memory_mib)
+        cpus = ",".join(f"cpus={cpu}" for cpu in node.cpus)
+        words += [
+            "-object",
+            f"{backend}{bound}{',prealloc=on' if bound and config.memory == 'memfd' else ''}",
+        ]
+        words += ["-numa", f"node,nodeid={number},{cpus},memdev=mem{number}"]
+    for number in range(1, len(config.numa)):
+        for other in range(number):
+            words += ["-numa", f"dist,src={other},dst={number},val={NUMA_DISTANCE}"]
+    return words
+
+
+def _check_numa(config: VmConfig) -> None:
+    cpus = sorted(cpu for node in config.numa for cpu in node.cpus)
+    if cpus != list(range(config.vcpus)):
+        raise HarnessError(f"the NUMA nodes of {config.name} have the processors {cpus}")
+    if sum(node.memory_mib for node in config.numa) != config.memory_mib:
+        raise HarnessError(f"the NUMA nodes of {config.name} do not add up to its memory")
+
+
+def _numa_bus(node: int, ports: int) -> list[str]:
+    """A PCI bus that belongs to a node, with a port for each disk."""
+    bus = f"numa{node}"
+    number = NUMA_FIRST_BUS + NUMA_BUSES * node
+    words = ["-device", f"pxb-pcie,id={bus},bus_nr={number},numa_node={node},bus=pcie.0"]
+    for port in range(ports):
+        chassis = NUMA_FIRST_BUS + ports * node + port
+        words += [
+            "-device",
+            f"pcie-root-port,id={numa_port(node, port)},bus={bus},chassis={chassis}",
+        ]
+    return words
+
+
+def _backend(config: VmConfig, name: str, memory_mib: int) -> str:
+    size = f"size={memory_mib}M,share=on"
     if config.memory == "memfd":
-        return f"memory-backend-memfd,id=mem,{size}"
+        return f"memory-backend-memfd,id={name},{size}"
     path = hugetlbfs()
     check_hugepages(config.memory_mib, os.statvfs(path).f_bsize // 1024)
-    return f"memory-backend-file,id=mem,{size},mem-path={path},prealloc=on"
+    return f"memory-backend-file,id={name},{size},mem-path={path},prealloc=on"
 
 
 def hugetlbfs(mounts: Path = Path("/proc/mounts")) -> Path:

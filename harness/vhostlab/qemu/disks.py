@@ -48,6 +48,8 @@ class VhostBlk:
     indirect: bool = True
     discard: bool = True
     boot_index: int | None = None
+    bus: str = ""
+    """Where it is plugged in; "": wherever QEMU likes."""
 
     def chardev(self) -> Properties:
         return _socket(self.id, self.socket, self.reconnect)
@@ -65,6 +67,7 @@ class VhostBlk:
             **({} if self.discard else {"discard": False, "write-zeroes": False}),
             **_ring(self.packed, self.event_idx, self.indirect),
             **_boot(self.boot_index),
+            **({"bus": self.bus} if self.bus else {}),
         }
 
 
@@ -81,6 +84,8 @@ class VhostScsi:
     event_idx: bool = True
     indirect: bool = True
     boot_index: int | None = None
+    bus: str = ""
+    """Where it is plugged in; "": wherever QEMU likes."""
 
     def chardev(self) -> Properties:
         return _socket(self.id, self.socket, self.reconnect)
@@ -97,6 +102,7 @@ class VhostScsi:
             "virtqueue_size": self.queue_size,
             **_ring(self.packed, self.event_idx, self.indirect),
             **_boot(self.boot_index),
+            **({"bus": self.bus} if self.bus else {}),
         }
 
 

@@ -199,6 +199,12 @@ class Vm:
         except QMPError as error:
             raise HarnessError(f"QEMU refused {command}: {error}") from error
 
+    async def vcpu_threads(self) -> tuple[int, ...]:
+        """The threads of this host that the processors of the guest are."""
+        answer = await self.execute("query-cpus-fast")
+        found = {int(cpu["cpu-index"]): int(cpu["thread-id"]) for cpu in answer}
+        return tuple(found[index] for index in sorted(found))
+
     def kill(self) -> None:
         """SIGKILL to QEMU, as if the host had taken it away."""
         self.process.kill()

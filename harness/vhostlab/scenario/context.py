@@ -9,11 +9,11 @@ ends it because it does not apply. It never prints, and it never decides whether
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from vhostlab.errors import HarnessError
 from vhostlab.guest import Guest
@@ -21,7 +21,7 @@ from vhostlab.guestdisk import GuestDisk
 from vhostlab.images import Image
 from vhostlab.paths import source_dir
 from vhostlab.qemu import Vm
-from vhostlab.results import Better, CellResult, Check, Metric
+from vhostlab.results import Better, CellResult, Check, LeftOut, Metric
 from vhostlab.scenario.layout import PLAIN, Hardware, boot, config
 from vhostlab.scenario.progress import Progress
 from vhostlab.target import Controller, Target
@@ -45,11 +45,26 @@ class Options:
     cells: tuple[str, ...] = ()
     #: Look at one disk of each device type where all would be looked at.
     brief: bool = False
+    #: Go on with what an earlier part of this run has left.
+    resume: bool = False
 
     def matrix_name(self) -> str:
         """How a person asks for the matrix: by name when it is one of the project's."""
         ours = source_dir() / "fio-jobs" / "matrix" / self.matrix.name
         return self.matrix.stem if self.matrix == ours else str(self.matrix)
+
+
+class Keeper(Protocol):
+    """Writes down at once what is found out while a scenario runs."""
+
+    def measured(self, cell: CellResult) -> None:
+        """A cell is done."""
+
+    def leave_out(self, cell: LeftOut) -> None:
+        """A cell is not measured."""
+
+    def count(self, stats: Mapping[str, Any] | None) -> None:
+        """What a target counted on its queues."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +81,10 @@ class Bench:
     scratch: Path
     #: Told about every guest that booted.
     booted: Callable[[Vm], Awaitable[None]]
+    keeper: Keeper
     progress: Progress
+    #: Cells that an earlier part of this run has measured.
+    kept: frozenset[str] = frozenset()
 
     @property
     def logs(self) -> Path:
@@ -80,6 +98,7 @@ class Bench:
         logs: Path,
         mode: str = "",
         memory_slots: int = 0,
+        cores: tuple[int, ...] = (),
     ) -> AsyncIterator[Target]:
         """The target, started. Its logs and start-up file are kept, its disks are not."""
         workdir = self.scratch / f"target-{logs.name}"
@@ -87,6 +106,7 @@ class Bench:
             async with self.target(workdir) as target:
                 target.mode = mode
                 target.memory_slots = memory_slots
+                target.cores = cores
                 await target.start(controllers)
                 yield target
         finally:

@@ -36,6 +36,11 @@ class Follower:
         self._path = run_dir / PROGRESS_FILE
         self._offset = 0
 
+    def skip(self) -> None:
+        """Only what comes from now on."""
+        for _ in self.news():
+            pass
+
     def news(self) -> Iterator[dict[str, Any]]:
         """Every whole line that is new."""
         try:

@@ -76,7 +76,7 @@ SUITES: Mapping[str, Suite] = {
     for suite in (
         Suite(
             "quick",
-            "one guest, under a minute: disks, reads, writes, a few measurements",
+            "two guests, about a minute: disks, reads, writes, a few measurements",
             ("boot", "readonly", "integrity", "perf"),
             "quick",
             brief=True,
@@ -161,6 +161,7 @@ def host_scenario(
     devices: Iterable[Literal["blk", "scsi"]] = (),
     targets: Iterable[str] = (),
     deadline_s: float = DEFAULT_DEADLINE_S,
+    measures: bool = False,
 ) -> Callable[[HostBody], HostBody]:
     """A scenario that starts its own targets and guests."""
 
@@ -173,6 +174,7 @@ def host_scenario(
                 targets=frozenset(targets),
                 deadline_s=deadline_s,
                 kernel_messages="",
+                measures=measures,
                 on_host=body,
             )
         )

@@ -8,27 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import re
-import tempfile
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vhostlab import host, images
 from vhostlab import target as targets
 from vhostlab.errors import REPLAY, HarnessError, MilestoneTimeout, Unavailable
+from vhostlab.guest import Guest
 from vhostlab.host import tuning
 from vhostlab.paths import source_dir
 from vhostlab.process import Process, find_program, output_of
 from vhostlab.qemu import Vm
 from vhostlab.results import (
+    CellResult,
     Fragment,
     GuestRecord,
+    LeftOut,
     QueueCounters,
     ScenarioResult,
     Status,
     TargetRecord,
+    read,
     replay_scenario,
     write,
 )
@@ -45,6 +49,7 @@ from vhostlab.scenario.context import (
 from vhostlab.scenario.layout import Booted, boot, standard
 from vhostlab.scenario.progress import Progress
 from vhostlab.scenario.registry import Scenario
+from vhostlab.scratch import scratch_dir
 from vhostlab.target import Controller, Target
 from vhostlab.target.vhostlab import VhostlabTarget, find_daemon
 
@@ -133,7 +138,8 @@ class Stage:
     def replay(self, scenario: Scenario) -> str:
         """The command that runs a scenario again."""
         matrix = self.options.matrix_name() if scenario.measures else ""
-        return replay_scenario(scenario.name, self.target.name, matrix)
+        cells = self.options.cells if scenario.measures else ()
+        return replay_scenario(scenario.name, self.target.name, matrix, cells)
 
     def ended(
         self,
@@ -158,7 +164,6 @@ class Stage:
         )
         self.update(
             scenarios=(*self.fragment.scenarios, result),
-            cells=(*self.fragment.cells, *record.cells),
         )
         self.progress.emit(
             "ended",
@@ -176,16 +181,62 @@ class Stage:
         self.update(guests=(*self.fragment.guests, record))
         self.progress.emit("booted", stage=self.name, seconds=vm.boot_seconds, kernel=kernel)
 
+    def measured(self, cell: CellResult) -> None:
+        """A cell is done; should the run be interrupted, it need not be measured again."""
+        self.update(cells=(*self.fragment.cells, cell))
+        iops = next((m.value for m in cell.metrics if m.name == "iops"), 0.0)
+        self.progress.emit("measured", cell=cell.id, iops=iops, steady=str(cell.steady))
+
+    def leave_out(self, cell: LeftOut) -> None:
+        """A cell is not measured."""
+        self.update(left_out=(*self.fragment.left_out, cell))
+        self.progress.emit("left out", cell=cell.id, reason=cell.reason)
+
+    def resume(self, scenarios: Iterable[str]) -> None:
+        """Take over what an earlier part of this run wrote down, but for these scenarios."""
+        path = self._run_dir / "stages" / f"{self.name}.json"
+        if path.exists():
+            before, again = read(Fragment, path), set(scenarios)
+            rest = tuple(s for s in before.scenarios if s.name not in again)
+            self.fragment = dataclasses.replace(before, scenarios=rest, left_out=())
+
+    def set_out(self, target: TargetRecord, environment: Mapping[str, Any]) -> None:
+        """Write down what the numbers are made on; they must all be made on the same."""
+        before = self.fragment.environment
+        now = json.loads(json.dumps(environment))
+        changed = [k for k in sorted({*before, *now}) if before and before.get(k) != now.get(k)]
+        if self.fragment.target not in (None, target):
+            changed.append("target")
+        if changed:
+            words = ", ".join(changed)
+            raise HarnessError(f"not as it was when the run began: {words}", "start a new run")
+        self.update(target=target, environment=now)
+
     def count(self, stats: Mapping[str, Any] | None) -> None:
         """What the target counted."""
         found = counters(self.name, stats)
         self.update(queue_counters=(*self.fragment.queue_counters, *found))
 
 
+async def complaints(guest: Guest) -> list[str]:
+    """What the guest's kernel complained about since the last time it was asked."""
+    log = (await guest.run("dmesg -c", check=False)).stdout
+    return [line.strip() for line in log.splitlines() if COMPLAINTS.search(line)]
+
+
+def broken_queues(stats: Mapping[str, Any] | None) -> list[str]:
+    """The queues that a target gave up, by what it says about itself."""
+    return [
+        f"{controller.get('ctrlr')} queue {queue.get('queue')}: {queue['broken']}"
+        for controller in (stats or {}).get("controllers", [])
+        for queue in controller.get("queues", [])
+        if queue.get("broken")
+    ]
+
+
 async def _kernel_complaints(ctx: GuestContext, allowed: str) -> None:
     """Record whether the guest's kernel complained since the last time it was asked."""
-    log = (await ctx.guest.run("dmesg -c", check=False)).stdout
-    lines = [line.strip() for line in log.splitlines() if COMPLAINTS.search(line)]
+    lines = await complaints(ctx.guest)
     if allowed:
         lines = [line for line in lines if not re.search(allowed, line)]
     ctx.check("the guest's kernel does not complain", not lines, "; ".join(lines)[:500])
@@ -196,12 +247,7 @@ async def _broken_queues(ctx: GuestContext) -> None:
     stats = await ctx.target.stats()
     if stats is None:
         return
-    broken = [
-        f"{controller.get('ctrlr')} queue {queue.get('queue')}: {queue['broken']}"
-        for controller in stats.get("controllers", [])
-        for queue in controller.get("queues", [])
-        if queue.get("broken")
-    ]
+    broken = broken_queues(stats)
     ctx.check("the target gave up no queue", not broken, "; ".join(broken)[:500])
 
 
@@ -338,6 +384,8 @@ async def run(
     """Carry out a stage and return its fragment, which is also in the run's directory."""
     target = targets.get(target_name)
     stage = Stage(name, run_dir, target, progress, options)
+    if options.resume:
+        stage.resume(s.name for s in scenarios)
     stage.update()
     wanted = []
     for scenario in scenarios:
@@ -363,11 +411,11 @@ async def _run_wanted(
 ) -> None:
     image = await images.build()
     accel = await host.accelerator(image)
-    stage.update(
-        target=TargetRecord(stage.target.name, await target_version(stage.target)),
-        environment=environment(accel, image),
+    stage.set_out(
+        TargetRecord(stage.target.name, await target_version(stage.target)),
+        environment(accel, image),
     )
-    with tempfile.TemporaryDirectory(prefix="vl-stage-") as scratch:
+    with scratch_dir("stage") as scratch:
         bench = Bench(
             target=stage.target,
             image=image,
@@ -375,9 +423,11 @@ async def _run_wanted(
             options=stage.options,
             run_dir=run_dir,
             stage=stage.name,
-            scratch=Path(scratch),
+            scratch=scratch,
             booted=stage.booted,
+            keeper=stage,
             progress=progress,
+            kept=frozenset(cell.id for cell in stage.fragment.cells),
         )
         shared = [s for s in wanted if s.in_guest]
         if shared:

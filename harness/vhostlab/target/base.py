@@ -121,6 +121,8 @@ class Target(abc.ABC):
         """How it waits for requests, one of its modes; "": as it likes."""
         self.memory_slots = 0
         """How many it offers to a front-end, if it can be told; 0: as many as it has."""
+        self.cores: tuple[int, ...] = ()
+        """The cores of this machine that serve requests, if it can be told; (): it chooses."""
         self._program = program
         self._stack = AsyncExitStack()
         self._sockets = sockets

@@ -70,7 +70,8 @@ class VhostlabTarget(Target):
         return float(status["pause_ms"])
 
     async def _start(self, controllers: tuple[Controller, ...]) -> None:
-        made = plan(controllers, self.reactor_mask)
+        mask = hex(sum(1 << core for core in self.cores)) if self.cores else self.reactor_mask
+        made = plan(controllers, mask)
         conf = self.workdir / "vhost.conf"
         conf.write_text(made.conf)
         argv = [
