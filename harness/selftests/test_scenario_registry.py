@@ -59,7 +59,7 @@ def test_declines_with_a_reason(own: Path) -> None:
     reference = targets.get("qemu-storage-daemon")
     ours = targets.get("vhostlab")
     no_scsi = known["zz-shared"].inapplicable(reference.name, reference.capabilities)
-    assert no_scsi == "target qemu-storage-daemon has no vhost-user-scsi"
+    assert no_scsi == "target qemu-storage-daemon has no scsi devices"
     not_it = known["zz-own"].inapplicable(reference.name, reference.capabilities)
     assert not_it is not None and "vhostlab" in not_it
     for scenario in (known["zz-shared"], known["zz-own"]):

@@ -48,7 +48,7 @@ from vhostlab.run import Request as RunRequest
 from vhostlab.scenario.context import Record, described
 from vhostlab.scenario.layout import standard
 from vhostlab.scenario.progress import Progress
-from vhostlab.scenario.stage import counters, host_environment, target_version
+from vhostlab.scenario.stage import counters, host_environment
 from vhostlab.target import Controller, Disk, Target
 from vhostlab.vmtest import Narrator
 
@@ -147,7 +147,7 @@ class Bench:
 
     async def begin(self) -> None:
         """Who is measured, and on what."""
-        version = await target_version(targets.get(self.request.target))
+        version = await targets.get(self.request.target).version()
         environment = {"accel": results.NO_GUEST, **host_environment()}
         self.update(target=TargetRecord(self.request.target, version), environment=environment)
 

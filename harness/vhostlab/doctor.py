@@ -11,11 +11,10 @@ from rich.console import Console
 from rich.text import Text
 
 from vhostlab import host, images
+from vhostlab import target as targets
 from vhostlab.errors import HarnessError
 from vhostlab.process import find_program
 from vhostlab.qemu.config import QEMU_HINT
-from vhostlab.target import qsd
-from vhostlab.target.vhostlab import find_daemon
 
 
 def _accelerator() -> str:
@@ -57,16 +56,10 @@ def run(console: Console) -> int:
         ("micro guest", _image),
         ("accelerator", _accelerator),
     )
-    useful: tuple[tuple[str, Callable[[], str]], ...] = (
-        ("target vhostlab", lambda: str(find_daemon())),
-        (
-            "target qemu-storage-daemon",
-            lambda: find_program("qemu-storage-daemon", qsd.HINT),
-        ),
-    )
+    useful = tuple((f"target {name}", targets.get(name).preflight) for name in targets.names())
     missing = sum(not _look(console, name, probe) for name, probe in needed)
-    targets = sum(_look(console, name, probe) for name, probe in useful)
-    return 0 if missing == 0 and targets else 2
+    usable = sum(_look(console, name, probe) for name, probe in useful)
+    return 0 if missing == 0 and usable else 2
 
 
 def _look(console: Console, name: str, probe: Callable[[], str]) -> bool:

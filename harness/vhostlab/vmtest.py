@@ -29,7 +29,6 @@ from vhostlab.qemu.config import QEMU_HINT
 from vhostlab.results import PLAN_FILE, RESULT_FILE, Result
 from vhostlab.run import Request
 from vhostlab.scenario.progress import Follower
-from vhostlab.target.vhostlab import VhostlabTarget, find_daemon
 
 #: The directory of the run, for the runner's plugins.
 RUN_DIR_VARIABLE = "VHOSTLAB_RUN_DIR"
@@ -44,8 +43,7 @@ def preflight(request: Request) -> tuple[images.Image, str]:
     """Everything that would otherwise fail after minutes: inputs, programs, image, accelerator."""
     request.validate()
     find_program("qemu-system-x86_64", QEMU_HINT)
-    if targets.get(request.target) is VhostlabTarget:
-        find_daemon()
+    targets.get(request.target).preflight()
     if importlib.util.find_spec("avocado") is None:
         raise Unavailable("avocado is not installed for this Python", "run `make venv`")
 

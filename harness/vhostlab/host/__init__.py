@@ -2,7 +2,16 @@
 """The machine that runs the guests: facts, leases, accelerator."""
 
 from vhostlab.host.accel import accelerator
-from vhostlab.host.facts import HostFacts, HugepagePool, facts
+from vhostlab.host.facts import HostFacts, HugepagePool, facts, free_mib, usable_cpus
 from vhostlab.host.leases import Lease, Leases
 
-__all__ = ["HostFacts", "HugepagePool", "Lease", "Leases", "accelerator", "facts"]
+__all__ = [
+    "HostFacts",
+    "HugepagePool",
+    "Lease",
+    "Leases",
+    "accelerator",
+    "facts",
+    "free_mib",
+    "usable_cpus",
+]

@@ -49,7 +49,7 @@ def facts() -> HostFacts:
     model = re.search(r"^model name\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
     memory = re.search(r"^MemTotal:\s*(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
     flags = re.search(r"^flags\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
-    usable = tuple(sorted(os.sched_getaffinity(0)))
+    usable = usable_cpus()
     return HostFacts(
         kernel=platform.release(),
         cpu_model=model.group(1).strip() if model else platform.machine(),
@@ -65,6 +65,17 @@ def facts() -> HostFacts:
         fio_version=program_version("fio", "--version"),
         dpdk_version=program_version("pkg-config", "--modversion", "libdpdk"),
     )
+
+
+def usable_cpus() -> tuple[int, ...]:
+    """The processors that this process may use."""
+    return tuple(sorted(os.sched_getaffinity(0)))
+
+
+def free_mib() -> int:
+    """Memory that can be had now without swapping."""
+    found = re.search(r"^MemAvailable:\s*(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
+    return int(found.group(1)) // 1024 if found else 0
 
 
 def hugepage_pools(root: Path = Path("/sys/kernel/mm/hugepages")) -> tuple[HugepagePool, ...]:

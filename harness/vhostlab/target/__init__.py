@@ -2,11 +2,12 @@
 """Storage targets behind one interface."""
 
 from vhostlab.errors import HarnessError
-from vhostlab.target.base import Controller, Disk, Target, TargetCapabilities
+from vhostlab.target.base import Controller, Disk, Target, TargetCapabilities, Wiring
+from vhostlab.target.qemu import Qemu
 from vhostlab.target.qsd import QemuStorageDaemon
 from vhostlab.target.vhostlab import VhostlabTarget
 
-_DRIVERS: tuple[type[Target], ...] = (VhostlabTarget, QemuStorageDaemon)
+_DRIVERS: tuple[type[Target], ...] = (VhostlabTarget, QemuStorageDaemon, Qemu)
 _TARGETS = {driver.name: driver for driver in _DRIVERS}
 
 
@@ -25,4 +26,4 @@ def get(name: str) -> type[Target]:
         ) from None
 
 
-__all__ = ["Controller", "Disk", "Target", "TargetCapabilities", "get", "names"]
+__all__ = ["Controller", "Disk", "Target", "TargetCapabilities", "Wiring", "get", "names"]

@@ -32,9 +32,20 @@ class VhostlabTarget(Target):
         serial="configured",
         modes=frozenset({"adaptive", "poll", "event"}),
         migration=True,
+        counters=True,
     )
 
     reactor_mask = "0x1"
+
+    @classmethod
+    def preflight(cls) -> str:
+        return str(find_daemon())
+
+    def whereabouts(self) -> list[str]:
+        return [
+            *super().whereabouts(),
+            f"RPC: vhostctl -s {self.rpc.path} (or any JSON-RPC client)",
+        ]
 
     @property
     def rpc(self) -> RpcClient:
