@@ -9,8 +9,11 @@ from vhostlab.results import Better, Metric
 PERCENTILES = (50.0, 90.0, 99.0, 99.9, 99.99)
 
 
-def metrics(way: fio.Direction, target_cpu_seconds: float) -> list[Metric]:
-    """What fio said about the direction that the job is about, and what it cost the target."""
+def metrics(way: fio.Direction, target_cpu_seconds: float | None) -> list[Metric]:
+    """What fio said about the direction that the job is about, and what it cost the target.
+
+    None: there was no target.
+    """
     found = [
         Metric("iops", "1/s", Better.HIGHER, way.iops),
         Metric("bandwidth", "B/s", Better.HIGHER, way.bytes_per_s),
@@ -21,6 +24,7 @@ def metrics(way: fio.Direction, target_cpu_seconds: float) -> list[Metric]:
         if value is not None:
             name = f"latency_p{which:g}".replace(".", "_")
             found.append(Metric(name, "ns", Better.LOWER, float(value)))
-    cost = target_cpu_seconds * 1e9 / way.ios
-    found.append(Metric("target_cpu_per_io", "ns", Better.LOWER, cost))
+    if target_cpu_seconds is not None:
+        cost = target_cpu_seconds * 1e9 / way.ios
+        found.append(Metric("target_cpu_per_io", "ns", Better.LOWER, cost))
     return found

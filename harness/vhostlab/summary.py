@@ -86,7 +86,8 @@ def _cells(result: Result) -> Table:
         known = ("device", "bdev", "pattern", "bs", "depth")
         if all(k in params for k in known):
             *words, depth = (params[k] for k in known)
-            label = " ".join(str(w) for w in words) + f" qd{depth}"
+            rest = [str(v) for k, v in params.items() if k not in known]
+            label = " ".join([*(str(w) for w in words), f"qd{depth}", *rest])
         else:
             label = " ".join(str(v) for v in params.values())
         table.add_row(label, *_cell_row(cell))

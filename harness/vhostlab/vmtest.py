@@ -91,6 +91,9 @@ class Narrator:
                 self._now(f"{event['scenario']}: {event['summary']}")
             case "cell":
                 self._now(f"{event['scenario']}: {event['label']}")
+            case "round":
+                left = f"{event['left']:.0f} s left" if event["left"] else "done"
+                self._line("", f"round {event['number']} of {event['rounds']}", left)
             case "ended":
                 words = event["reason"] or f"{event['checks']} checks"
                 seconds = f"{event['seconds']:.1f} s"
