@@ -51,7 +51,7 @@ def facts() -> HostFacts:
     flags = re.search(r"^flags\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
     usable = usable_cpus()
     return HostFacts(
-        kernel=platform.release(),
+        kernel=kernel_release(),
         cpu_model=model.group(1).strip() if model else platform.machine(),
         cpus=os.cpu_count() or len(usable),
         usable_cpus=usable,
@@ -65,6 +65,11 @@ def facts() -> HostFacts:
         fio_version=program_version("fio", "--version"),
         dpdk_version=program_version("pkg-config", "--modversion", "libdpdk"),
     )
+
+
+def kernel_release() -> str:
+    """The version of the running kernel."""
+    return platform.release()
 
 
 def usable_cpus() -> tuple[int, ...]:

@@ -120,7 +120,7 @@ class Leases:
         with os.fdopen(self._descriptor(), "r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             before = _parse(file.read())
-            leases = [lease for lease in before if _start_time(lease.pid) == lease.started]
+            leases = [lease for lease in before if start_time(lease.pid) == lease.started]
             yield leases
             if leases != before:
                 file.seek(0)
@@ -148,7 +148,7 @@ def _add(
 ) -> Lease:
     pid = os.getpid()
     number = 1 + max((lease.number for lease in leases), default=0)
-    lease = Lease(number, pid, _start_time(pid) or 0, cores, hugepages, page_kib)
+    lease = Lease(number, pid, start_time(pid) or 0, cores, hugepages, page_kib)
     leases.append(lease)
     return lease
 
@@ -162,7 +162,7 @@ def _parse(text: str) -> list[Lease]:
         return []
 
 
-def _start_time(pid: int) -> int | None:
+def start_time(pid: int) -> int | None:
     """When a process started, in clock ticks since the boot; None: there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()

@@ -3,11 +3,12 @@
 
 from vhostlab.errors import HarnessError
 from vhostlab.target.base import Controller, Disk, Target, TargetCapabilities, Wiring
+from vhostlab.target.kernel import Kernel
 from vhostlab.target.qemu import Qemu
 from vhostlab.target.qsd import QemuStorageDaemon
 from vhostlab.target.vhostlab import VhostlabTarget
 
-_DRIVERS: tuple[type[Target], ...] = (VhostlabTarget, QemuStorageDaemon, Qemu)
+_DRIVERS: tuple[type[Target], ...] = (VhostlabTarget, QemuStorageDaemon, Qemu, Kernel)
 _TARGETS = {driver.name: driver for driver in _DRIVERS}
 
 

@@ -86,6 +86,7 @@ FEATURES = {
     "packed": "has no packed rings",
     "migration": "cannot move guests",
     "counters": "does not count its requests",
+    "sleeps": "never sleeps",
 }
 
 
@@ -94,10 +95,11 @@ class TargetCapabilities:
     """What a target can do, so that a scenario is skipped with a reason and not failed.
 
     ``serial`` says what the guest reads as a blk disk's serial: "configured" is the Disk's own, any
-    other text is what every disk says. ``modes``: the ways in which it can be told to wait for
-    requests. ``migration``: guests move to another QEMU on it, which shares the disk meanwhile.
-    ``process``: it can be killed and started again. ``sockets``: it speaks vhost-user.
-    ``counters``: ``stats`` tells the requests of each controller.
+    other text is what every disk says, None that it is not known. ``modes``: the ways in which it
+    can be told to wait for requests. ``migration``: guests move to another QEMU on it, which shares
+    the disk meanwhile. ``process``: it can be killed and started again. ``sockets``: it speaks
+    vhost-user. ``counters``: ``stats`` tells the requests of each controller. ``sleeps``: an idle
+    one uses no CPU.
     """
 
     devices: frozenset[str]
@@ -107,12 +109,13 @@ class TargetCapabilities:
     readonly: bool
     ring_formats: frozenset[str]
     max_queues: int
-    serial: str
+    serial: str | None
     modes: frozenset[str] = frozenset()
     migration: bool = False
     process: bool = True
     sockets: bool = True
     counters: bool = False
+    sleeps: bool = True
 
     def without(self, feature: str) -> str | None:
         """What is wrong with the target, for who needs one of FEATURES; None when it has it."""
@@ -281,6 +284,15 @@ class Target(abc.ABC):
     @abc.abstractmethod
     async def _start(self, controllers: tuple[Controller, ...]) -> None:
         """Start the process and wait until ``endpoints`` can be connected to."""
+
+
+def distinct(controllers: Sequence[Controller]) -> list[Disk]:
+    """Every disk once, in order; the same name must mean the same disk."""
+    disks: dict[str, Disk] = {}
+    for disk in (disk for controller in controllers for disk in controller.disks):
+        if disks.setdefault(disk.name, disk) != disk:
+            raise HarnessError(f"two different disks are called {disk.name}")
+    return list(disks.values())
 
 
 def version_in(said: str) -> str:

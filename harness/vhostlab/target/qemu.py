@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from vhostlab.errors import HarnessError
-from vhostlab.process import Process, find_program, thread_cpu_seconds
+from vhostlab.process import find_program, thread_cpu_seconds
 from vhostlab.qemu import Disk as QemuDisk
 from vhostlab.qemu import Drive, VirtioBlk, VirtioScsi, Vm
 from vhostlab.qemu.config import QEMU_HINT
 from vhostlab.target.base import (
     PLAIN_WIRING,
     Controller,
-    Target,
     TargetCapabilities,
     Wiring,
 )
 from vhostlab.target.nodes import block_nodes
+from vhostlab.target.processless import Processless
 
 PROGRAM = "qemu-system-x86_64"
 
@@ -38,7 +38,7 @@ COUNTERS = {
 }
 
 
-class Qemu(Target):
+class Qemu(Processless):
     """In-process virtio: no target process, no vhost-user."""
 
     name = "qemu"
@@ -92,26 +92,12 @@ class Qemu(Target):
         threads = await vm.execute("query-iothreads")
         self._threads[vm.pid] = {int(t["thread-id"]): 0.0 for t in threads}
 
-    @property
-    def process(self) -> Process:
-        """QEMU of the guest that came last."""
-        if not self.guests:
-            raise HarnessError("target qemu has no guest yet")
-        return self.guests[-1].process
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
     def cpu_seconds(self) -> float:
         """CPU time of all I/O threads so far; of threads that ended, what was last known."""
         for pid, threads in self._threads.items():
             for thread in threads:
                 threads[thread] = thread_cpu_seconds(pid, thread, threads[thread])
         return sum(sum(threads.values()) for threads in self._threads.values())
-
-    def log_tail(self, lines: int = 20) -> str:
-        return self.guests[-1].process.log_tail(lines) if self.guests else ""
 
     def whereabouts(self) -> list[str]:
         threads = ", ".join(str(t) for t in self._threads.get(self.pid, {}))
