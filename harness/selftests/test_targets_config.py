@@ -118,7 +118,7 @@ def test_reference_target_says_what_it_lacks() -> None:
 
 
 def test_unknown_target_names_the_known_ones() -> None:
-    with pytest.raises(HarnessError, match="kernel, qemu, qemu-storage-daemon, vhostlab"):
+    with pytest.raises(HarnessError, match="kernel, qemu, qemu-storage-daemon, spdk, vhostlab"):
         target.get("iscsi")
 
 

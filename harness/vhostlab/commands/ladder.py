@@ -9,7 +9,7 @@ from rich.console import Console
 
 from vhostlab import ladder
 from vhostlab import target as targets
-from vhostlab.commands.common import add_results, results_dir, validate
+from vhostlab.commands.common import add_results, add_spdk, results_dir, validate
 from vhostlab.run import DEFAULT_TARGET
 
 HELP = "what each layer between fio and a file costs"
@@ -25,6 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(targets.names())}; may be given several times (default: "
         f"{DEFAULT_TARGET}). Bare fio and a guest on qemu are always there",
     )
+    add_spdk(parser)
     parser.add_argument("--device", choices=("blk", "scsi"), default="blk")
     parser.add_argument(
         "--job",

@@ -6,9 +6,11 @@ from vhostlab.target.base import Controller, Disk, Target, TargetCapabilities, W
 from vhostlab.target.kernel import Kernel
 from vhostlab.target.qemu import Qemu
 from vhostlab.target.qsd import QemuStorageDaemon
+from vhostlab.target.spdk import Spdk
+from vhostlab.target.spdk import driver as spdk_driver
 from vhostlab.target.vhostlab import VhostlabTarget
 
-_DRIVERS: tuple[type[Target], ...] = (VhostlabTarget, QemuStorageDaemon, Qemu, Kernel)
+_DRIVERS: tuple[type[Target], ...] = (VhostlabTarget, QemuStorageDaemon, Qemu, Kernel, Spdk)
 _TARGETS = {driver.name: driver for driver in _DRIVERS}
 
 
@@ -19,6 +21,8 @@ def names() -> list[str]:
 
 def get(name: str) -> type[Target]:
     """The driver of a target."""
+    if name == Spdk.name:
+        return spdk_driver()
     try:
         return _TARGETS[name]
     except KeyError:
