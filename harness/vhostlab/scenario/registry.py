@@ -113,17 +113,20 @@ SUITES: Mapping[str, Suite] = {
         ),
         Suite(
             "vmtest",
-            "everything: disks, data, file systems, idleness, packed rings, a killed front-end and "
-            "target, another target and back, hand-overs, live migration, changing memory, disks "
-            "and cores, the smoke matrix",
+            "everything: disks, data, file systems, idleness, packed rings, flushes, several "
+            "guests, a killed front-end and target, another target and back, hand-overs, live "
+            "migration, changing memory, disks and cores, the smoke matrix",
             (
                 "boot",
+                "bounds",
                 "readonly",
                 "idle",
                 "integrity",
                 "filesystem",
                 "perf",
                 "packed",
+                "flush",
+                "density",
                 "kill",
                 "reconnect",
                 "reconnect-packed",

@@ -69,7 +69,8 @@ class Wiring:
     """How a guest's device in front of a controller is to be."""
 
     reconnect: int = 0
-    """Seconds after which QEMU tries to connect again when the target has gone; 0: it does not."""
+    """Seconds after which QEMU tries to connect a blk disk again when the target has gone; 0: it
+    does not."""
     packed: bool = False
     """Packed rings."""
     discard: bool = True
@@ -99,7 +100,7 @@ class TargetCapabilities:
     can be told to wait for requests. ``migration``: guests move to another QEMU on it, which shares
     the disk meanwhile. ``process``: it can be killed and started again. ``sockets``: it speaks
     vhost-user. ``counters``: ``stats`` tells the requests of each controller. ``sleeps``: an idle
-    one uses no CPU.
+    one uses no CPU. ``write_cache``: guests see one in front of files, and so flush them.
     """
 
     devices: frozenset[str]
@@ -116,6 +117,7 @@ class TargetCapabilities:
     sockets: bool = True
     counters: bool = False
     sleeps: bool = True
+    write_cache: bool = False
 
     def without(self, feature: str) -> str | None:
         """What is wrong with the target, for who needs one of FEATURES; None when it has it."""
@@ -235,7 +237,8 @@ class Target(abc.ABC):
             num_queues=controller.num_queues,
             queue_size=wiring.queue_size,
             id=controller.name,
-            reconnect=wiring.reconnect,
+            # vhost-user-scsi of QEMU cannot before 8.2: it does not even start then
+            reconnect=wiring.reconnect if controller.device == "blk" else 0,
             packed=wiring.packed,
         )
         return replace(disk, discard=wiring.discard) if isinstance(disk, VhostBlk) else disk

@@ -23,7 +23,7 @@ def block_nodes(disk: Disk, workdir: Path, readonly: bool) -> list[Properties]:
         ]
     common: dict[str, str | int | bool] = {"read-only": readonly, "discard": "unmap"}
     file: dict[str, str | int | bool] = {
-        "driver": "file",
+        "driver": "host_device" if disk.path and disk.path.is_block_device() else "file",
         "node-name": f"{disk.name}-file",
         "filename": str(disk.path or backing_file(workdir, disk)),
         **common,

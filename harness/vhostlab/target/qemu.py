@@ -51,6 +51,7 @@ class Qemu(Processless):
         ring_formats=frozenset({"split", "packed"}),
         max_queues=64,
         serial="configured",
+        write_cache=True,
         process=False,
         sockets=False,
     )
@@ -73,7 +74,8 @@ class Qemu(Processless):
                 d.name,
                 tuple(block_nodes(d, self.workdir, readonly or d.readonly)),
                 d.block_size,
-                d.serial,
+                # without one QEMU's SCSI disks have no page 0x80
+                d.serial or (d.name if controller.device == "scsi" else None),
             )
             for d in controller.disks
         )

@@ -30,6 +30,7 @@ class VhostlabTarget(Target):
         ring_formats=frozenset({"split", "packed"}),
         max_queues=254,
         serial="configured",
+        write_cache=True,
         modes=frozenset({"adaptive", "poll", "event"}),
         migration=True,
         counters=True,
