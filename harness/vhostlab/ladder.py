@@ -26,7 +26,6 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from vhostlab import fio, frontend, host, images, measure, report, results, summary
 from vhostlab import target as targets
@@ -328,19 +327,21 @@ def layers(measured: Sequence[Measured]) -> list[dict[str, Any]]:
 
 
 def _show(found: Sequence[dict[str, Any]], accel: str, console: Console) -> None:
-    note = ", guests emulated: functional timing" if accel == "tcg" else ""
-    table = Table(title=f"layer by layer{note}", title_justify="left", box=box.SIMPLE)
-    table.add_column("job")
-    table.add_column("layer", no_wrap=True)
-    for heading in ("IOPS", "mean µs", "over bare fio µs", "target CPU µs/IO"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    note = "; guests are emulated: functional timing" if accel == "tcg" else ""
+    tables: dict[str, Table] = {}
     for line in found:
+        job = f"{line['pattern']} {line['bs']} qd{line['depth']}"
+        if job not in tables:
+            tables[job] = Table(title=f"{job}{note}", title_justify="left", box=box.SIMPLE)
+            tables[job].add_column("layer")
+            for heading in ("IOPS", "mean µs", "over file", "CPU µs/IO"):
+                tables[job].add_column(heading, justify="right", no_wrap=True)
         label = line["path"] if line["path"] == "file" else f"{line['path']} {line['target']}"
         numbers = (line["latency_mean_ns"], line["added_ns"], line["target_cpu_per_io_ns"])
         shown = ["" if n is None else f"{n / 1000:.1f}" for n in numbers]
-        job = f"{line['pattern']} {line['bs']} qd{line['depth']}"
-        table.add_row(job, label, f"{line['iops']:.0f}", *shown)
-    console.print(table)
+        tables[job].add_row(label, f"{line['iops']:.0f}", *shown)
+    for table in tables.values():
+        console.print(table)
 
 
 def run(request: Request, results_dir: Path, console: Console, as_json: bool = False) -> int:
@@ -371,7 +372,6 @@ def run(request: Request, results_dir: Path, console: Console, as_json: bool = F
         answer = {"result": str(run_dir / results.RESULT_FILE), "status": str(result.status)}
         print(json.dumps({**answer, "timing": result.timing, "layers": found}, indent=1))
     else:
-        summary.show(result, run_dir, console)
         _show(found, str(result.environment.get("accel", "")), console)
-        console.print(Text(f"results: {run_dir}"), soft_wrap=True)
+        summary.show(result, run_dir, console)
     return results.exit_code(result.status)
