@@ -103,6 +103,7 @@ def test_a_disk_is_arguments_and_not_a_socket(tmp_path: Path) -> None:
         "packed=on"
     )
     assert "-chardev" not in words
+    assert arguments(made.disk(blk, Wiring(bus="port1")))[-1].endswith(",bus=port1")
     units = [w for w in arguments(made.disk(scsi)) if w.startswith("scsi-hd")]
     assert [w.split(",")[2:4] for w in units] == [
         ["bus=scsi.0", "scsi-id=0"],

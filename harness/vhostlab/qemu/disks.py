@@ -69,6 +69,8 @@ class VhostBlk(_Outside):
     indirect: bool = True
     discard: bool = True
     boot_index: int | None = None
+    bus: str = ""
+    """Where it is plugged in; "": wherever QEMU likes."""
 
     def chardev(self) -> Properties:
         return _socket(self.id, self.socket, self.reconnect)
@@ -83,6 +85,7 @@ class VhostBlk(_Outside):
             **({} if self.discard else {"discard": False, "write-zeroes": False}),
             **_ring(self.packed, self.event_idx, self.indirect),
             **_boot(self.boot_index),
+            **({"bus": self.bus} if self.bus else {}),
         }
 
 
@@ -99,6 +102,8 @@ class VhostScsi(_Outside):
     event_idx: bool = True
     indirect: bool = True
     boot_index: int | None = None
+    bus: str = ""
+    """Where it is plugged in; "": wherever QEMU likes."""
 
     def chardev(self) -> Properties:
         return _socket(self.id, self.socket, self.reconnect)
@@ -112,6 +117,7 @@ class VhostScsi(_Outside):
             "virtqueue_size": self.queue_size,
             **_ring(self.packed, self.event_idx, self.indirect),
             **_boot(self.boot_index),
+            **({"bus": self.bus} if self.bus else {}),
         }
 
 
@@ -124,6 +130,7 @@ class KernelScsi(_Outside):
     id: str = "scsi0"
     queue_size: int = 128
     packed: bool = False
+    bus: str = ""
 
     def chardev(self) -> None:
         return None
@@ -136,6 +143,7 @@ class KernelScsi(_Outside):
             "num_queues": self.num_queues,
             "virtqueue_size": self.queue_size,
             **_ring(self.packed, True, True),
+            **({"bus": self.bus} if self.bus else {}),
         }
 
 
@@ -165,6 +173,7 @@ class _Inside:
     id: str = "disk0"
     queue_size: int = 128
     packed: bool = False
+    bus: str = ""
 
     @property
     def thread(self) -> str:
@@ -197,6 +206,7 @@ class VirtioBlk(_Inside):
             **self.drives[0].properties(),
             **({} if self.discard else {"discard": False, "write-zeroes": False}),
             **_ring(self.packed, True, True),
+            **({"bus": self.bus} if self.bus else {}),
         }
 
     def units(self) -> Sequence[Properties]:
@@ -215,6 +225,7 @@ class VirtioScsi(_Inside):
             "num_queues": self.num_queues,
             "virtqueue_size": self.queue_size,
             **_ring(self.packed, True, True),
+            **({"bus": self.bus} if self.bus else {}),
         }
 
     def units(self) -> Sequence[Properties]:

@@ -76,6 +76,8 @@ class Wiring:
     discard: bool = True
     """Discards and writes of zeroes on blk disks, if the target has them."""
     queue_size: int = 128
+    bus: str = ""
+    """Where it is plugged in; "": wherever QEMU likes."""
 
 
 PLAIN_WIRING = Wiring()
@@ -240,6 +242,7 @@ class Target(abc.ABC):
             # vhost-user-scsi of QEMU cannot before 8.2: it does not even start then
             reconnect=wiring.reconnect if controller.device == "blk" else 0,
             packed=wiring.packed,
+            bus=wiring.bus,
         )
         return replace(disk, discard=wiring.discard) if isinstance(disk, VhostBlk) else disk
 

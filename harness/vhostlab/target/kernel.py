@@ -110,6 +110,7 @@ class Kernel(Processless):
             num_queues=controller.num_queues,
             id=controller.name,
             queue_size=wiring.queue_size,
+            bus=wiring.bus,
         )
 
     async def _start(self, controllers: tuple[Controller, ...]) -> None:

@@ -84,6 +84,7 @@ class Qemu(Processless):
             "id": controller.name,
             "queue_size": wiring.queue_size,
             "packed": wiring.packed,
+            "bus": wiring.bus,
         }
         if controller.device == "blk":
             return VirtioBlk(drives, **common, discard=wiring.discard)
