@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from vhostlab import fio, host
 from vhostlab.guestdisk import GuestDisk
+from vhostlab.host.load import OthersMeter
 from vhostlab.paths import source_dir
 from vhostlab.results import Better
 from vhostlab.scenario import HostContext, Needs, host_scenario
@@ -31,6 +32,10 @@ SIZE = 64 * MIB
 #: What Jain's index has to be at least. One of three guests that gets nothing makes 0.67.
 FAIR = 0.9
 
+#: Cores that other programs may use meanwhile: emulated guests get their processors beside them, by
+#: chance, and then shares say nothing of the target.
+OTHERS = 0.5
+
 
 @dataclass(frozen=True)
 class Share:
@@ -50,13 +55,16 @@ async def density(ctx: HostContext) -> None:
     Steps: boot as many guests as memory and processors allow, three at least, each on a controller
     and a disk of its own; let fio write and verify in all of them at the same time.
     Verify: every checksum in every guest; they ran at the same time; Jain's index of their request
-    rates is high. It, the worst 99th percentile and the sum of the rates are in the result.
+    rates is high (emulated guests are not judged beside other programs). It, the worst 99th
+    percentile and the sum of the rates are in the result.
     """
     count = _count()
     controllers = _controllers(ctx, count)
     async with ctx.target(controllers) as target, AsyncExitStack() as stack:
         disks = await _boot(ctx, stack, target, controllers)
+        meter, used = OthersMeter(), _used(target)
         shares = await asyncio.gather(*(_load(ctx, disk) for disk in disks))
+        others = meter.cores(_used(target) - used)
     for disk, share in zip(disks, shares, strict=True):
         said = f"{share.verified} blocks, {share.iops:.0f} requests/s"
         ctx.check(f"{disk.label}: every checksum", share.verified > 0, said)
@@ -64,7 +72,13 @@ async def density(ctx: HostContext) -> None:
     ctx.check("they ran at the same time", overlap > RUNTIME_S / 2, f"for {overlap:.1f} s")
     rates = [share.iops for share in shares]
     index = jain(rates)
-    ctx.check("the shares are fair", index >= FAIR, f"Jain's index {index:.3f}, not below {FAIR:g}")
+    said = f"Jain's index {index:.3f}, not below {FAIR:g}"
+    if ctx.bench.accel == "tcg" and others > OTHERS:
+        ctx.check(
+            "the shares are fair", True, f"not judged, others used {others:.1f} cores: {said}"
+        )
+    else:
+        ctx.check("the shares are fair", index >= FAIR, said)
     ctx.metric("guests", "1", Better.NEITHER, count)
     ctx.metric("jain_index", "1", Better.HIGHER, index)
     ctx.metric("worst_latency_p99", "ns", Better.LOWER, max(share.p99_ns for share in shares))
@@ -93,6 +107,12 @@ def _controllers(ctx: HostContext, count: int) -> tuple[Controller, ...]:
         )
         for number in range(count)
     )
+
+
+def _used(target: Target) -> float:
+    """CPU time of the guests, and of the target if that is no part of them."""
+    guests = sum(vm.process.cpu_seconds() for vm in target.guests)
+    return guests + (target.cpu_seconds() if target.capabilities.process else 0.0)
 
 
 async def _boot(

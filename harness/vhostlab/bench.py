@@ -95,7 +95,8 @@ class Request:
 
     def validate(self) -> None:
         """Raise HarnessError for whatever does not exist, before anything is started."""
-        targets.get(self.target)
+        if reason := targets.get(self.target).capabilities.without("sockets"):
+            raise HarnessError(f"target {self.target} {reason}", "measure it through guests")
         if self.verify_mib % VERIFY_MULTIPLE_MIB:
             raise HarnessError(f"--verify wants a multiple of {VERIFY_MULTIPLE_MIB} MiB")
         known = self.plan()
