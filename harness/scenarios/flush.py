@@ -109,6 +109,7 @@ async def _caches(ctx: HostContext, target: Target, disk: GuestDisk, place: Stor
     if target.capabilities.write_cache:
         ctx.equal(f"{disk.label}: a file has a write cache", cache, BACK)
     if cache != BACK:
+        await _owed(ctx, disk, place)
         return
     asked, done = await _written(disk, place, flush=False)
     ctx.equal(f"{disk.label}: flushes by the guest, unasked", asked, 0)
@@ -129,13 +130,18 @@ async def _through(ctx: HostContext, disk: GuestDisk, place: Storage) -> None:
         ctx.check(what, True, "the disk does not let the guest choose")
         return
     ctx.equal(what, await disk.attribute("queue/write_cache"), THROUGH)
+    await _owed(ctx, disk, place)
+    await _set(disk, BACK)
+    ctx.equal(f"{disk.label}: set back", await disk.attribute("queue/write_cache"), BACK)
+
+
+async def _owed(ctx: HostContext, disk: GuestDisk, place: Storage) -> None:
+    """A disk that writes through is not flushed by its guest, and owes as much for each write."""
     asked, done = await _written(disk, place, flush=True)
     ctx.equal(f"{disk.label}: flushes by the guest, writing through", asked, 0)
     if done is not None:
-        said = f"{done} for {WRITES} writes"
+        said = f"{done} flushes for {WRITES} writes"
         ctx.check(f"{disk.label}: each write through is on the host's device", done >= WRITES, said)
-    await _set(disk, BACK)
-    ctx.equal(f"{disk.label}: set back", await disk.attribute("queue/write_cache"), BACK)
 
 
 async def _set(disk: GuestDisk, cache: str) -> bool:

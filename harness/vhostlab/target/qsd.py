@@ -33,7 +33,6 @@ class QemuStorageDaemon(Target):
         ring_formats=frozenset({"split"}),
         max_queues=64,
         serial="vhost_user_blk",
-        write_cache=True,
     )
 
     @classmethod
