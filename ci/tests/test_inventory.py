@@ -149,3 +149,8 @@ def test_the_project_s_own_list() -> None:
     entries = inventory.read_allowed(inventory.ALLOWED)
     assert {entry.scenario for entry in entries} <= declared
     assert declared == {name for names in suites.values() for name in names}
+
+
+def test_the_pipeline_asks() -> None:
+    text = (Path(inventory.__file__).resolve().parent.parent / ".ci/run").read_text()
+    assert 'step inventory .venv/bin/python ci/inventory.py "$reports"' in text

@@ -18,7 +18,7 @@ from vhostlab.errors import HarnessError, MilestoneTimeout, Unavailable
 from vhostlab.qemu.disks import arguments
 from vhostlab.target import Controller, Disk
 from vhostlab.target import kernel as kernel_module
-from vhostlab.target.configfs import Guard, Journal, Tree, left_behind
+from vhostlab.target.configfs import Journal, Tree, guard_command, left_behind
 from vhostlab.target.kernel import Kernel, port_name
 
 from .fake_configfs import IN_USE, FakeTree
@@ -134,14 +134,14 @@ def test_what_is_in_use_is_tried_again_and_named(
             mark = root / "vhost" / port_name("two") / "tpgt_0" / IN_USE
             mark.touch()
             with pytest.raises(MilestoneTimeout, match="removal of the target from configfs"):
-                # the guard goes on meanwhile; it is not waited for here
-                monkeypatch.setattr(Guard, "dismiss", lambda _: None)
+                # the guard goes on by itself
                 await running.stop()
             assert mark.parent.is_dir()
             mark.unlink()
-            await running.stop()
+            wait_for(lambda: not mark.parent.exists())
 
     asyncio.run(run())
+    wait_for(lambda: not list((tmp_path / "run").glob("*.journal")))
     assert not [name for name in everything(root) if "naa." in name or "rd_mcp" in name]
 
 
@@ -231,6 +231,18 @@ def _stat(path: Path) -> list[str]:
         return path.read_text().rpartition(")")[2].split()
     except OSError:
         return []
+
+
+def test_the_guard_that_is_really_used(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    for name in ("outer", "outer/inner"):
+        journal.note("dir", name)
+        (tmp_path / "tree" / name).mkdir(parents=True)
+    done = subprocess.run(
+        guard_command(tmp_path / "tree", journal), stdin=subprocess.DEVNULL, check=False, timeout=60
+    )
+    assert done.returncode == 0
+    assert not list((tmp_path / "tree").iterdir()) and not journal.file.exists()
 
 
 def test_a_half_written_step_was_not_done(tmp_path: Path) -> None:

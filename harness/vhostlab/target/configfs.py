@@ -145,10 +145,14 @@ class Guard:
             start_new_session=True,
         )
 
-    def dismiss(self) -> None:
-        """To be called when there is nothing left to undo: it looks, and ends."""
+    def release(self) -> None:
+        """Let it try by itself from now on."""
         assert self._child.stdin is not None
         self._child.stdin.close()
+
+    def dismiss(self) -> None:
+        """To be called when there is nothing left to undo: it looks, and ends."""
+        self.release()
         self._child.wait()
 
 

@@ -132,12 +132,15 @@ class Kernel(Processless):
         async def gone() -> bool | None:
             return None if self._journal.undo(self._tree) else True
 
+        watchman, self._guard = self._guard, None
         try:
             await until("removal of the target from configfs", REMOVAL_DEADLINE_S, gone)
-        finally:
-            if self._guard is not None:
-                self._guard.dismiss()
-                self._guard = None
+        except BaseException:
+            if watchman is not None:
+                watchman.release()
+            raise
+        if watchman is not None:
+            watchman.dismiss()
 
     def _make(self, controllers: tuple[Controller, ...]) -> None:
         if not self._tree.exists(FABRIC):
