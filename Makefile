@@ -27,7 +27,7 @@ REPORTS := $(BUILD)/reports
 BENCH_FLAGS = --target $(TARGET) $(if $(RESULTS),--results $(RESULTS))
 VMTEST_FLAGS = --target $(TARGET) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(RESULTS),--results $(RESULTS))
 
-.PHONY: all build test vmtest guest-shell bench bench-compare verify-4g torture torture-runs lint format check-c check-py check-protocol check-engine check-frontend check-vm fuzz hostile \
+.PHONY: all build test vmtest guest-shell bench ladder bench-compare verify-4g torture torture-runs lint format check-c check-py check-protocol check-engine check-frontend check-vm fuzz hostile \
 	instructions-baseline selftest docs setup venv lock clean distclean help
 
 all: build ## same as build
@@ -47,6 +47,9 @@ guest-shell: vmtest ## boot the guest of vmtest and leave it up for a person
 
 bench: build venv ## run the smoke matrix through the fio engine, no guest (TARGET= RESULTS=)
 	@$(BIN)/vhostlab bench $(BENCH_FLAGS)
+
+ladder: build venv ## what each layer between fio and a file costs: bare, QEMU, the target with and without a guest (TARGET= RESULTS=)
+	@$(BIN)/vhostlab ladder $(BENCH_FLAGS)
 
 bench-compare: build ## the figures of docs/BENCHMARKING.md, and which bars are met (7 minutes; ONLY=text of a name)
 	@python3 harness/frontend/bench/figures.py --only '$(ONLY)' --json $(REPORTS)/figures.json

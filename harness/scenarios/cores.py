@@ -12,7 +12,7 @@ from typing import Any
 
 from vhostlab.errors import HarnessError
 from vhostlab.guestdisk import GuestDisk
-from vhostlab.scenario import HostContext, host_scenario
+from vhostlab.scenario import HostContext, Needs, host_scenario
 from vhostlab.scenario.layout import MIB, VCPUS
 from vhostlab.target import Controller, Disk, Target
 from vhostlab.target.vhostlab import VhostlabTarget
@@ -39,7 +39,7 @@ FIRST_REQUEST_QUEUE = 2
 Queues = dict[tuple[str, int], tuple[int, int]]
 
 
-@host_scenario("cores", targets=("vhostlab",), deadline_s=600.0)
+@host_scenario("cores", targets=("vhostlab",), deadline_s=600.0, needs=Needs(cores=2))
 async def cores(ctx: HostContext) -> None:
     """A disk's queues run on two cores and move between them under load; no guest notices.
 
@@ -51,8 +51,6 @@ async def cores(ctx: HostContext) -> None:
     both reactors; the guest's kernel has nothing to say.
     """
     usable = sorted(os.sched_getaffinity(0))[:2]
-    if len(usable) < 2:
-        ctx.skip("two reactors need two processors")
     controllers = (
         Controller("blk-malloc", "blk", (Disk("m0", "malloc", SIZE),), num_queues=VCPUS),
         Controller("blk-aio", "blk", (_file(ctx),), num_queues=VCPUS),

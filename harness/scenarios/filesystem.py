@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vhostlab.guestdisk import GuestDisk
@@ -21,26 +22,37 @@ class FileSystem:
     name: str
     make: str
     check: str
+    #: Reads everything that is in use, while it is mounted, and compares checksums of its own.
+    scrub: str = ""
 
 
 EXT4 = FileSystem("ext4", "mkfs.ext4 -q -F", "e2fsck -fn")
 XFS = FileSystem("xfs", "mkfs.xfs -q -f", "xfs_repair -n")
+BTRFS = FileSystem(
+    "btrfs",
+    "mkfs.btrfs -q -f",
+    "btrfs check --readonly",
+    f"mkdir -p /var/lib/btrfs && btrfs scrub start -B {MOUNT}",
+)
+
+#: What a disk has to hold in turn. XFS and btrfs want more room than a memory disk has.
+ON: Mapping[str, tuple[FileSystem, ...]] = {"malloc": (EXT4,), "aio": (XFS, BTRFS)}
 
 
 @guest_scenario("filesystem", deadline_s=300.0)
 async def filesystem(ctx: GuestContext) -> None:
-    """ext4 and XFS keep their files and are found clean after.
+    """ext4, XFS and btrfs keep their files and are found clean after.
 
-    Steps: on each disk that keeps data make ext4 (memory disks) or XFS (files), write files and
-    remember their checksums, unmount, look for damage, mount again, compare, delete half, trim
-    what is free, unmount, look for damage again.
+    Steps: on each disk that keeps data make ext4 (memory disks), or XFS and then btrfs (files),
+    write files and remember their checksums, unmount, look for damage, mount again, compare, let
+    btrfs scrub itself, delete half, trim what is free, unmount, look for damage again.
     Verify: both checks find nothing; all checksums are the same after the disk was mounted again;
     trimming succeeds and harms nothing.
     """
-    await ctx.guest.run("modprobe ext4; modprobe xfs", check=False)
+    await ctx.guest.run("modprobe ext4; modprobe xfs; modprobe btrfs", check=False, timeout_s=120.0)
     for disk in ctx.disks_of(writable=True):
-        if disk.disk.kind != "null":
-            await _cycle(ctx, disk, EXT4 if disk.disk.kind == "malloc" else XFS)
+        for fs in ON.get(disk.disk.kind, ()):
+            await _cycle(ctx, disk, fs)
 
 
 async def _cycle(ctx: GuestContext, disk: GuestDisk, fs: FileSystem) -> None:
@@ -55,6 +67,10 @@ async def _cycle(ctx: GuestContext, disk: GuestDisk, fs: FileSystem) -> None:
         await ctx.guest.run(f"mount -t {fs.name} {disk.node} {MOUNT}")
         again = (await ctx.guest.run(f"cd {MOUNT}/d && md5sum *")).stdout
         ctx.check(f"{what}: checksums after mounting again", again == sums, f"{len(FILES)} files")
+        if fs.scrub:
+            done = await ctx.guest.run(fs.scrub, check=False, timeout_s=120.0)
+            words = (done.stdout + done.stderr).strip().splitlines()
+            ctx.check(f"{what}: nothing to scrub", done.rc == 0, words[-1] if words else "")
         await ctx.guest.run(f"cd {MOUNT}/d && rm 1 3 5 && sync")
         if ctx.target.capabilities.discard:
             trim = await ctx.guest.run(f"fstrim {MOUNT}", check=False, timeout_s=120.0)

@@ -6,14 +6,14 @@ from __future__ import annotations
 import time
 
 from vhostlab.results import Better
-from vhostlab.scenario import GuestContext, guest_scenario
+from vhostlab.scenario import GuestContext, Needs, guest_scenario
 from vhostlab.wait import until
 
 WINDOW_S = 10.0
 LIMIT_PERCENT = 2.0
 
 
-@guest_scenario("idle")
+@guest_scenario("idle", needs=Needs(features=frozenset({"sleeps"})))
 async def idle(ctx: GuestContext) -> None:
     """A target with an idle guest uses next to no CPU.
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from vhostlab.errors import HarnessError
 from vhostlab.guestdisk import GuestDisk
 from vhostlab.qemu import Vm
-from vhostlab.scenario import HostContext, host_scenario
+from vhostlab.scenario import HostContext, Needs, host_scenario
 from vhostlab.scenario.layout import MIB, pattern
 from vhostlab.target import Controller, Disk
 from vhostlab.wait import until
@@ -29,7 +29,7 @@ LOAD = (
 )
 
 
-@host_scenario("kill", deadline_s=300.0)
+@host_scenario("kill", deadline_s=300.0, needs=Needs(features=frozenset({"process"})))
 async def kill(ctx: HostContext) -> None:
     """A target goes on serving after QEMU was killed during I/O, and keeps the data.
 

@@ -13,7 +13,7 @@ from vhostlab.guestdisk import GuestDisk
 from vhostlab.paths import source_dir
 from vhostlab.qemu import Vm
 from vhostlab.results import Better
-from vhostlab.scenario import HostContext, host_scenario
+from vhostlab.scenario import HostContext, Needs, host_scenario
 from vhostlab.scenario.layout import MIB, Hardware
 from vhostlab.target import Controller, Disk
 from vhostlab.wait import until
@@ -46,7 +46,7 @@ READ_PAGES = READ_DEPTH * 512 // 4
 TAKEN = "awk '/^pgalloc_movable/ { print $2 }' /proc/vmstat"
 
 
-@host_scenario("memory", deadline_s=420.0)
+@host_scenario("memory", deadline_s=420.0, needs=Needs(memory_mib=2048))
 async def memory(ctx: HostContext) -> None:
     """A guest gets more memory and gives it back while its disks are busy.
 

@@ -14,8 +14,8 @@ from vhostlab.guestdisk import GuestDisk
 from vhostlab.paths import socket_dir
 from vhostlab.qemu import Vm, move
 from vhostlab.results import Better
-from vhostlab.scenario import HostContext, host_scenario
-from vhostlab.scenario.layout import MIB, Hardware
+from vhostlab.scenario import HostContext, Needs, host_scenario
+from vhostlab.scenario.layout import MEMORY_MIB, MIB, Hardware
 from vhostlab.scenario.stage import COMPLAINTS
 from vhostlab.target import Controller, Disk, Target
 from vhostlab.wait import until
@@ -74,7 +74,11 @@ class Place:
     stack: AsyncExitStack
 
 
-@host_scenario("migration", deadline_s=300.0 + 60.0 * MOVES)
+@host_scenario(
+    "migration",
+    deadline_s=300.0 + 60.0 * MOVES,
+    needs=Needs(memory_mib=2 * MEMORY_MIB, features=frozenset({"migration"})),
+)
 async def migration(ctx: HostContext) -> None:
     """A guest moves to another QEMU, ten times in a row, while fio verifies on all disks.
 
@@ -86,8 +90,6 @@ async def migration(ctx: HostContext) -> None:
     target gave up no queue.
     """
     capabilities = ctx.bench.target.capabilities
-    if not capabilities.migration:
-        ctx.skip(f"target {ctx.bench.target.name} does not serve guests that move")
     for ring, mode, moves in SERIES:
         if ring in capabilities.ring_formats and mode in capabilities.modes and moves > 0:
             await _series(ctx, ring, mode, moves)

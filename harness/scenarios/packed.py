@@ -9,7 +9,7 @@ from vhostlab import fio
 from vhostlab.guestdisk import GuestDisk
 from vhostlab.paths import source_dir
 from vhostlab.qemu import Vm
-from vhostlab.scenario import HostContext, host_scenario
+from vhostlab.scenario import HostContext, Needs, host_scenario
 from vhostlab.scenario.layout import Hardware, standard
 from vhostlab.scenario.stage import broken_queues
 
@@ -24,7 +24,7 @@ RUNNING_S = 0.5
 FEATURES = {"blk": "device/features", "scsi": "device/../../../features"}
 
 
-@host_scenario("packed", deadline_s=300.0)
+@host_scenario("packed", deadline_s=300.0, needs=Needs(features=frozenset({"packed"})))
 async def packed(ctx: HostContext) -> None:
     """Data comes back on packed rings, also when the guest is stopped and continued meanwhile.
 
@@ -34,8 +34,6 @@ async def packed(ctx: HostContext) -> None:
     both wrap counters. Read the other disks.
     Verify: the driver has taken packed rings, every checksum, and no queue was given up.
     """
-    if "packed" not in ctx.bench.target.capabilities.ring_formats:
-        ctx.skip(f"target {ctx.bench.target.name} has no packed rings")
     controllers = standard(ctx.bench.scratch, ctx.bench.target.capabilities)
     async with (
         ctx.target(controllers) as target,

@@ -138,6 +138,7 @@ def test_the_command_of_a_request_asks_for_the_same(request_: bench.Request) -> 
     ("words", "message"),
     [
         ("--target nope", "no target is called 'nope'"),
+        ("--target qemu", "target qemu has no vhost-user sockets; measure it through guests"),
         ("--matrix nope", "no matrix is called 'nope'"),
         ("--cell abc", "matrix smoke has no cell abc"),
         ("--verify -4", "positive size"),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from vhostlab import cli, doctor
+from vhostlab import target as targets
 from vhostlab.doctor import Area, Finding, State, function, numbers
 from vhostlab.doctor.function import Kvm
 from vhostlab.errors import HarnessError
@@ -251,24 +252,14 @@ def test_programs_both_ways(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert function.dpdk().state is State.WARNING
 
 
-def test_kernel_target_three_ways(tmp_path: Path) -> None:
-    release = {"proc/sys/kernel/osrelease": "6.1"}
-    dep = {"lib/modules/6.1/modules.dep": "kernel/drivers/vhost/vhost_scsi.ko.xz: x.ko"}
-    loaded = fake(tmp_path / "a", {**release, "sys/module/vhost_scsi/refcnt": "0"})
-    there = fake(tmp_path / "b", {**release, **dep})
-    none = fake(tmp_path / "c", release)
-    assert function.kernel_target(loaded).state is State.OK
-    assert function.kernel_target(there).remedy == "modprobe vhost_scsi"
-    assert "no module" in function.kernel_target(none).meaning
-
-
-def test_spdk_is_looked_at_when_it_is_named(tmp_path: Path) -> None:
-    program = tmp_path / "vhost"
-    program.write_text("")
-    program.chmod(0o755)
-    assert function.spdk_target({}).state is State.WARNING
-    assert function.spdk_target({"VHOSTLAB_SPDK": str(program)}).state is State.OK
-    assert function.spdk_target({"VHOSTLAB_SPDK": str(tmp_path / "none")}).state is State.MISSING
+def test_every_target_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VHOSTLAB_SPDK", "/nowhere/vhost")
+    found = {one.name: one for one in function.targets()}
+    assert set(found) == set(targets.names())
+    assert found["spdk"].state is State.WARNING
+    assert found["qemu"].state is State.OK
+    assert all(one.area is Area.TARGET for one in found.values())
+    assert all(one.remedy for one in found.values() if one.state is not State.OK)
 
 
 def finding(area: Area, state: State) -> Finding:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from vhostlab import target as targets
 from vhostlab.errors import HarnessError
+from vhostlab.paths import source_dir
 from vhostlab.results import PlannedStage
-from vhostlab.scenario import registry
+from vhostlab.scenario import Needs, registry
 from vhostlab.scenario.stage import scenario_directory
 
 OWN = """
@@ -59,7 +60,7 @@ def test_declines_with_a_reason(own: Path) -> None:
     reference = targets.get("qemu-storage-daemon")
     ours = targets.get("vhostlab")
     no_scsi = known["zz-shared"].inapplicable(reference.name, reference.capabilities)
-    assert no_scsi == "target qemu-storage-daemon has no vhost-user-scsi"
+    assert no_scsi == "target qemu-storage-daemon has no scsi devices"
     not_it = known["zz-own"].inapplicable(reference.name, reference.capabilities)
     assert not_it is not None and "vhostlab" in not_it
     for scenario in (known["zz-shared"], known["zz-own"]):
@@ -119,6 +120,36 @@ def test_the_default_suite_leaves_nothing_out() -> None:
     known = registry.load(scenario_directory())
     own = {n for n in known if not n.startswith(("zz", "zy"))}
     assert set(registry.suite("vmtest").scenarios) == own
+
+
+def test_the_example_of_the_guide_is_the_file() -> None:
+    text = (source_dir() / "docs" / "TESTING.md").read_text()
+    example = text.split("```python\n")[1].split("```")[0]
+    assert example == (scenario_directory() / "bounds.py").read_text()
+    # "in 20 lines": the body of it
+    assert len(example.split("@guest_scenario")[1].splitlines()) <= 20
+
+
+def test_what_it_needs_of_the_machine() -> None:
+    needs = Needs(cores=2, memory_mib=2048)
+    assert needs.missing(cores=2, memory_mib=2048) is None
+    assert needs.missing(1, 9999) == "needs 2 cores, this machine has 1"
+    assert needs.missing(8, 100) == "needs 2048 MiB of memory, 100 MiB are available"
+
+
+def test_what_it_needs_of_the_target() -> None:
+    known = registry.load(scenario_directory())
+    for name, target, reason in (
+        ("reconnect", "qemu", "does not count its requests"),
+        ("packed", "qemu-storage-daemon", "has no packed rings"),
+        ("kill", "kernel", "is no process of its own"),
+        ("idle", "spdk", "never sleeps"),
+    ):
+        driver = targets.get(target)
+        said = known[name].inapplicable(target, driver.capabilities)
+        assert said is not None and said.startswith(f"target {target} {reason}")
+    with pytest.raises(HarnessError, match="no target has a feature speed"):
+        Needs(features=frozenset({"speed"}))
 
 
 def test_every_scenario_says_steps_and_what_is_verified() -> None:

@@ -170,7 +170,7 @@ def test_what_does_not_apply_needs_no_guest(tmp_path: Path, no_image: None) -> N
     needs_scsi = scenario(nothing, devices=frozenset({"scsi"}))
     done = carry_out(tmp_path, [needs_scsi], "qemu-storage-daemon")
     assert [s.status for s in done.scenarios] == [Status.SKIP]
-    assert done.scenarios[0].skip_reason == "target qemu-storage-daemon has no vhost-user-scsi"
+    assert done.scenarios[0].skip_reason == "target qemu-storage-daemon has no scsi devices"
 
 
 def test_without_an_image_everything_is_unavailable(tmp_path: Path, no_image: None) -> None:

@@ -71,7 +71,7 @@ def test_guest_sees_its_disks(tmp_path: Path, name: str) -> None:
     asyncio.run(run())
 
 
-async def look_at_disks(vm: Vm, serial: str) -> None:
+async def look_at_disks(vm: Vm, serial: str | None) -> None:
     guest = vm.guest
     query = (
         "cd /sys/block; for d in vda vdb vdc; do "

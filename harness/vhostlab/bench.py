@@ -48,7 +48,7 @@ from vhostlab.run import Request as RunRequest
 from vhostlab.scenario.context import Record, described
 from vhostlab.scenario.layout import standard
 from vhostlab.scenario.progress import Progress
-from vhostlab.scenario.stage import counters, host_environment, target_version
+from vhostlab.scenario.stage import counters, host_environment
 from vhostlab.scratch import scratch_dir
 from vhostlab.target import Controller, Disk, Target
 from vhostlab.vmtest import Narrator
@@ -95,7 +95,8 @@ class Request:
 
     def validate(self) -> None:
         """Raise HarnessError for whatever does not exist, before anything is started."""
-        targets.get(self.target)
+        if reason := targets.get(self.target).capabilities.without("sockets"):
+            raise HarnessError(f"target {self.target} {reason}", "measure it through guests")
         if self.verify_mib % VERIFY_MULTIPLE_MIB:
             raise HarnessError(f"--verify wants a multiple of {VERIFY_MULTIPLE_MIB} MiB")
         self.plan().check(self.cells)
@@ -146,7 +147,7 @@ class Bench:
 
     async def begin(self) -> None:
         """Who is measured, and on what."""
-        version = await target_version(targets.get(self.request.target))
+        version = await targets.get(self.request.target).version()
         environment = {"accel": results.NO_GUEST, **host_environment()}
         self.update(target=TargetRecord(self.request.target, version), environment=environment)
 

@@ -16,7 +16,6 @@ from vhostlab.paths import socket_dir
 from vhostlab.run import Request
 from vhostlab.scenario.layout import boot, standard
 from vhostlab.scratch import scratch_dir
-from vhostlab.target.vhostlab import VhostlabTarget
 
 MIB = 1024 * 1024
 
@@ -57,12 +56,8 @@ async def run(request: Request, console: Console) -> int:
                     *(f"  {_describe(disk)}" for disk in up.disks),
                     f"console:  vhostlab console {up.vm.console.socket}",
                     f"monitor:  socat - UNIX-CONNECT:{qmp}   (QMP)",
-                    f"target:   process {target.pid}, log {target.log}",
+                    *(f"target:   {line}" for line in target.whereabouts()),
                 ]
-                if isinstance(target, VhostlabTarget):
-                    lines.append(
-                        f"RPC:      vhostctl -s {target.rpc.path} (or any JSON-RPC client)"
-                    )
                 lines.append("Ctrl-C here, or poweroff in the guest, ends it.")
                 console.print(Text("\n".join(lines)), soft_wrap=True)
                 ended = asyncio.create_task(up.vm.process.wait())

@@ -77,9 +77,19 @@ def job_text(
     options += ["poll=1"] if poll else []
     options += [f"ring={ring}"] if ring != "split" else []
     options += more
+    return _with(text, options, _PLACE)
+
+
+def file_job_text(text: str, path: Path) -> str:
+    """The same job for a file of this host: bare fio, kept off the first core all the same."""
+    return _with(text, [f"filename={path}"], frozenset({"filename"}))
+
+
+def _with(text: str, options: list[str], replaced: frozenset[str]) -> str:
+    """The job with other options in its [global] section."""
     cores = other_cores()
-    options += [f"cpus_allowed={cores}"] if cores else []
-    kept = [line for line in text.splitlines() if line.partition("=")[0].strip() not in _PLACE]
+    options = [*options, *([f"cpus_allowed={cores}"] if cores else [])]
+    kept = [line for line in text.splitlines() if line.partition("=")[0].strip() not in replaced]
     at = next((n for n, line in enumerate(kept) if line.strip() == "[global]"), None)
     if at is None:
         return "\n".join(["[global]", *options, *kept]) + "\n"

@@ -56,6 +56,16 @@ def process_cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS
 
 
+def thread_cpu_seconds(pid: int, thread: int, otherwise: float) -> float:
+    """User plus system time of one thread, so far; ``otherwise`` when there is none (any more)."""
+    try:
+        stat = Path(f"/proc/{pid}/task/{thread}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return otherwise
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS
+
+
 class Process:
     """Async context manager around one child; leaving it ends the child."""
 

@@ -21,14 +21,12 @@ from vhostlab.qemu.config import QEMU_HINT
 from vhostlab.results import PLAN_FILE, RESULT_FILE, Result
 from vhostlab.run import Request
 from vhostlab.runner import RUNNER_LOG
-from vhostlab.target.vhostlab import VhostlabTarget, find_daemon
 
 
 def preflight(target: str) -> tuple[images.Image, str]:
     """Everything that would otherwise fail after minutes: programs, image, accelerator."""
     find_program("qemu-system-x86_64", QEMU_HINT)
-    if targets.get(target) is VhostlabTarget:
-        find_daemon()
+    targets.get(target).preflight()
     if importlib.util.find_spec("avocado") is None:
         raise Unavailable("avocado is not installed for this Python", "run `make venv`")
 
@@ -69,6 +67,9 @@ class Narrator:
                 self._now(f"{event['scenario']}: {event['label']}")
             case "waiting":
                 self._line("", event["words"], "")
+            case "round":
+                left = f"{event['left']:.0f} s left" if event["left"] else "done"
+                self._line("", f"round {event['number']} of {event['rounds']}", left)
             case "ended":
                 words = event["reason"] or f"{event['checks']} checks"
                 seconds = f"{event['seconds']:.1f} s"

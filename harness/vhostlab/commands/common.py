@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.host.tuning import Tuning
 from vhostlab.paths import source_dir
 from vhostlab.run import DEFAULT_TARGET
+from vhostlab.target import spdk
 
 
 class BadInput(HarnessError):
@@ -51,6 +53,31 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_TARGET,
         metavar="NAME",
         help=f"{' or '.join(targets.names())} (default: {DEFAULT_TARGET})",
+    )
+    add_spdk(parser)
+
+
+class _Spdk(argparse.Action):
+    """Into the environment: the processes that take part in a run read it there."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        os.environ[spdk.VARIABLE] = str(values)
+
+
+def add_spdk(parser: argparse.ArgumentParser) -> None:
+    """--spdk"""
+    parser.add_argument(
+        "--spdk",
+        action=_Spdk,
+        metavar="PATH",
+        help="for the target spdk: where it was built, its program, or the RPC socket of one that "
+        f"runs (default: ${spdk.VARIABLE})",
     )
 
 

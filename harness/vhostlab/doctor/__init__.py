@@ -36,7 +36,7 @@ def look() -> list[Finding]:
     before, began = numbers.Times.of(root), time.monotonic()
     time.sleep(LOAD_S)  # the load of others is a matter of time
     after, seconds = numbers.Times.of(root), time.monotonic() - began
-    found = [*function.look(root), *function.targets(root)]
+    found = [*function.look(root), *function.targets()]
     found += [check(root) for check in numbers.CHECKS]
     found += numbers.load(before, after, seconds, os.sysconf("SC_CLK_TCK"))
     if (left := tuning.left_behind()) is not None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vhostlab import host, images, paths
+from vhostlab import target as known
 from vhostlab.doctor.finding import Area, Finding, State
 from vhostlab.errors import HarnessError
 from vhostlab.host.accel import KVM
@@ -22,8 +23,6 @@ from vhostlab.host.facts import program_version
 from vhostlab.host.root import Root
 from vhostlab.process import find_program
 from vhostlab.qemu.config import QEMU_HINT
-from vhostlab.target import qsd
-from vhostlab.target.vhostlab import find_daemon
 
 #: Images, packages and results need about so much.
 CACHE_MIB = 2048
@@ -191,46 +190,17 @@ def _user() -> str:
     return os.environ.get("USER", "$USER")
 
 
-def targets(root: Root) -> list[Finding]:
-    """Which targets could be measured."""
+def targets() -> list[Finding]:
+    """Which targets could be measured. Only ours is missed where it is not there."""
     return [
-        _tried(Area.TARGET, "vhostlab", lambda: str(find_daemon())),
         _tried(
             Area.TARGET,
-            "qemu-storage-daemon",
-            lambda: find_program("qemu-storage-daemon", qsd.HINT),
-            State.WARNING,
-        ),
-        kernel_target(root),
-        spdk_target(),
-    ]
-
-
-def kernel_target(root: Root) -> Finding:
-    """vhost-scsi of the kernel: loaded, or to be had as a module."""
-    release = root.read("proc/sys/kernel/osrelease")
-    listed = [root.read(f"lib/modules/{release}/modules.{n}") for n in ("dep", "builtin")]
-    if root.names("sys/module/vhost_scsi"):
-        return _found("kernel vhost-scsi", "loaded", Area.TARGET)
-    if any("/vhost_scsi.ko" in text for text in listed):
-        return Finding(
-            Area.TARGET, "kernel vhost-scsi", State.WARNING, "not loaded", "modprobe vhost_scsi"
+            name,
+            known.get(name).preflight,
+            State.MISSING if name == "vhostlab" else State.WARNING,
         )
-    words = "this kernel has no module vhost_scsi"
-    remedy = "a kernel with CONFIG_VHOST_SCSI=m, as those of distributions for machines are"
-    return Finding(Area.TARGET, "kernel vhost-scsi", State.WARNING, words, remedy)
-
-
-def spdk_target(environment: dict[str, str] | None = None) -> Finding:
-    """An SPDK that somebody installed, if it is named."""
-    named = (os.environ if environment is None else environment).get("VHOSTLAB_SPDK", "")
-    remedy = "set VHOSTLAB_SPDK to its vhost program"
-    if not named:
-        return Finding(Area.TARGET, "SPDK", State.WARNING, "none is named", remedy)
-    if not os.access(named, os.X_OK) or Path(named).is_dir():
-        words = f"VHOSTLAB_SPDK is {named}, which is no program"
-        return Finding(Area.TARGET, "SPDK", State.MISSING, words, remedy)
-    return _found("SPDK", named, Area.TARGET)
+        for name in known.names()
+    ]
 
 
 def look(root: Root) -> list[Finding]:

@@ -2,7 +2,7 @@
 """The machine that runs the guests: facts, leases, accelerator."""
 
 from vhostlab.host.accel import accelerator, verdict, without_probe
-from vhostlab.host.facts import HostFacts, HugepagePool, facts
+from vhostlab.host.facts import HostFacts, HugepagePool, facts, free_mib, usable_cpus
 from vhostlab.host.leases import Lease, Leases
 
 __all__ = [
@@ -12,6 +12,8 @@ __all__ = [
     "Leases",
     "accelerator",
     "facts",
+    "free_mib",
+    "usable_cpus",
     "verdict",
     "without_probe",
 ]

@@ -49,9 +49,9 @@ def facts() -> HostFacts:
     model = re.search(r"^model name\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
     memory = re.search(r"^MemTotal:\s*(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
     flags = re.search(r"^flags\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
-    usable = tuple(sorted(os.sched_getaffinity(0)))
+    usable = usable_cpus()
     return HostFacts(
-        kernel=platform.release(),
+        kernel=kernel_release(),
         cpu_model=model.group(1).strip() if model else platform.machine(),
         cpus=os.cpu_count() or len(usable),
         usable_cpus=usable,
@@ -70,6 +70,22 @@ def facts() -> HostFacts:
 def numa_nodes(root: Path = Path("/sys/devices/system/node")) -> int:
     """How many NUMA nodes there are."""
     return max(1, len(list(root.glob("node[0-9]*"))))
+
+
+def kernel_release() -> str:
+    """The version of the running kernel."""
+    return platform.release()
+
+
+def usable_cpus() -> tuple[int, ...]:
+    """The processors that this process may use."""
+    return tuple(sorted(os.sched_getaffinity(0)))
+
+
+def free_mib() -> int:
+    """Memory that can be had now without swapping."""
+    found = re.search(r"^MemAvailable:\s*(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
+    return int(found.group(1)) // 1024 if found else 0
 
 
 def hugepage_pools(root: Path = Path("/sys/kernel/mm/hugepages")) -> tuple[HugepagePool, ...]:

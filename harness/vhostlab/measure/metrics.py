@@ -15,8 +15,13 @@ PERCENTILES = (50.0, 90.0, 99.0, 99.9, 99.99)
 WORST = 99.0
 
 
-def metrics(way: fio.Direction, target_cpu_seconds: float) -> list[Metric]:
-    """What fio said about the direction that the job is about, and what it cost the target."""
+def metrics(way: fio.Direction, target_cpu_seconds: float | None) -> list[Metric]:
+    """What fio said about the direction that the job is about, and what it cost the target.
+
+    None: there was no target.
+    """
+    if target_cpu_seconds is None:
+        return speed(way)
     cost = target_cpu_seconds * 1e9 / way.ios
     return [*speed(way), Metric("target_cpu_per_io", "ns", Better.LOWER, cost)]
 

@@ -7,7 +7,7 @@ Each one says what it needs as data, so the same object serves the command line 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,17 +25,38 @@ class Disk(Protocol):
         """The socket to the back-end ("id", "path", "reconnect"); None when there is none."""
         ...
 
-    def blockdev(self) -> Properties | None:
-        """The block node in QEMU itself; None when the storage is elsewhere."""
+    def objects(self) -> Sequence[Properties]:
+        """Objects of QEMU that the device needs ("qom-type" and "id" first): threads."""
+        ...
+
+    def blockdevs(self) -> Sequence[Properties]:
+        """Block nodes in QEMU itself, lowest first; none when the storage is elsewhere."""
         ...
 
     def device(self) -> Properties:
         """The device, "driver" and "id" first."""
         ...
 
+    def units(self) -> Sequence[Properties]:
+        """Devices that hang on this one: the disks of a SCSI controller in QEMU."""
+        ...
+
+
+class _Outside:
+    """The storage is not in QEMU."""
+
+    def objects(self) -> Sequence[Properties]:
+        return ()
+
+    def blockdevs(self) -> Sequence[Properties]:
+        return ()
+
+    def units(self) -> Sequence[Properties]:
+        return ()
+
 
 @dataclass(frozen=True)
-class VhostBlk:
+class VhostBlk(_Outside):
     """A vhost-user-blk device."""
 
     socket: Path
@@ -54,9 +75,6 @@ class VhostBlk:
     def chardev(self) -> Properties:
         return _socket(self.id, self.socket, self.reconnect)
 
-    def blockdev(self) -> None:
-        return None
-
     def device(self) -> Properties:
         return {
             "driver": "vhost-user-blk-pci",
@@ -72,7 +90,7 @@ class VhostBlk:
 
 
 @dataclass(frozen=True)
-class VhostScsi:
+class VhostScsi(_Outside):
     """A vhost-user-scsi controller; what targets it has is the back-end's affair."""
 
     socket: Path
@@ -90,9 +108,6 @@ class VhostScsi:
     def chardev(self) -> Properties:
         return _socket(self.id, self.socket, self.reconnect)
 
-    def blockdev(self) -> None:
-        return None
-
     def device(self) -> Properties:
         return {
             "driver": "vhost-user-scsi-pci",
@@ -104,6 +119,127 @@ class VhostScsi:
             **_boot(self.boot_index),
             **({"bus": self.bus} if self.bus else {}),
         }
+
+
+@dataclass(frozen=True)
+class KernelScsi(_Outside):
+    """A vhost-scsi controller of the host's kernel, named by its world wide port name."""
+
+    wwpn: str
+    num_queues: int = 1
+    id: str = "scsi0"
+    queue_size: int = 128
+    packed: bool = False
+    bus: str = ""
+
+    def chardev(self) -> None:
+        return None
+
+    def device(self) -> Properties:
+        return {
+            "driver": "vhost-scsi-pci",
+            "id": self.id,
+            "wwpn": self.wwpn,
+            "num_queues": self.num_queues,
+            "virtqueue_size": self.queue_size,
+            **_ring(self.packed, True, True),
+            **({"bus": self.bus} if self.bus else {}),
+        }
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A disk that QEMU itself serves: its block nodes, the top one by name."""
+
+    node: str
+    nodes: tuple[Properties, ...]
+    block_size: int = 512
+    serial: str | None = None
+
+    def properties(self) -> dict[str, str | int | bool]:
+        """What the device in front of it is told."""
+        sizes = {"logical_block_size": self.block_size, "physical_block_size": self.block_size}
+        serial = {} if self.serial is None else {"serial": self.serial}
+        # 512 is the default
+        return {"drive": self.node, **(sizes if self.block_size != 512 else {}), **serial}
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """A virtio controller of QEMU itself, served by an I/O thread of its own."""
+
+    drives: tuple[Drive, ...]
+    num_queues: int = 1
+    id: str = "disk0"
+    queue_size: int = 128
+    packed: bool = False
+    bus: str = ""
+
+    @property
+    def thread(self) -> str:
+        """The id of its I/O thread."""
+        return f"io-{self.id}"
+
+    def chardev(self) -> None:
+        return None
+
+    def objects(self) -> Sequence[Properties]:
+        return ({"qom-type": "iothread", "id": self.thread},)
+
+    def blockdevs(self) -> Sequence[Properties]:
+        return tuple(node for drive in self.drives for node in drive.nodes)
+
+
+@dataclass(frozen=True)
+class VirtioBlk(_Inside):
+    """virtio-blk in QEMU; it has one drive."""
+
+    discard: bool = True
+
+    def device(self) -> Properties:
+        return {
+            "driver": "virtio-blk-pci",
+            "id": self.id,
+            "iothread": self.thread,
+            "num-queues": self.num_queues,
+            "queue-size": self.queue_size,
+            **self.drives[0].properties(),
+            **({} if self.discard else {"discard": False, "write-zeroes": False}),
+            **_ring(self.packed, True, True),
+            **({"bus": self.bus} if self.bus else {}),
+        }
+
+    def units(self) -> Sequence[Properties]:
+        return ()
+
+
+@dataclass(frozen=True)
+class VirtioScsi(_Inside):
+    """virtio-scsi in QEMU; the place of a drive is its target number."""
+
+    def device(self) -> Properties:
+        return {
+            "driver": "virtio-scsi-pci",
+            "id": self.id,
+            "iothread": self.thread,
+            "num_queues": self.num_queues,
+            "virtqueue_size": self.queue_size,
+            **_ring(self.packed, True, True),
+            **({"bus": self.bus} if self.bus else {}),
+        }
+
+    def units(self) -> Sequence[Properties]:
+        return tuple(
+            {
+                "driver": "scsi-hd",
+                "id": f"{self.id}-{target}",
+                "bus": f"{self.id}.0",
+                "scsi-id": target,
+                "lun": 0,
+                **drive.properties(),
+            }
+            for target, drive in enumerate(self.drives)
+        )
 
 
 def keyval(properties: Properties) -> str:
@@ -122,10 +258,19 @@ def arguments(disk: Disk) -> list[str]:
     words: list[str] = []
     if (chardev := disk.chardev()) is not None:
         words += ["-chardev", f"socket,{keyval(chardev)}"]
-    if (blockdev := disk.blockdev()) is not None:
-        words += ["-blockdev", keyval(blockdev)]
-    device = dict(disk.device())
-    return [*words, "-device", f"{device.pop('driver')},{keyval(device)}"]
+    for thing in disk.objects():
+        words += ["-object", _first("qom-type", thing)]
+    for node in disk.blockdevs():
+        words += ["-blockdev", keyval(node)]
+    for device in (disk.device(), *disk.units()):
+        words += ["-device", _first("driver", device)]
+    return words
+
+
+def _first(key: str, properties: Properties) -> str:
+    """The form of options that begin with the value of one key alone."""
+    rest = dict(properties)
+    return f"{rest.pop(key)},{keyval(rest)}"
 
 
 def _socket(device_id: str, path: Path, reconnect: int) -> dict[str, str | int | bool]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from qemu.qmp import ExecuteError, QMPClient
 
 from vhostlab.errors import HarnessError
-from vhostlab.qemu.disks import Disk
+from vhostlab.qemu.disks import Disk, Properties
 from vhostlab.wait import until
 
 UNPLUG_DEADLINE_S = 60.0
@@ -62,9 +62,13 @@ class Slots:
                 data["reconnect"] = chardev["reconnect"]
             backend = {"type": "socket", "data": data}
             await self._monitor.execute("chardev-add", {"id": chardev["id"], "backend": backend})
-        if (blockdev := disk.blockdev()) is not None:
-            await self._monitor.execute("blockdev-add", dict(blockdev))
+        for thing in disk.objects():
+            await self._monitor.execute("object-add", dict(thing))
+        for node in disk.blockdevs():
+            await self._monitor.execute("blockdev-add", nested(node))
         await self._monitor.execute("device_add", {**disk.device(), "bus": self._free[0]})
+        for unit in disk.units():
+            await self._monitor.execute("device_add", dict(unit))
         self._used[disk.id] = self._free.pop(0)
 
     async def unplug(self, disk: Disk, timeout_s: float) -> None:
@@ -79,8 +83,10 @@ class Slots:
 
         await until(f"removal of disk {disk.id}", timeout_s, gone)
         self._free.append(self._used.pop(disk.id))
-        if (blockdev := disk.blockdev()) is not None:
-            await self._remove("blockdev-del", {"node-name": blockdev["node-name"]}, timeout_s)
+        for node in reversed(disk.blockdevs()):
+            await self._remove("blockdev-del", {"node-name": node["node-name"]}, timeout_s)
+        for thing in disk.objects():
+            await self._remove("object-del", {"id": thing["id"]}, timeout_s)
         if (chardev := disk.chardev()) is not None:
             await self._remove("chardev-remove", {"id": chardev["id"]}, timeout_s)
 
@@ -94,3 +100,17 @@ class Slots:
             return True
 
         await until(f"{command} {next(iter(arguments.values()))}", timeout_s, removed)
+
+
+def nested(properties: Properties) -> dict[str, object]:
+    """``cache.direct`` of the command line is a member of ``cache`` in the monitor's JSON."""
+    made: dict[str, object] = {}
+    for key, value in properties.items():
+        outer, _, inner = key.partition(".")
+        if not inner:
+            made[key] = value
+            continue
+        part = made.setdefault(outer, {})
+        assert isinstance(part, dict)
+        part[inner] = value
+    return made

@@ -6,15 +6,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from vhostlab import guestdisk
 from vhostlab.guestdisk import GuestDisk
 from vhostlab.images import Image
 from vhostlab.qemu import Disk as QemuDisk
-from vhostlab.qemu import VhostBlk, VhostScsi, Vm, VmConfig
-from vhostlab.target import Controller, Disk, Target, TargetCapabilities
+from vhostlab.qemu import Vm, VmConfig
+from vhostlab.target import Controller, Disk, Target, TargetCapabilities, Wiring
 
 MIB = 1024 * 1024
 
@@ -111,19 +111,8 @@ def qemu_disks(
     target: Target, controllers: Sequence[Controller], hardware: Hardware = PLAIN
 ) -> tuple[QemuDisk, ...]:
     """The devices that connect a VM to the target's controllers."""
-    disks: list[QemuDisk] = []
-    for c in controllers:
-        disk = (VhostBlk if c.device == "blk" else VhostScsi)(
-            target.endpoints[c.name],
-            num_queues=c.num_queues,
-            id=c.name,
-            reconnect=hardware.reconnect,
-            packed=hardware.packed,
-        )
-        if isinstance(disk, VhostBlk):
-            disk = replace(disk, discard=hardware.discard)
-        disks.append(disk)
-    return tuple(disks)
+    wiring = Wiring(hardware.reconnect, hardware.packed, hardware.discard)
+    return tuple(target.disk(c, wiring) for c in controllers)
 
 
 def config(
@@ -160,4 +149,5 @@ async def boot(
     """A guest on the target's controllers; it is up when the body begins and gone afterwards."""
     wanted = config(image, accel, target, controllers, extra, hardware)
     async with Vm(wanted, workdir) as vm:
+        await target.serves(vm)
         yield Booted(vm, await guestdisk.find(vm, controllers))

@@ -17,7 +17,9 @@ from typing import Literal
 from vhostlab.errors import HarnessError
 from vhostlab.results import PlannedStage
 from vhostlab.scenario.context import GuestContext, HostContext
+from vhostlab.scenario.layout import MEMORY_MIB
 from vhostlab.target import TargetCapabilities
+from vhostlab.target.base import FEATURES
 
 GuestBody = Callable[[GuestContext], Awaitable[None]]
 HostBody = Callable[[HostContext], Awaitable[None]]
@@ -26,6 +28,30 @@ HostBody = Callable[[HostContext], Awaitable[None]]
 SHARED_STAGE = "standard"
 
 DEFAULT_DEADLINE_S = 180.0
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a scenario cannot do without: of this machine, and of the target (``FEATURES``).
+
+    Huge pages are leased by the scenario itself, when it takes them.
+    """
+
+    cores: int = 1
+    memory_mib: int = MEMORY_MIB
+    features: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if unknown := self.features - set(FEATURES):
+            raise HarnessError(f"no target has a feature {', '.join(sorted(unknown))}")
+
+    def missing(self, cores: int, memory_mib: int) -> str | None:
+        """Why it cannot be run on a machine with so much of it; None when it can."""
+        if cores < self.cores:
+            return f"needs {self.cores} cores, this machine has {cores}"
+        if memory_mib < self.memory_mib:
+            return f"needs {self.memory_mib} MiB of memory, {memory_mib} MiB are available"
+        return None
 
 
 @dataclass(frozen=True)
@@ -41,6 +67,7 @@ class Scenario:
     kernel_messages: str
     #: It measures the cells of the matrix, which then is part of what it is.
     measures: bool = False
+    needs: Needs = Needs()
     in_guest: GuestBody | None = None
     on_host: HostBody | None = None
 
@@ -55,7 +82,10 @@ class Scenario:
             return f"it is about the target {' and '.join(sorted(self.targets))}"
         missing = sorted(self.devices - capabilities.devices)
         if missing:
-            return f"target {target} has no vhost-user-{' and no vhost-user-'.join(missing)}"
+            return f"target {target} has no {' and no '.join(missing)} devices"
+        for feature in sorted(self.needs.features):
+            if reason := capabilities.without(feature):
+                return f"target {target} {reason}"
         return None
 
 
@@ -83,17 +113,20 @@ SUITES: Mapping[str, Suite] = {
         ),
         Suite(
             "vmtest",
-            "everything: disks, data, file systems, idleness, packed rings, a killed front-end and "
-            "target, another target and back, hand-overs, live migration, changing memory, disks "
-            "and cores, the smoke matrix",
+            "everything: disks, data, file systems, idleness, packed rings, flushes, several "
+            "guests, a killed front-end and target, another target and back, hand-overs, live "
+            "migration, changing memory, disks and cores, the smoke matrix",
             (
                 "boot",
+                "bounds",
                 "readonly",
                 "idle",
                 "integrity",
                 "filesystem",
                 "perf",
                 "packed",
+                "flush",
+                "density",
                 "kill",
                 "reconnect",
                 "reconnect-packed",
@@ -134,6 +167,7 @@ def guest_scenario(
     deadline_s: float = DEFAULT_DEADLINE_S,
     kernel_messages: str = "",
     measures: bool = False,
+    needs: Needs = Needs(),
 ) -> Callable[[GuestBody], GuestBody]:
     """A scenario in the shared guest, which has every disk of the standard layout."""
 
@@ -147,6 +181,7 @@ def guest_scenario(
                 deadline_s=deadline_s,
                 kernel_messages=kernel_messages,
                 measures=measures,
+                needs=needs,
                 in_guest=body,
             )
         )
@@ -162,6 +197,7 @@ def host_scenario(
     targets: Iterable[str] = (),
     deadline_s: float = DEFAULT_DEADLINE_S,
     measures: bool = False,
+    needs: Needs = Needs(),
 ) -> Callable[[HostBody], HostBody]:
     """A scenario that starts its own targets and guests."""
 
@@ -175,6 +211,7 @@ def host_scenario(
                 deadline_s=deadline_s,
                 kernel_messages="",
                 measures=measures,
+                needs=needs,
                 on_host=body,
             )
         )

@@ -21,7 +21,7 @@ from vhostlab.errors import REPLAY, HarnessError, MilestoneTimeout, Unavailable
 from vhostlab.guest import Guest
 from vhostlab.host import tuning
 from vhostlab.paths import source_dir
-from vhostlab.process import Process, find_program, output_of
+from vhostlab.process import Process
 from vhostlab.qemu import Vm
 from vhostlab.results import (
     CellResult,
@@ -51,7 +51,6 @@ from vhostlab.scenario.progress import Progress
 from vhostlab.scenario.registry import Scenario
 from vhostlab.scratch import scratch_dir
 from vhostlab.target import Controller, Target
-from vhostlab.target.vhostlab import VhostlabTarget, find_daemon
 
 #: What a healthy guest kernel never says about its disks.
 COMPLAINTS = re.compile(
@@ -84,14 +83,6 @@ def host_environment() -> dict[str, Any]:
 def environment(accel: str, image: images.Image) -> dict[str, Any]:
     """What the numbers of this stage are made on, flat."""
     return {"accel": accel, "guest.image": f"{image.name}-{image.id}", **host_environment()}
-
-
-async def target_version(target: type[Target]) -> str:
-    """What the target says about its version; "unknown" when it says nothing."""
-    program = str(find_daemon()) if target is VhostlabTarget else find_program(target.name, "")
-    lines = (await output_of([program, "--version"], 20.0)).splitlines()
-    found = re.search(r"\d+\.\d\S*", lines[0]) if lines else None
-    return found[0] if found else "unknown"
 
 
 def counters(stage: str, stats: Mapping[str, Any] | None) -> tuple[QueueCounters, ...]:
@@ -389,7 +380,8 @@ async def run(
     stage.update()
     wanted = []
     for scenario in scenarios:
-        if reason := scenario.inapplicable(target.name, target.capabilities):
+        reason = scenario.inapplicable(target.name, target.capabilities)
+        if reason := reason or scenario.needs.missing(len(host.usable_cpus()), host.free_mib()):
             stage.ended(scenario, Status.SKIP, reason=reason)
         else:
             wanted.append(scenario)
@@ -412,7 +404,7 @@ async def _run_wanted(
     image = await images.build()
     accel = await host.accelerator(image)
     stage.set_out(
-        TargetRecord(stage.target.name, await target_version(stage.target)),
+        TargetRecord(stage.target.name, await stage.target.version()),
         environment(accel, image),
     )
     with scratch_dir("stage") as scratch:

@@ -2,11 +2,15 @@
 """Storage targets behind one interface."""
 
 from vhostlab.errors import HarnessError
-from vhostlab.target.base import Controller, Disk, Target, TargetCapabilities
+from vhostlab.target.base import Controller, Disk, Target, TargetCapabilities, Wiring
+from vhostlab.target.kernel import Kernel
+from vhostlab.target.qemu import Qemu
 from vhostlab.target.qsd import QemuStorageDaemon
+from vhostlab.target.spdk import Spdk
+from vhostlab.target.spdk import driver as spdk_driver
 from vhostlab.target.vhostlab import VhostlabTarget
 
-_DRIVERS: tuple[type[Target], ...] = (VhostlabTarget, QemuStorageDaemon)
+_DRIVERS: tuple[type[Target], ...] = (VhostlabTarget, QemuStorageDaemon, Qemu, Kernel, Spdk)
 _TARGETS = {driver.name: driver for driver in _DRIVERS}
 
 
@@ -17,6 +21,8 @@ def names() -> list[str]:
 
 def get(name: str) -> type[Target]:
     """The driver of a target."""
+    if name == Spdk.name:
+        return spdk_driver()
     try:
         return _TARGETS[name]
     except KeyError:
@@ -25,4 +31,4 @@ def get(name: str) -> type[Target]:
         ) from None
 
 
-__all__ = ["Controller", "Disk", "Target", "TargetCapabilities", "get", "names"]
+__all__ = ["Controller", "Disk", "Target", "TargetCapabilities", "Wiring", "get", "names"]

@@ -5,19 +5,23 @@ from __future__ import annotations
 
 import abc
 import os
+import re
 import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
 
 from vhostlab.errors import HarnessError, MilestoneTimeout
 from vhostlab.paths import check_socket_path, socket_dir
-from vhostlab.process import Process
+from vhostlab.process import Process, output_of
+from vhostlab.qemu import Disk as QemuDisk
+from vhostlab.qemu import VhostBlk, VhostScsi, Vm
 
 DeviceType = Literal["blk", "scsi"]
+VERSION_TIMEOUT_S = 20.0
 READY_DEADLINE_S = 30.0
 
 
@@ -61,6 +65,35 @@ class Controller:
 
 
 @dataclass(frozen=True)
+class Wiring:
+    """How a guest's device in front of a controller is to be."""
+
+    reconnect: int = 0
+    """Seconds after which QEMU tries to connect a blk disk again when the target has gone; 0: it
+    does not."""
+    packed: bool = False
+    """Packed rings."""
+    discard: bool = True
+    """Discards and writes of zeroes on blk disks, if the target has them."""
+    queue_size: int = 128
+    bus: str = ""
+    """Where it is plugged in; "": wherever QEMU likes."""
+
+
+PLAIN_WIRING = Wiring()
+
+#: What a scenario may need of a target, and what is wrong with one that has it not.
+FEATURES = {
+    "process": "is no process of its own, which could be killed and started again",
+    "sockets": "has no vhost-user sockets",
+    "packed": "has no packed rings",
+    "migration": "cannot move guests",
+    "counters": "does not count its requests",
+    "sleeps": "never sleeps",
+}
+
+
+@dataclass(frozen=True)
 class TargetCapabilities:
     """What a target can do, so that a scenario is skipped with a reason and not failed.
 
@@ -68,6 +101,11 @@ class TargetCapabilities:
     other text is what every disk says. ``modes``: the ways in which it can be told to wait for
     requests. ``migration``: guests move to another QEMU on it, which shares the disk meanwhile.
     ``max_cores``: how many it can be told to serve with.
+    other text is what every disk says, None that it is not known. ``modes``: the ways in which it
+    can be told to wait for requests. ``migration``: guests move to another QEMU on it, which shares
+    the disk meanwhile. ``process``: it can be killed and started again. ``sockets``: it speaks
+    vhost-user. ``counters``: ``stats`` tells the requests of each controller. ``sleeps``: an idle
+    one uses no CPU. ``write_cache``: guests see one in front of files, and so flush them.
     """
 
     devices: frozenset[str]
@@ -77,16 +115,26 @@ class TargetCapabilities:
     readonly: bool
     ring_formats: frozenset[str]
     max_queues: int
-    serial: str
+    serial: str | None
     modes: frozenset[str] = frozenset()
     migration: bool = False
     max_cores: int = 1
+    process: bool = True
+    sockets: bool = True
+    counters: bool = False
+    sleeps: bool = True
+    write_cache: bool = False
+
+    def without(self, feature: str) -> str | None:
+        """What is wrong with the target, for who needs one of FEATURES; None when it has it."""
+        there = "packed" in self.ring_formats if feature == "packed" else getattr(self, feature)
+        return None if there else FEATURES[feature]
 
     def lacks(self, controllers: Sequence[Controller]) -> str | None:
         """Why these controllers cannot be had from the target; None when they can."""
         for controller in controllers:
             if controller.device not in self.devices:
-                return f"it has no vhost-user-{controller.device}"
+                return f"it has no {controller.device} devices"
             if controller.num_queues > self.max_queues:
                 return f"it has at most {self.max_queues} queues, not {controller.num_queues}"
             if not self.readonly and _readonly(controller):
@@ -102,7 +150,11 @@ def _readonly(controller: Controller) -> bool:
 
 
 class Target(abc.ABC):
-    """A storage target process: ``async with target: await target.start(controllers)``.
+    """A storage target: ``async with target: await target.start(controllers)``.
+
+    Most are a process with sockets. One that is not says so in its capabilities, and overrides
+    what a guest is given (``disk``), who serves (``process``) and what that costs
+    (``cpu_seconds``); it learns by ``serves`` which guests there are.
 
     Sockets are made in a short private directory, or in that of another target (``sockets``) which
     this one takes turns with; logs and files in ``workdir``.
@@ -117,6 +169,8 @@ class Target(abc.ABC):
         self.workdir = workdir
         self.log = workdir / f"{self.name}.log"
         self.endpoints: dict[str, Path] = {}
+        self.guests: list[Vm] = []
+        """All that have been booted on it."""
         self.mode = ""
         """How it waits for requests, one of its modes; "": as it likes."""
         self.memory_slots = 0
@@ -127,6 +181,16 @@ class Target(abc.ABC):
         self._stack = AsyncExitStack()
         self._sockets = sockets
         self._process: Process | None = None
+
+    @classmethod
+    @abc.abstractmethod
+    def preflight(cls) -> str:
+        """What will be run, for a person. Raises Unavailable when this machine lacks it."""
+
+    @classmethod
+    async def version(cls) -> str:
+        """What the target says about its version; "unknown" when it says nothing."""
+        return version_in(await output_of([cls.preflight(), "--version"], VERSION_TIMEOUT_S))
 
     async def __aenter__(self) -> Self:
         self.workdir.mkdir(parents=True, exist_ok=True)
@@ -173,6 +237,29 @@ class Target(abc.ABC):
             self._process.kill()
             await self._process.wait()
 
+    def disk(self, controller: Controller, wiring: Wiring = PLAIN_WIRING) -> QemuDisk:
+        """The device of a guest that is served by one of the target's controllers."""
+        kind = VhostBlk if controller.device == "blk" else VhostScsi
+        disk = kind(
+            self.endpoints[controller.name],
+            num_queues=controller.num_queues,
+            queue_size=wiring.queue_size,
+            id=controller.name,
+            # vhost-user-scsi of QEMU cannot before 8.2: it does not even start then
+            reconnect=wiring.reconnect if controller.device == "blk" else 0,
+            packed=wiring.packed,
+            bus=wiring.bus,
+        )
+        return replace(disk, discard=wiring.discard) if isinstance(disk, VhostBlk) else disk
+
+    async def serves(self, vm: Vm) -> None:
+        """A guest has been booted on the target's controllers."""
+        self.guests.append(vm)
+
+    def whereabouts(self) -> list[str]:
+        """Where to look while it runs: lines for a person."""
+        return [f"process {self.pid}, log {self.log}"]
+
     @property
     def sockets(self) -> Path:
         """The directory of the sockets."""
@@ -182,6 +269,7 @@ class Target(abc.ABC):
 
     @property
     def process(self) -> Process:
+        """Who serves: when it ends, so do all requests."""
         if self._process is None:
             raise HarnessError(f"target {self.name} was not started")
         return self._process
@@ -208,6 +296,22 @@ class Target(abc.ABC):
     @abc.abstractmethod
     async def _start(self, controllers: tuple[Controller, ...]) -> None:
         """Start the process and wait until ``endpoints`` can be connected to."""
+
+
+def distinct(controllers: Sequence[Controller]) -> list[Disk]:
+    """Every disk once, in order; the same name must mean the same disk."""
+    disks: dict[str, Disk] = {}
+    for disk in (disk for controller in controllers for disk in controller.disks):
+        if disks.setdefault(disk.name, disk) != disk:
+            raise HarnessError(f"two different disks are called {disk.name}")
+    return list(disks.values())
+
+
+def version_in(said: str) -> str:
+    """The version number in the first line of what a program prints."""
+    lines = said.splitlines()
+    found = re.search(r"\d+\.\d\S*", lines[0]) if lines else None
+    return found[0] if found else "unknown"
 
 
 def backing_file(workdir: Path, disk: Disk) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vhostlab.errors import HarnessError
-from vhostlab.target.base import Controller, Disk
+from vhostlab.target.base import Controller, Disk, distinct
 
 MIB = 1024 * 1024
 
@@ -35,7 +35,7 @@ class Plan:
 
 def plan(controllers: Sequence[Controller], reactor_mask: str = "0x1") -> Plan:
     """Divide the work between the file and RPC."""
-    disks = _distinct(controllers)
+    disks = distinct(controllers)
     malloc = [disk for disk in disks if disk.kind == "malloc"]
     alike = len({(disk.size_bytes, disk.block_size) for disk in malloc}) == 1
     bdevs = {disk.name: disk.name for disk in disks}
@@ -59,15 +59,6 @@ def plan(controllers: Sequence[Controller], reactor_mask: str = "0x1") -> Plan:
         if controller not in listening:
             calls += _create_controller(controller, bdevs)
     return Plan("\n".join(text), tuple(calls), bdevs, tuple(c.name for c in listening))
-
-
-def _distinct(controllers: Sequence[Controller]) -> list[Disk]:
-    """Every disk once, in order; the same name must mean the same disk."""
-    disks: dict[str, Disk] = {}
-    for disk in (disk for controller in controllers for disk in controller.disks):
-        if disks.setdefault(disk.name, disk) != disk:
-            raise HarnessError(f"two different disks are called {disk.name}")
-    return list(disks.values())
 
 
 def _expressible(disk: Disk) -> bool:

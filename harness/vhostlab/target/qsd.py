@@ -4,20 +4,13 @@
 from __future__ import annotations
 
 import socket
-from pathlib import Path
 
 from qemu.qmp import QMPClient, QMPError
 
 from vhostlab.process import Process, find_program
 from vhostlab.qemu.disks import Properties, keyval
-from vhostlab.target.base import (
-    READY_DEADLINE_S,
-    Controller,
-    Disk,
-    Target,
-    TargetCapabilities,
-    backing_file,
-)
+from vhostlab.target.base import READY_DEADLINE_S, Controller, Target, TargetCapabilities
+from vhostlab.target.nodes import block_nodes
 from vhostlab.wait import until
 
 HINT = "install qemu-system-common (Debian, Ubuntu) or qemu-common (Fedora)"
@@ -42,8 +35,12 @@ class QemuStorageDaemon(Target):
         serial="vhost_user_blk",
     )
 
+    @classmethod
+    def preflight(cls) -> str:
+        return find_program(cls.name, HINT)
+
     async def _start(self, controllers: tuple[Controller, ...]) -> None:
-        program = str(self._program) if self._program else find_program(self.name, HINT)
+        program = str(self._program or self.preflight())
         monitor, far = socket.socketpair()
         with far:
             argv = [program, *(("--object", "iothread,id=io0") if self.iothread else ())]
@@ -87,33 +84,6 @@ class QemuStorageDaemon(Target):
             **({"iothread": "io0"} if self.iothread else {}),
         }
         return [*words, "--export", keyval(export)]
-
-
-def block_nodes(disk: Disk, workdir: Path, readonly: bool) -> list[Properties]:
-    """QEMU block nodes of a disk, lowest first; the top one has the disk's name."""
-    if disk.kind == "null":
-        return [
-            {
-                "driver": "null-co",
-                "node-name": disk.name,
-                "size": disk.size_bytes,
-                "read-zeroes": True,
-                "read-only": readonly,
-            }
-        ]
-    common: dict[str, str | int | bool] = {"read-only": readonly, "discard": "unmap"}
-    file: dict[str, str | int | bool] = {
-        "driver": "file",
-        "node-name": f"{disk.name}-file",
-        "filename": str(disk.path or backing_file(workdir, disk)),
-        **common,
-    }
-    if disk.kind == "aio":
-        file |= {"aio": "native", "cache.direct": True}
-    return [
-        file,
-        {"driver": "raw", "node-name": disk.name, "file": f"{disk.name}-file", **common},
-    ]
 
 
 async def _disconnect(client: QMPClient) -> None:

@@ -30,12 +30,24 @@ class VhostlabTarget(Target):
         ring_formats=frozenset({"split", "packed"}),
         max_queues=254,
         serial="configured",
+        write_cache=True,
         modes=frozenset({"adaptive", "poll", "event"}),
         migration=True,
         max_cores=1024,
+        counters=True,
     )
 
     reactor_mask = "0x1"
+
+    @classmethod
+    def preflight(cls) -> str:
+        return str(find_daemon())
+
+    def whereabouts(self) -> list[str]:
+        return [
+            *super().whereabouts(),
+            f"RPC: vhostctl -s {self.rpc.path} (or any JSON-RPC client)",
+        ]
 
     @property
     def rpc(self) -> RpcClient:
