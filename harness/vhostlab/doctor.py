@@ -13,7 +13,7 @@ from rich.text import Text
 from vhostlab import host, images
 from vhostlab.errors import HarnessError
 from vhostlab.process import find_program
-from vhostlab.qemu.config import QEMU_HINT
+from vhostlab.qemu.newer import HINT as QEMU_HINT
 from vhostlab.target import qsd
 from vhostlab.target.vhostlab import find_daemon
 

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 from vhostlab.errors import HarnessError
+from vhostlab.images.recipe import DEFAULT_GUEST
 
 #: Raised by one whenever a reader of an older result.json would misread a newer one.
 SCHEMA_VERSION = 1
@@ -304,9 +305,11 @@ def _lost(plan: Plan, stage: PlannedStage, done: set[str]) -> list[ScenarioResul
     ]
 
 
-def replay_scenario(name: str, target: str, matrix: str = "") -> str:
+def replay_scenario(name: str, target: str, matrix: str = "", guest: str = DEFAULT_GUEST) -> str:
     """The command that runs one scenario again."""
     words = f"vhostlab vmtest --target {target} --scenario {name}"
+    if guest != DEFAULT_GUEST:
+        words += f" --guest {shlex.quote(guest)}"
     return f"{words} --matrix {shlex.quote(matrix)}" if matrix else words
 
 

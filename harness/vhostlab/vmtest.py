@@ -24,8 +24,10 @@ from rich.text import Text
 from vhostlab import host, images, report, results, summary
 from vhostlab import target as targets
 from vhostlab.errors import HarnessError, Unavailable
+from vhostlab.images.progress import Progress, Shown
 from vhostlab.process import find_program, tail
-from vhostlab.qemu.config import QEMU_HINT
+from vhostlab.qemu import newer
+from vhostlab.qemu.newer import HINT as QEMU_HINT
 from vhostlab.results import PLAN_FILE, RESULT_FILE, Result
 from vhostlab.run import Request
 from vhostlab.scenario.progress import Follower
@@ -40,7 +42,7 @@ FOLLOW_INTERVAL_S = 0.2
 RUNNER_LOG = "avocado.log"
 
 
-def preflight(request: Request) -> tuple[images.Image, str]:
+def preflight(request: Request, progress: Progress) -> tuple[images.Image, str]:
     """Everything that would otherwise fail after minutes: inputs, programs, image, accelerator."""
     request.validate()
     find_program("qemu-system-x86_64", QEMU_HINT)
@@ -50,8 +52,10 @@ def preflight(request: Request) -> tuple[images.Image, str]:
         raise Unavailable("avocado is not installed for this Python", "run `make venv`")
 
     async def guest() -> tuple[images.Image, str]:
-        image = await images.build()
-        return image, await host.accelerator(image)
+        image = await images.build(images.recipe_path(request.guest), progress=progress)
+        accel = await host.accelerator(await images.build())
+        await newer.ensure(image, accel, progress)
+        return image, accel
 
     return asyncio.run(guest())
 
@@ -140,7 +144,8 @@ def _result(run_dir: Path, seconds: float, status: int) -> Result:
 
 def run(request: Request, results_dir: Path, console: Console) -> int:
     """Carry out a run; return the exit status for the shell."""
-    image, accel = preflight(request)
+    with Shown(console) as progress:
+        image, accel = preflight(request, progress)
     console.print(
         Text(f"target {request.target}, guest {image.name}-{image.id}, {accel}"), soft_wrap=True
     )

@@ -28,6 +28,7 @@ def runnables(request: Request) -> list[Runnable]:
             matrix=str(request.matrix_file()),
             cells=",".join(request.cells),
             brief="yes" if request.brief() else "",
+            guest=request.guest,
         )
         for stage in request.stages()
     ]

@@ -9,7 +9,7 @@ import asyncio
 from rich.console import Console
 from rich.text import Text
 
-from vhostlab import dryrun, matrix, vmtest
+from vhostlab import dryrun, images, matrix, vmtest
 from vhostlab import target as targets
 from vhostlab.commands.common import (
     BadInput,
@@ -46,6 +46,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--matrix", default="", metavar="NAME", help="measurements: a name or a .toml file"
     )
     add_cells(parser)
+    parser.add_argument(
+        "--guest",
+        default=images.DEFAULT_GUEST,
+        metavar="NAME",
+        help="the guest image: a name of `vhostlab images list` (default: micro)",
+    )
     add_results(parser)
     parser.add_argument("--list", action="store_true", help="list suites, scenarios and matrices")
     parser.add_argument(
@@ -63,6 +69,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         scenarios=tuple(options.scenario),
         matrix=options.matrix,
         cells=tuple(options.cell),
+        guest=options.guest,
     )
     if request.suite and request.scenarios:
         raise BadInput("--suite and --scenario exclude each other", "give one of them")

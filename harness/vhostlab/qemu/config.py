@@ -4,16 +4,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from vhostlab.errors import Unavailable
 from vhostlab.images import Image
-from vhostlab.process import find_program
+from vhostlab.qemu import newer
 from vhostlab.qemu.disks import Disk, arguments
 
-QEMU_HINT = "install qemu-system-x86 (Debian, Ubuntu) or qemu-system-x86-core (Fedora)"
+OVMF_PAIRS = (
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+    ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
+    ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
+)
+"""UEFI for x86 and its empty variables, as distributions install them."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ class VmConfig:
     kernel_options: tuple[str, ...] = ()
     one_thread: bool = False
     """For all processors, under TCG."""
+    firmware: Literal["direct", "bios", "uefi"] = "direct"
+    """Who loads the kernel: QEMU itself, where the image has one, or a firmware, from a disk."""
     incoming: bool = False
     """It does not boot: a guest that runs already comes from another QEMU."""
     extra: tuple[str, ...] = ()
@@ -44,7 +52,9 @@ class VmConfig:
 
     def program(self) -> str:
         """The QEMU to run."""
-        return str(self.qemu) if self.qemu else find_program("qemu-system-x86_64", QEMU_HINT)
+        if self.qemu:
+            return str(self.qemu)
+        return str(newer.program(self.image, self.accel))
 
 
 @dataclass(frozen=True)
@@ -74,9 +84,7 @@ def qemu_argv(config: VmConfig, channels: Channels) -> list[str]:
         *("-smp", str(config.vcpus)),
         *("-m", _size(config)),
         *("-object", _memory(config)),
-        *("-kernel", str(config.image.kernel)),
-        *("-initrd", str(config.image.initrd)),
-        *("-append", " ".join((config.image.cmdline, *config.kernel_options))),
+        *_boot(config),
         *("-chardev", f"socket,id=qmp,fd={channels.qmp_fd}"),
         *("-mon", "chardev=qmp,mode=control"),
         *("-chardev", _console(channels)),
@@ -88,6 +96,7 @@ def qemu_argv(config: VmConfig, channels: Channels) -> list[str]:
     for slot in range(config.hotplug_slots):
         # On pcie.0 itself nothing can be plugged in.
         words += ["-device", f"pcie-root-port,id=slot{slot},chassis={slot + 1},bus=pcie.0"]
+    words += _own_disk(config)
     for disk in config.disks:
         words += arguments(disk)
     if config.incoming:
@@ -95,10 +104,51 @@ def qemu_argv(config: VmConfig, channels: Channels) -> list[str]:
     return [*words, *config.extra]
 
 
+def _boot(config: VmConfig) -> list[str]:
+    """What starts the guest."""
+    image, firmware = config.image, config.firmware
+    if firmware == "direct" and image.kernel is not None:
+        words = ["-kernel", str(image.kernel), "-initrd", str(image.initrd)]
+        return [*words, "-append", " ".join((image.cmdline, *config.kernel_options))]
+    if (image.firmware if firmware == "direct" else firmware) == "bios":
+        return []
+    code, variables = ovmf()
+    flash = "if=pflash,format=raw"
+    return [
+        *("-drive", f"{flash},unit=0,readonly=on,file={_value(code)}"),
+        # What the firmware remembers, it forgets with the guest.
+        *("-drive", f"{flash},unit=1,snapshot=on,file={_value(variables)}"),
+    ]
+
+
+def _own_disk(config: VmConfig) -> list[str]:
+    """The disk of the image, below an overlay of QEMU's that has no name and ends with it."""
+    disk = config.image.disk
+    if disk is None:
+        return []
+    direct = config.firmware == "direct" and config.image.kernel is not None
+    return [
+        *("-drive", f"if=none,id=root,format=qcow2,snapshot=on,file={_value(disk)}"),
+        *("-device", f"virtio-blk-pci,id=root,drive=root{'' if direct else ',bootindex=0'}"),
+    ]
+
+
+def ovmf(pairs: Sequence[tuple[str, str]] = OVMF_PAIRS) -> tuple[Path, Path]:
+    """The UEFI firmware and its empty variables."""
+    for code, variables in pairs:
+        if Path(code).exists() and Path(variables).exists():
+            return Path(code), Path(variables)
+    raise Unavailable("there is no UEFI firmware for guests", "install ovmf (Fedora: edk2-ovmf)")
+
+
+def _value(path: Path) -> str:
+    return str(path).replace(",", ",,")
+
+
 def _console(channels: Channels) -> str:
     return (
         f"socket,id=console,path={channels.console_socket},server=on,wait=off,"
-        f"logfile={str(channels.console_log).replace(',', ',,')}"
+        f"logfile={_value(channels.console_log)}"
     )
 
 

@@ -47,6 +47,7 @@ class VhostBlk:
     event_idx: bool = True
     indirect: bool = True
     discard: bool = True
+    modern: bool = False
     boot_index: int | None = None
 
     def chardev(self) -> Properties:
@@ -64,6 +65,7 @@ class VhostBlk:
             "queue-size": self.queue_size,
             **({} if self.discard else {"discard": False, "write-zeroes": False}),
             **_ring(self.packed, self.event_idx, self.indirect),
+            **_modern(self.modern),
             **_boot(self.boot_index),
         }
 
@@ -80,6 +82,7 @@ class VhostScsi:
     packed: bool = False
     event_idx: bool = True
     indirect: bool = True
+    modern: bool = False
     boot_index: int | None = None
 
     def chardev(self) -> Properties:
@@ -96,6 +99,7 @@ class VhostScsi:
             "num_queues": self.num_queues,
             "virtqueue_size": self.queue_size,
             **_ring(self.packed, self.event_idx, self.indirect),
+            **_modern(self.modern),
             **_boot(self.boot_index),
         }
 
@@ -139,6 +143,11 @@ def _ring(packed: bool, event_idx: bool, indirect: bool) -> dict[str, str | int 
     if not indirect:
         options["indirect_desc"] = False
     return options
+
+
+def _modern(wanted: bool) -> dict[str, str | int | bool]:
+    """OVMF takes the legacy half of a transitional device, which a back-end may not serve."""
+    return {"disable-legacy": True} if wanted else {}
 
 
 def _boot(index: int | None) -> dict[str, str | int | bool]:

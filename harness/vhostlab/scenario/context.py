@@ -18,7 +18,7 @@ from typing import NoReturn, TypeVar
 from vhostlab.errors import HarnessError
 from vhostlab.guest import Guest
 from vhostlab.guestdisk import GuestDisk
-from vhostlab.images import Image
+from vhostlab.images import DEFAULT_GUEST, Image
 from vhostlab.paths import source_dir
 from vhostlab.qemu import Vm
 from vhostlab.results import Better, CellResult, Check, Metric
@@ -45,6 +45,8 @@ class Options:
     cells: tuple[str, ...] = ()
     #: Look at one disk of each device type where all would be looked at.
     brief: bool = False
+    #: The guest image by name.
+    guest: str = DEFAULT_GUEST
 
     def matrix_name(self) -> str:
         """How a person asks for the matrix: by name when it is one of the project's."""
@@ -224,6 +226,8 @@ class HostContext(Context):
         hardware: Hardware = PLAIN,
     ) -> AsyncIterator[Vm]:
         """A QEMU on these controllers that waits for a guest to come from another one."""
+        if self.bench.image.disk is not None:
+            self.skip(f"guest {self.bench.image.name} has a disk that two QEMUs cannot share")
         wanted = config(self.bench.image, self.bench.accel, target, controllers, (), hardware)
         async with Vm(replace(wanted, incoming=True), self.bench.logs / name) as vm:
             yield vm

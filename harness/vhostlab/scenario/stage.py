@@ -20,7 +20,7 @@ from vhostlab import target as targets
 from vhostlab.errors import REPLAY, HarnessError, MilestoneTimeout, Unavailable
 from vhostlab.paths import source_dir
 from vhostlab.process import Process, find_program, output_of
-from vhostlab.qemu import Vm
+from vhostlab.qemu import Vm, newer
 from vhostlab.results import (
     Fragment,
     GuestRecord,
@@ -132,7 +132,7 @@ class Stage:
     def replay(self, scenario: Scenario) -> str:
         """The command that runs a scenario again."""
         matrix = self.options.matrix_name() if scenario.measures else ""
-        return replay_scenario(scenario.name, self.target.name, matrix)
+        return replay_scenario(scenario.name, self.target.name, matrix, self.options.guest)
 
     def ended(
         self,
@@ -360,8 +360,9 @@ async def run(
 async def _run_wanted(
     wanted: Sequence[Scenario], stage: Stage, run_dir: Path, progress: Progress
 ) -> None:
-    image = await images.build()
-    accel = await host.accelerator(image)
+    image = await images.build(images.recipe_path(stage.options.guest))
+    accel = await host.accelerator(await images.build())
+    await newer.ensure(image, accel)
     stage.update(
         target=TargetRecord(stage.target.name, await target_version(stage.target)),
         environment=environment(accel, image),
