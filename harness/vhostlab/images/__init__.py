@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Guest images: built from recipes, kept in a content-addressed cache."""
 
+from vhostlab.images.bootdisk import boot_disk
 from vhostlab.images.build import build, cached
 from vhostlab.images.image import Image, verify
 from vhostlab.images.recipe import DEFAULT_GUEST, load, micro_recipe, names, recipe_path
@@ -8,6 +9,7 @@ from vhostlab.images.recipe import DEFAULT_GUEST, load, micro_recipe, names, rec
 __all__ = [
     "DEFAULT_GUEST",
     "Image",
+    "boot_disk",
     "build",
     "cached",
     "load",

@@ -30,10 +30,13 @@ class Kernel:
     """The one kernel in a file tree."""
 
     def __init__(self, tree: FileTree) -> None:
-        images = tree.matching("/boot/vmlinuz-*")
+        # In Debian until 13, and after it.
+        images = tree.matching("/boot/vmlinuz-*") + tree.matching("/usr/lib/modules/*/vmlinuz")
         if len(images) != 1:
             raise HarnessError(f"expected one kernel among the packages, found {len(images)}")
-        self.version = images[0].removeprefix("/boot/vmlinuz-")
+        self.version = (
+            images[0].removeprefix("/boot/vmlinuz-").removeprefix("/usr/lib/modules/").split("/")[0]
+        )
         self.image = tree.read(images[0])
         self.directory = f"/usr/lib/modules/{self.version}"
         self._tree = tree

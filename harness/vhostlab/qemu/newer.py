@@ -28,6 +28,8 @@ VARIABLE = "VHOSTLAB_QEMU"
 HINT = "install qemu-system-x86 (Debian, Ubuntu) or qemu-system-x86-core (Fedora)"
 SUITE = "trixie"
 PROGRAM = "qemu-system-x86_64"
+_PARTS = ("qemu-system-*", "seabios", "lib*", "zlib1g")
+"""What of its dependencies is more than a script."""
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
 
@@ -84,11 +86,12 @@ def _too_old(installed: Path, image: Image, accel: str) -> bool:
 
 async def _unpack(cache: Path, progress: Progress) -> None:
     progress.step(f"unpacking QEMU of Debian {SUITE}")
-    wanted = Wanted("a newer QEMU", SUITE, "amd64", ("qemu-system-x86",), ("*",))
+    wanted = Wanted("a newer QEMU", SUITE, "amd64", ("qemu-system-x86",), _PARTS)
     packages = await PackageSource(wanted, cache).fetch()
     final = unpacked().parent
     new = final.with_name(f".new-{os.getpid()}")
     shutil.rmtree(new, ignore_errors=True)
+    (new / "root").mkdir(parents=True)
     try:
         for package in packages:
             await output_of(["dpkg-deb", "-x", str(package.path), str(new / "root")], 120.0)
