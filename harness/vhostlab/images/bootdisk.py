@@ -10,8 +10,8 @@ from pathlib import Path
 from vhostlab import paths
 from vhostlab.errors import HarnessError
 from vhostlab.images import disk
-from vhostlab.images.build import locked
 from vhostlab.images.image import Image
+from vhostlab.images.lock import locked
 
 FORMAT = 1
 MARKER = "vhostlab.booted_from_disk=1"

@@ -8,26 +8,30 @@ of a recipe, so a second run looks at nothing else and needs no network.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from vhostlab import paths
 from vhostlab.images import image as images
+from vhostlab.images.cloud import CloudBuilder
 from vhostlab.images.debian import DebianBuilder
 from vhostlab.images.image import Image
+from vhostlab.images.lock import locked
 from vhostlab.images.micro import MicroBuilder
 from vhostlab.images.progress import Progress, Silent
-from vhostlab.images.recipe import FORMAT, DebianRecipe, MicroRecipe, Recipe, load, micro_recipe
-from vhostlab.wait import until
-
-LOCK_TIMEOUT_S = 900.0
+from vhostlab.images.recipe import (
+    FORMAT,
+    CloudRecipe,
+    DebianRecipe,
+    MicroRecipe,
+    Recipe,
+    load,
+    micro_recipe,
+)
 
 
 class Builder(Protocol):
@@ -87,6 +91,8 @@ def _builder(recipe: Recipe, cache: Path, work: Path, progress: Progress) -> Bui
             return MicroBuilder(recipe, cache, progress)
         case DebianRecipe():
             return DebianBuilder(recipe, work, progress)
+        case CloudRecipe():
+            return CloudBuilder(recipe, cache, work, progress)
 
 
 async def _build(recipe: Recipe, root: Path, progress: Progress) -> Image:
@@ -119,22 +125,3 @@ async def _build(recipe: Recipe, root: Path, progress: Progress) -> Image:
     fresh.write_text(identity + "\n")
     fresh.rename(index / recipe.digest)
     return images.load(final)
-
-
-@asynccontextmanager
-async def locked(path: Path, what: str) -> AsyncIterator[None]:
-    """One builder at a time; a second one waits and then finds what the first has made."""
-    with path.open("w") as lock:
-
-        async def try_lock() -> bool | None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return None
-            return True
-
-        await until(f"lock on {what} ({path})", LOCK_TIMEOUT_S, try_lock)
-        try:
-            yield
-        finally:
-            fcntl.flock(lock, fcntl.LOCK_UN)

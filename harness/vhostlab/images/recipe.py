@@ -65,7 +65,24 @@ class DebianRecipe(Common):
     seeds: tuple[SeedFile, ...]
 
 
-Recipe = MicroRecipe | DebianRecipe
+@dataclass(frozen=True)
+class CloudRecipe(Common):
+    """A distribution's cloud image."""
+
+    url: str
+    checksums: str
+    signature: str
+    """Of the checksums; empty: it is around them, in the same file."""
+    fingerprint: str
+    keyring: str
+    keyring_package: str
+    """The Debian package that has it."""
+    firmware: str
+    packages: tuple[str, ...]
+    disk_mib: int
+
+
+Recipe = MicroRecipe | DebianRecipe | CloudRecipe
 
 
 def directory() -> Path:
@@ -95,7 +112,12 @@ def load(path: Path) -> Recipe:
     """Read a recipe and its seed files."""
     read = Reader(path)
     kind = read.choice("kind", of=KINDS)
-    return _micro(read) if kind == "micro" else _debian(read)
+    match kind:
+        case "micro":
+            return _micro(read)
+        case "debian":
+            return _debian(read)
+    return _cloud(read)
 
 
 def _common(read: Reader) -> dict[str, object]:
@@ -138,3 +160,18 @@ def _debian(read: Reader) -> DebianRecipe:
         "seeds": read.seeds("system", "seed"),
     }
     return DebianRecipe(**values, digest=read.finish(FORMAT))  # type: ignore[arg-type]
+
+
+def _cloud(read: Reader) -> CloudRecipe:
+    values = _common(read) | {
+        "url": read.text("image", "url"),
+        "checksums": read.text("image", "checksums"),
+        "signature": read.text("image", "signature", default=""),
+        "fingerprint": read.text("signer", "fingerprint").replace(" ", "").upper(),
+        "keyring": read.text("signer", "keyring"),
+        "keyring_package": read.text("signer", "package"),
+        "firmware": read.choice("guest", "firmware", of=("bios", "uefi"), default="bios"),
+        "packages": read.texts("seed", "packages"),
+        "disk_mib": read.number("disk", "size_mib"),
+    }
+    return CloudRecipe(**values, digest=read.finish(FORMAT))  # type: ignore[arg-type]

@@ -4,22 +4,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from vhostlab.errors import Unavailable
-from vhostlab.images import Image
+from vhostlab.images.image import Image
 from vhostlab.qemu import newer
 from vhostlab.qemu.disks import Disk, arguments
-
-OVMF_PAIRS = (
-    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
-    ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
-    ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
-)
-"""UEFI for x86 and its empty variables, as distributions install them."""
+from vhostlab.qemu.firmware import ovmf
 
 
 @dataclass(frozen=True)
@@ -131,14 +124,6 @@ def _own_disk(config: VmConfig) -> list[str]:
         *("-drive", f"if=none,id=root,format=qcow2,snapshot=on,file={_value(disk)}"),
         *("-device", f"virtio-blk-pci,id=root,drive=root{'' if direct else ',bootindex=0'}"),
     ]
-
-
-def ovmf(pairs: Sequence[tuple[str, str]] = OVMF_PAIRS) -> tuple[Path, Path]:
-    """The UEFI firmware and its empty variables."""
-    for code, variables in pairs:
-        if Path(code).exists() and Path(variables).exists():
-            return Path(code), Path(variables)
-    raise Unavailable("there is no UEFI firmware for guests", "install ovmf (Fedora: edk2-ovmf)")
 
 
 def _value(path: Path) -> str:

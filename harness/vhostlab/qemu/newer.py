@@ -16,8 +16,8 @@ from pathlib import Path
 
 from vhostlab import paths
 from vhostlab.errors import Unavailable
-from vhostlab.images.build import locked
 from vhostlab.images.image import Image
+from vhostlab.images.lock import locked
 from vhostlab.images.packages import PackageSource, Wanted
 from vhostlab.images.progress import Progress, Silent
 from vhostlab.process import find_program, output_of
