@@ -39,6 +39,23 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--refresh", action="store_true", help="build: with the newest packages or cloud image"
     )
 
+    windows = parser.add_argument_group("build of windows guests")
+    windows.add_argument("--iso", type=Path, metavar="FILE", help="your installation disc")
+    windows.add_argument("--iso-sha256", default="", metavar="SUM", help="what it is to have")
+    windows.add_argument("--virtio-win", type=Path, metavar="FILE", help="the disc of the drivers")
+    windows.add_argument(
+        "--tool",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="fio's .msi or diskspd.exe; may be given several times",
+    )
+    windows.add_argument(
+        "--product-key", default="", metavar="KEY", help="not for evaluation discs"
+    )
+    windows.add_argument("--firmware", choices=("bios", "uefi"), help="default: the recipe's")
+
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Carry out what the options say."""
@@ -123,7 +140,9 @@ def _verify(recipes: Sequence[Path], named: bool, as_json: bool, console: Consol
 def _build(recipes: Sequence[Path], options: argparse.Namespace, console: Console) -> int:
     async def each(progress: Progress) -> None:
         for recipe in recipes:
-            image = await images.build(recipe, refresh=options.refresh, progress=progress)
+            image = await images.build(
+                recipe, refresh=options.refresh, progress=progress, media=_media(options)
+            )
             # Whoever builds it now wants no other work when it is to be booted.
             await newer.ensure(image, "tcg", progress)
 
@@ -137,6 +156,18 @@ def _build(recipes: Sequence[Path], options: argparse.Namespace, console: Consol
         row = _described(recipe)
         console.print(Text(f"{row['name']} {row['id']} {row['directory']}"), soft_wrap=True)
     return 0
+
+
+def _media(options: argparse.Namespace) -> images.Media | None:
+    media = images.Media(
+        iso=options.iso,
+        iso_sha256=options.iso_sha256,
+        virtio_win=options.virtio_win,
+        tools=tuple(options.tool),
+        product_key=options.product_key,
+        firmware=options.firmware or "",
+    )
+    return None if media == images.Media() else media
 
 
 def _print_json(value: object) -> None:

@@ -29,9 +29,11 @@ from vhostlab.images.recipe import (
     DebianRecipe,
     MicroRecipe,
     Recipe,
+    WindowsRecipe,
     load,
     micro_recipe,
 )
+from vhostlab.images.windows import Media, WindowsBuilder
 
 
 class Builder(Protocol):
@@ -52,20 +54,23 @@ async def build(
     *,
     refresh: bool = False,
     progress: Progress | None = None,
+    media: Media | None = None,
 ) -> Image:
     """The image of a recipe (the micro guest's by default), out of the cache or newly built.
 
-    ``refresh`` asks for newer packages although there is an image.
+    ``refresh`` asks for newer packages although there is an image. ``media``: what a guest that
+    is made from the user's discs is to be made from; it is made anew when they are given.
     """
     wanted = load(recipe or micro_recipe())
     root = _root(cache_dir)
     root.mkdir(parents=True, exist_ok=True)
+    refresh = refresh or media is not None
     if not refresh and (image := _cached(wanted, root)):
         return image
     async with locked(root / f"{wanted.name}.lock", f"the build of the {wanted.name} image"):
         if not refresh and (image := _cached(wanted, root)):
             return image
-        return await _build(wanted, root, progress or Silent())
+        return await _build(wanted, root, progress or Silent(), media or Media())
 
 
 def cached(recipe: Path, cache_dir: Path | None = None) -> Image | None:
@@ -85,7 +90,7 @@ def _cached(recipe: Recipe, root: Path) -> Image | None:
         return None
 
 
-def _builder(recipe: Recipe, cache: Path, work: Path, progress: Progress) -> Builder:
+def _builder(recipe: Recipe, cache: Path, work: Path, progress: Progress, media: Media) -> Builder:
     match recipe:
         case MicroRecipe():
             return MicroBuilder(recipe, cache, progress)
@@ -93,11 +98,13 @@ def _builder(recipe: Recipe, cache: Path, work: Path, progress: Progress) -> Bui
             return DebianBuilder(recipe, work, progress)
         case CloudRecipe():
             return CloudBuilder(recipe, cache, work, progress)
+        case WindowsRecipe():
+            return WindowsBuilder(recipe, media, work, progress)
 
 
-async def _build(recipe: Recipe, root: Path, progress: Progress) -> Image:
+async def _build(recipe: Recipe, root: Path, progress: Progress, media: Media) -> Image:
     with tempfile.TemporaryDirectory(prefix=".new-", dir=root) as work:
-        builder = _builder(recipe, root.parent, Path(work), progress)
+        builder = _builder(recipe, root.parent, Path(work), progress, media)
         identity = await builder.identity()
         final = root / f"{recipe.name}-{identity}"
         if images.verify(final):

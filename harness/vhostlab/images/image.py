@@ -46,6 +46,8 @@ class Image:
     firmware: str = "bios"
     memory_mib: int = 512
     tcg_qemu: str = ""
+    devices: tuple[str, ...] = ()
+    """Words of QEMU's command line for devices that this guest wants beside those of all."""
     stages: Mapping[str, float] = field(default_factory=lambda: MICRO_STAGES)
 
 
@@ -73,6 +75,7 @@ def load(directory: Path) -> Image:
         firmware=manifest["firmware"],
         memory_mib=manifest["memory_mib"],
         tcg_qemu=manifest["tcg_qemu"],
+        devices=tuple(manifest.get("devices", ())),
         stages=stages,
     )
 

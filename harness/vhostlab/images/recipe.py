@@ -82,7 +82,20 @@ class CloudRecipe(Common):
     disk_mib: int
 
 
-Recipe = MicroRecipe | DebianRecipe | CloudRecipe
+@dataclass(frozen=True)
+class WindowsRecipe(Common):
+    """Windows, from the user's installation disc."""
+
+    labels: tuple[str, ...]
+    least_mib: int
+    most_mib: int
+    edition: str
+    drivers: str
+    firmware: str
+    disk_mib: int
+
+
+Recipe = MicroRecipe | DebianRecipe | CloudRecipe | WindowsRecipe
 
 
 def directory() -> Path:
@@ -117,7 +130,9 @@ def load(path: Path) -> Recipe:
             return _micro(read)
         case "debian":
             return _debian(read)
-    return _cloud(read)
+        case "cloud":
+            return _cloud(read)
+    return _windows(read)
 
 
 def _common(read: Reader) -> dict[str, object]:
@@ -175,3 +190,16 @@ def _cloud(read: Reader) -> CloudRecipe:
         "disk_mib": read.number("disk", "size_mib"),
     }
     return CloudRecipe(**values, digest=read.finish(FORMAT))  # type: ignore[arg-type]
+
+
+def _windows(read: Reader) -> WindowsRecipe:
+    values = _common(read) | {
+        "labels": read.texts("media", "labels"),
+        "least_mib": read.number("media", "least_mib"),
+        "most_mib": read.number("media", "most_mib"),
+        "edition": read.text("windows", "edition"),
+        "drivers": read.text("windows", "drivers"),
+        "firmware": read.choice("guest", "firmware", of=("bios", "uefi")),
+        "disk_mib": read.number("disk", "size_mib"),
+    }
+    return WindowsRecipe(**values, digest=read.finish(FORMAT))  # type: ignore[arg-type]

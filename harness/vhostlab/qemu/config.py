@@ -89,7 +89,7 @@ def qemu_argv(config: VmConfig, channels: Channels) -> list[str]:
     for slot in range(config.hotplug_slots):
         # On pcie.0 itself nothing can be plugged in.
         words += ["-device", f"pcie-root-port,id=slot{slot},chassis={slot + 1},bus=pcie.0"]
-    words += _own_disk(config)
+    words += [*config.image.devices, *_own_disk(config)]
     for disk in config.disks:
         words += arguments(disk)
     if config.incoming:

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
+import socket
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from qemu.qmp import QMPClient, QMPError
 
 from vhostlab.errors import HarnessError, MilestoneTimeout
 from vhostlab.images.progress import Progress
@@ -17,6 +22,8 @@ from vhostlab.qemu.console import plain
 from vhostlab.qemu.firmware import ovmf
 from vhostlab.qemu.newer import HINT, PROGRAM
 from vhostlab.wait import until
+
+_KEYS, _KEY_INTERVAL_S = 60, 1.0
 
 
 @dataclass(frozen=True)
@@ -39,10 +46,12 @@ async def install(
     memory_mib: int,
     timeout_s: float,
     network: bool = False,
+    press_key: bool = False,
     extra: Sequence[str] = (),
 ) -> None:
     """Run it until it powers itself off. The last milestone is the evidence that all was done;
-    ``failure`` on the serial port says that it was not.
+    ``failure`` on the serial port says that it was not. ``press_key``: the first disc boots when
+    somebody presses a key.
     """
     # The accelerator is found out by booting a guest, which needs an image, which may need this.
     from vhostlab.host.accel import installer_accelerator
@@ -56,7 +65,7 @@ async def install(
     argv += ["-device", "virtio-blk-pci,drive=root,bootindex=0"]
     for number, disc in enumerate(discs):
         argv += ["-drive", f"if=none,id=disc{number},media=cdrom,readonly=on,file={disc}"]
-        argv += ["-device", f"ide-cd,drive=disc{number},bus=ide.{number}"]
+        argv += ["-device", f"ide-cd,drive=disc{number},bus=ide.{number},bootindex={number + 1}"]
     if firmware == "uefi":
         code, empty = ovmf()
         variables = work / "variables.fd"
@@ -65,9 +74,49 @@ async def install(
         argv += ["-drive", f"if=pflash,format=raw,unit=1,file={variables}"]
     if network:
         argv += ["-nic", "user,model=virtio-net-pci"]
-    process = Process([*argv, *extra], work / "install.log")
-    async with process:
-        await _follow(process, log, milestones, progress, failure, timeout_s)
+    async with _started([*argv, *extra], work / "install.log", name=disk.parent.name) as running:
+        process, monitor = running
+        pressing = asyncio.create_task(_press(monitor)) if press_key else None
+        try:
+            await _follow(process, log, milestones, progress, failure, timeout_s)
+        finally:
+            if pressing is not None:
+                pressing.cancel()
+
+
+@asynccontextmanager
+async def _started(
+    argv: Sequence[str], log: Path, name: str
+) -> AsyncIterator[tuple[Process, QMPClient]]:
+    """QEMU, and its monitor."""
+    near, far = socket.socketpair()
+    monitor = QMPClient(name)
+    words = ["-chardev", f"socket,id=qmp,fd={far.fileno()}", "-mon", "chardev=qmp,mode=control"]
+    process = Process([*argv, *words], log, pass_fds=(far.fileno(),))
+    try:
+        await process.start()
+    finally:
+        far.close()
+    try:
+        try:
+            await monitor.connect(near)
+        except (QMPError, OSError, EOFError) as error:
+            await process.wait(5.0)
+            raise process.died("QEMU") from error
+        yield process, monitor
+    finally:
+        with suppress(QMPError, OSError, EOFError):
+            await monitor.disconnect()
+        await process.stop()
+
+
+async def _press(monitor: QMPClient) -> None:
+    """The space bar, for as long as the firmware may ask."""
+    key = [{"type": "qcode", "data": "spc"}]
+    with suppress(QMPError, OSError, EOFError):
+        for _ in range(_KEYS):
+            await monitor.execute("send-key", {"keys": key})
+            await asyncio.sleep(_KEY_INTERVAL_S)
 
 
 async def _follow(
