@@ -49,6 +49,10 @@ class VmConfig:
             return str(self.qemu)
         return str(newer.program(self.image, self.accel))
 
+    def fitted(self, disk: Disk) -> Disk:
+        """The disk as this QEMU can attach it."""
+        return newer.fitted(disk, Path(self.program()))
+
 
 @dataclass(frozen=True)
 class Channels:
@@ -91,7 +95,7 @@ def qemu_argv(config: VmConfig, channels: Channels) -> list[str]:
         words += ["-device", f"pcie-root-port,id=slot{slot},chassis={slot + 1},bus=pcie.0"]
     words += [*config.image.devices, *_own_disk(config)]
     for disk in config.disks:
-        words += arguments(disk)
+        words += arguments(config.fitted(disk))
     if config.incoming:
         words += ["-incoming", "defer"]
     return [*words, *config.extra]

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from vhostlab import paths
@@ -21,6 +22,7 @@ from vhostlab.images.lock import locked
 from vhostlab.images.packages import PackageSource, Wanted
 from vhostlab.images.progress import Progress, Silent
 from vhostlab.process import find_program, output_of
+from vhostlab.qemu.disks import Disk, VhostBlk, VhostScsi
 
 VARIABLE = "VHOSTLAB_QEMU"
 """Names a QEMU to use for all guests."""
@@ -28,6 +30,7 @@ VARIABLE = "VHOSTLAB_QEMU"
 HINT = "install qemu-system-x86 (Debian, Ubuntu) or qemu-system-x86-core (Fedora)"
 SUITE = "trixie"
 PROGRAM = "qemu-system-x86_64"
+_LARGE_QUEUES_SINCE, _LARGE_QUEUE = (10,), 1024
 _PARTS = ("qemu-system-*", "seabios", "lib*", "zlib1g")
 """What of its dependencies is more than a script."""
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
@@ -66,9 +69,25 @@ def unpacked() -> Path:
     return paths.cache_dir() / "qemu" / SUITE / PROGRAM
 
 
+def fitted(disk: Disk, qemu: Path) -> Disk:
+    """The disk with queues of which the target can keep track.
+
+    The QEMU of Debian 13 offers the guest queues of 1024 whatever their size is said to be, and
+    says that size to the target when it asks for the area of requests in flight. A ring that does
+    not fit into its area cannot be set up.
+    """
+    if isinstance(disk, VhostBlk | VhostScsi) and version(qemu) >= _LARGE_QUEUES_SINCE:
+        return replace(disk, queue_size=max(disk.queue_size, _LARGE_QUEUE))
+    return disk
+
+
 def version(of: Path) -> tuple[int, ...]:
     """(7, 2, 22), as the program says."""
-    return _version(of, of.stat().st_mtime_ns)
+    try:
+        return _version(of, of.stat().st_mtime_ns)
+    except OSError:
+        # Whoever starts it will say so.
+        return ()
 
 
 @functools.cache

@@ -166,7 +166,7 @@ class Vm:
     async def plug(self, disk: Disk) -> None:
         """Attach a disk to the running guest, in one of the slots the VM was made with."""
         try:
-            await self._slots.plug(disk)
+            await self._slots.plug(self.config.fitted(disk))
         except QMPError as error:
             raise HarnessError(f"QEMU refused disk {disk.id}: {error}") from error
 
