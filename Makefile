@@ -27,7 +27,7 @@ BENCH_FLAGS = --target $(TARGET) $(if $(RESULTS),--results $(RESULTS))
 VMTEST_FLAGS = --target $(TARGET) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(RESULTS),--results $(RESULTS))
 
 .PHONY: all build test vmtest guest-shell bench bench-compare verify-4g torture lint format check-c check-py check-protocol check-engine check-frontend check-vm fuzz hostile \
-	instructions-baseline selftest docs setup venv lock clean distclean help
+	instructions-baseline selftest images-check docs setup venv lock clean distclean help
 
 all: build ## same as build
 
@@ -106,6 +106,10 @@ torture: build venv ## kill the daemon 200 times under each kind of load, and un
 
 check-vm: build venv ## one small guest: boot, look at the disks, a little I/O
 	@$(BIN)/vhostlab vmtest --suite quick --results $(REPORTS)/vm-quick
+
+images-check: build venv ## build big guest images and boot them: minutes, downloads, not part of test
+	@$(BIN)/python -m pytest -q -s --junit-xml=$(REPORTS)/images.xml harness/images_check
+	@$(BIN)/vhostlab vmtest --guest debian-12 --scenario boot --results $(REPORTS)/vm-debian-12
 
 docs: setup ## check the man pages
 	@ci/lint.sh man

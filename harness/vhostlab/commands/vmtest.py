@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         scenarios=tuple(options.scenario),
         matrix=options.matrix,
         cells=tuple(options.cell),
-        guest=options.guest,
+        guest=_guest(options.guest),
     )
     if request.suite and request.scenarios:
         raise BadInput("--suite and --scenario exclude each other", "give one of them")
@@ -77,6 +78,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if options.dry_run:
         return asyncio.run(dryrun.run(request, console))
     return vmtest.run(request, results_dir(options), console)
+
+
+def _guest(name: str) -> str:
+    """A recipe that is named by its path is found from wherever the runner works."""
+    return str(Path(name).absolute()) if name.endswith(".toml") else name
 
 
 def _list(console: Console) -> int:
