@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Whole guests: built from packages, booted by QEMU, by SeaBIOS and by OVMF; and a cloud image that is
-made here, signed here and fetched from here, prepared by its own cloud-init.
+"""Whole guests: built from packages, booted by QEMU, by SeaBIOS and by OVMF; and a cloud image that
+is made here, signed here and fetched from here, prepared by its own cloud-init.
 """
 
 from __future__ import annotations
