@@ -9,6 +9,7 @@ fixed, so the same input gives the same bytes.
 from __future__ import annotations
 
 import os
+import pwd
 import shlex
 import struct
 import tempfile
@@ -226,8 +227,19 @@ async def as_root(script: str) -> None:
     argv = ["sh", "-c", script]
     if os.geteuid() != 0:
         unshare = find_program("unshare", "install util-linux")
-        argv = [unshare, "--map-root-user", "--map-auto", "--", *argv]
+        others = ["--map-auto"] if _has_others() else []
+        argv = [unshare, "--map-root-user", *others, "--", *argv]
     await output_of(argv, _STEP_TIMEOUT_S, env=ENVIRONMENT)
+
+
+def _has_others() -> bool:
+    """Whether this user may give files to other users, in a namespace of its own."""
+    own = pwd.getpwuid(os.getuid()).pw_name
+    try:
+        lines = Path("/etc/subuid").read_text().splitlines()
+    except OSError:
+        return False
+    return any(line.split(":")[0] in (own, str(os.getuid())) for line in lines)
 
 
 async def to_qcow2(raw: Path, qcow2: Path, *, compress: bool = False) -> None:
