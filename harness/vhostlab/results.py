@@ -169,6 +169,7 @@ class Plan:
     command: str
     target: str
     stages: tuple[PlannedStage, ...]
+    guest: str = DEFAULT_GUEST
 
 
 @dataclass(frozen=True)
@@ -297,7 +298,7 @@ def _lost(plan: Plan, stage: PlannedStage, done: set[str]) -> list[ScenarioResul
             stage=stage.name,
             status=Status.ERROR,
             seconds=0.0,
-            replay=replay_scenario(name, plan.target),
+            replay=replay_scenario(name, plan.target, guest=plan.guest),
             error=f"stage {stage.name} ended before this scenario did",
         )
         for name in stage.scenarios
