@@ -11,7 +11,7 @@ from typing import Literal
 from vhostlab.errors import Unavailable
 from vhostlab.images.image import Image
 from vhostlab.qemu import newer
-from vhostlab.qemu.disks import Disk, arguments
+from vhostlab.qemu.disks import Disk, arguments, escaped
 from vhostlab.qemu.firmware import ovmf
 
 
@@ -112,9 +112,9 @@ def _boot(config: VmConfig) -> list[str]:
     code, variables = ovmf()
     flash = "if=pflash,format=raw"
     return [
-        *("-drive", f"{flash},unit=0,readonly=on,file={_value(code)}"),
+        *("-drive", f"{flash},unit=0,readonly=on,file={escaped(code)}"),
         # What the firmware remembers, it forgets with the guest.
-        *("-drive", f"{flash},unit=1,snapshot=on,file={_value(variables)}"),
+        *("-drive", f"{flash},unit=1,snapshot=on,file={escaped(variables)}"),
     ]
 
 
@@ -125,19 +125,15 @@ def _own_disk(config: VmConfig) -> list[str]:
         return []
     direct = config.firmware == "direct" and config.image.kernel is not None
     return [
-        *("-drive", f"if=none,id=root,format=qcow2,snapshot=on,file={_value(disk)}"),
+        *("-drive", f"if=none,id=root,format=qcow2,snapshot=on,file={escaped(disk)}"),
         *("-device", f"virtio-blk-pci,id=root,drive=root{'' if direct else ',bootindex=0'}"),
     ]
-
-
-def _value(path: Path) -> str:
-    return str(path).replace(",", ",,")
 
 
 def _console(channels: Channels) -> str:
     return (
         f"socket,id=console,path={channels.console_socket},server=on,wait=off,"
-        f"logfile={_value(channels.console_log)}"
+        f"logfile={escaped(channels.console_log)}"
     )
 
 

@@ -115,6 +115,11 @@ def keyval(properties: Properties) -> str:
     return ",".join(f"{key}={text(value)}" for key, value in properties.items())
 
 
+def escaped(path: Path) -> str:
+    """A path as a value on QEMU's command line."""
+    return str(path).replace(",", ",,")
+
+
 def arguments(disk: Disk) -> list[str]:
     """The command-line options that make a disk."""
     words: list[str] = []

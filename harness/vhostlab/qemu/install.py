@@ -19,6 +19,7 @@ from vhostlab.errors import HarnessError, MilestoneTimeout
 from vhostlab.images.progress import Progress
 from vhostlab.process import Process, find_program
 from vhostlab.qemu.console import plain
+from vhostlab.qemu.disks import escaped
 from vhostlab.qemu.firmware import ovmf
 from vhostlab.qemu.newer import HINT, PROGRAM
 from vhostlab.wait import until
@@ -60,18 +61,18 @@ async def install(
     log = work / "serial.log"
     argv = [find_program(PROGRAM, HINT), "-nodefaults", "-no-user-config", "-display", "none"]
     argv += ["-machine", "q35", "-accel", accel, "-cpu", "max" if accel == "tcg" else "host"]
-    argv += ["-smp", "2", "-m", f"{memory_mib}M", "-serial", f"file:{log}"]
-    argv += ["-drive", f"if=none,id=root,format=qcow2,cache=unsafe,file={disk}"]
+    argv += ["-smp", "2", "-m", f"{memory_mib}M", "-serial", f"file:{escaped(log)}"]
+    argv += ["-drive", f"if=none,id=root,format=qcow2,cache=unsafe,file={escaped(disk)}"]
     argv += ["-device", "virtio-blk-pci,drive=root,bootindex=0"]
     for number, disc in enumerate(discs):
-        argv += ["-drive", f"if=none,id=disc{number},media=cdrom,readonly=on,file={disc}"]
+        argv += ["-drive", f"if=none,id=disc{number},media=cdrom,readonly=on,file={escaped(disc)}"]
         argv += ["-device", f"ide-cd,drive=disc{number},bus=ide.{number},bootindex={number + 1}"]
     if firmware == "uefi":
         code, empty = ovmf()
         variables = work / "variables.fd"
         shutil.copyfile(empty, variables)
-        argv += ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={code}"]
-        argv += ["-drive", f"if=pflash,format=raw,unit=1,file={variables}"]
+        argv += ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={escaped(code)}"]
+        argv += ["-drive", f"if=pflash,format=raw,unit=1,file={escaped(variables)}"]
     if network:
         argv += ["-nic", "user,model=virtio-net-pci"]
     async with _started([*argv, *extra], work / "install.log", name=disk.parent.name) as running:
