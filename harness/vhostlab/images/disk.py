@@ -45,7 +45,17 @@ _BIOS_TYPE = "21686148-6449-6E6F-744E-656564454649"
 _ESP_TYPE = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 _LINUX_TYPE = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 
-_MODULES = ("part_gpt", "fat", "ext2", "search_fs_uuid", "normal", "linux", "serial", "echo")
+_MODULES = (
+    "part_gpt",
+    "fat",
+    "ext2",
+    "search_fs_uuid",
+    "normal",
+    "linux",
+    "serial",
+    "echo",
+    "halt",
+)
 _STEP_TIMEOUT_S = 900.0
 
 

@@ -134,7 +134,8 @@ async def _follow(
     async def ended() -> bool | None:
         said = _said(log)
         if failure in said:
-            raise HarnessError(f"the guest could not be prepared: {_tail(said)}")
+            why = next(line.strip() for line in said.splitlines() if failure in line)
+            raise HarnessError(f"the guest could not be prepared: {why}")
         reached = sum(re.search(m.pattern, said) is not None for m in milestones)
         progress.amount(reached, len(milestones))
         if process.alive:
