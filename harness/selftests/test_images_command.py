@@ -85,9 +85,12 @@ def test_verify(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     disk.write_bytes(disk.read_bytes()[:-1] + b"?")
     (row,) = said(capsys, "verify", status=1)
     assert "has changed" in row["wrong"][0]
-    # one that is shorter is no image any more
+    # one that is shorter is no image any more for whoever wants to boot it
     disk.write_bytes(b"")
-    assert said(capsys, "verify") == []
+    assert not said(capsys, "list", "debian-12")[0]["built"]
+    assert "has changed" in said(capsys, "verify", status=1)[0]["wrong"][0]
+    disk.unlink()
+    assert "cannot read" in said(capsys, "verify", status=1)[0]["wrong"][0]
 
 
 def test_a_name_that_nobody_knows(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,7 @@
 """Guest images: built from recipes, kept in a content-addressed cache."""
 
 from vhostlab.images.bootdisk import boot_disk
-from vhostlab.images.build import build, cached
+from vhostlab.images.build import build, cached, directory_of
 from vhostlab.images.image import Image, verify
 from vhostlab.images.recipe import DEFAULT_GUEST, load, micro_recipe, names, recipe_path
 from vhostlab.images.windows import Media
@@ -14,6 +14,7 @@ __all__ = [
     "boot_disk",
     "build",
     "cached",
+    "directory_of",
     "load",
     "micro_recipe",
     "names",

@@ -78,14 +78,27 @@ def cached(recipe: Path, cache_dir: Path | None = None) -> Image | None:
     return _cached(load(recipe), _root(cache_dir))
 
 
+def directory_of(recipe: Path, cache_dir: Path | None = None) -> Path | None:
+    """Where the image of a recipe is, whole or not; None when it was never built."""
+    return _directory(load(recipe), _root(cache_dir))
+
+
+def _directory(recipe: Recipe, root: Path) -> Path | None:
+    try:
+        identity = (root / "by-recipe" / recipe.digest).read_text().strip()
+    except OSError:
+        return None
+    return root / f"{recipe.name}-{identity}"
+
+
 def _root(cache_dir: Path | None) -> Path:
     return (cache_dir or paths.cache_dir()) / "images"
 
 
 def _cached(recipe: Recipe, root: Path) -> Image | None:
+    directory = _directory(recipe, root)
     try:
-        identity = (root / "by-recipe" / recipe.digest).read_text().strip()
-        return images.load(root / f"{recipe.name}-{identity}")
+        return None if directory is None else images.load(directory)
     except (OSError, json.JSONDecodeError, KeyError):
         return None
 

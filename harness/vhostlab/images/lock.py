@@ -10,11 +10,12 @@ from pathlib import Path
 
 from vhostlab.wait import until
 
-LOCK_TIMEOUT_S = 900.0
+LOCK_TIMEOUT_S = 4 * 3600.0
+"""A build may take long; the lock of one that died is free at once."""
 
 
 @asynccontextmanager
-async def locked(path: Path, what: str, timeout_s: float = LOCK_TIMEOUT_S) -> AsyncIterator[None]:
+async def locked(path: Path, what: str) -> AsyncIterator[None]:
     """Whoever comes second waits, and then finds what the first has made."""
     with path.open("w") as lock:
 
@@ -25,7 +26,7 @@ async def locked(path: Path, what: str, timeout_s: float = LOCK_TIMEOUT_S) -> As
                 return None
             return True
 
-        await until(f"lock on {what} ({path})", timeout_s, try_lock)
+        await until(f"lock on {what} ({path})", LOCK_TIMEOUT_S, try_lock)
         try:
             yield
         finally:
