@@ -28,7 +28,7 @@ BENCH_FLAGS = --target $(TARGET) $(if $(RESULTS),--results $(RESULTS))
 VMTEST_FLAGS = --target $(TARGET) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(RESULTS),--results $(RESULTS))
 
 .PHONY: all build test vmtest guest-shell bench ladder bench-compare verify-4g torture torture-runs lint format check-c check-py check-protocol check-engine check-frontend check-vm fuzz hostile \
-	instructions-baseline selftest docs setup venv lock clean distclean help
+	instructions-baseline selftest images-check docs setup venv lock clean distclean help
 
 all: build ## same as build
 
@@ -115,6 +115,10 @@ check-vm: build venv ## small guests: boot, look at the disks, a little I/O; run
 torture-runs: RUN_KILLS = 20
 torture-runs: build venv ## kill the harness, its runner and its stages 20 times in the middle of runs (RUN_KILLS=20)
 	@VHOSTLAB_RUN_KILLS=$(RUN_KILLS) $(BIN)/python -m pytest -q -s --junit-xml=$(REPORTS)/torture-runs.xml harness/runtests -k killed
+
+images-check: build venv ## build big guest images and boot them: minutes, downloads, not part of test
+	@$(BIN)/python -m pytest -q -s --junit-xml=$(REPORTS)/images.xml harness/images_check
+	@$(BIN)/vhostlab vmtest --guest debian-12 --scenario boot --results $(REPORTS)/vm-debian-12
 
 docs: setup ## check the man pages
 	@ci/lint.sh man

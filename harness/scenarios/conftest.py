@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from vhostlab.images import DEFAULT_GUEST
 from vhostlab.results import ScenarioResult
 from vhostlab.run import DEFAULT_TARGET, Request
 from vhostlab.scenario import Options, registry, stage
@@ -22,6 +23,7 @@ Outcome = Callable[[str], ScenarioResult]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--target", default=DEFAULT_TARGET, help="the target of the scenarios")
+    parser.addoption("--guest", default=DEFAULT_GUEST, help="the guest image")
     parser.addoption("--matrix", default="", help="the matrix of their measurements")
 
 
@@ -31,6 +33,7 @@ def outcome(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     run_dir: Path = tmp_path_factory.mktemp("run")
     target = request.config.getoption("--target")
     asked = Request(target=target, matrix=request.config.getoption("--matrix"))
+    guest = request.config.getoption("--guest")
     known = registry.load(stage.scenario_directory())
     selected = [
         str(item.callspec.params["name"])
@@ -42,7 +45,7 @@ def outcome(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     def of(name: str) -> ScenarioResult:
         if name not in done:
             mine = [s for s in registry.choose(known, selected) if s.stage == known[name].stage]
-            options = Options(asked.matrix_file())
+            options = Options(asked.matrix_file(), guest=guest)
             ran = stage.run(mine[0].stage, mine, target, options, run_dir, Progress(run_dir))
             done.update({s.name: s for s in asyncio.run(ran).scenarios})
         return done[name]

@@ -160,7 +160,7 @@ def carry_out(tmp_path: Path, scenarios: Sequence[Scenario], target: str) -> Fra
 
 @pytest.fixture
 def no_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def build() -> images.Image:
+    async def build(_recipe: Path | None = None) -> images.Image:
         raise Unavailable("no package mirror", "connect this machine")
 
     monkeypatch.setattr(images, "build", build)

@@ -12,7 +12,9 @@ from rich.text import Text
 from vhostlab import host, images
 from vhostlab import target as targets
 from vhostlab.guestdisk import GuestDisk
+from vhostlab.images.progress import Shown
 from vhostlab.paths import socket_dir
+from vhostlab.qemu import newer
 from vhostlab.run import Request
 from vhostlab.scenario.layout import boot, standard
 from vhostlab.scratch import scratch_dir
@@ -41,8 +43,10 @@ async def _stopped(vm_ended: asyncio.Task[int], console: Console) -> None:
 async def run(request: Request, console: Console) -> int:
     """Boot, say how to reach everything, and wait for the person to finish."""
     driver = targets.get(request.target)
-    image = await images.build()
-    accel = await host.accelerator(image)
+    with Shown(console) as progress:
+        image = await images.build(images.recipe_path(request.guest), progress=progress)
+        accel = await host.accelerator(await images.build())
+        await newer.ensure(image, accel, progress)
     with scratch_dir("dry") as work, socket_dir("dry") as sockets:
         qmp = sockets / "qmp"
         controllers = standard(work, driver.capabilities)

@@ -23,6 +23,8 @@ from vhostlab import matrix, planning, report, results, rundir, runner, summary,
 from vhostlab import target as targets
 from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.host.capacity import capacity
+from vhostlab.images import DEFAULT_GUEST
+from vhostlab.images.progress import Shown
 from vhostlab.matrix import Cell, Matrix
 from vhostlab.matrixprogress import Narrator, Pace
 from vhostlab.measure import carry
@@ -147,7 +149,8 @@ def resumable(results_dir: Path, chosen: Path | None) -> tuple[Path, Plan]:
 def start(request: Request, results_dir: Path, console: Console) -> tuple[Path, Result]:
     """A new run."""
     request.validate()
-    _, accel = vmtest.preflight(request.target)
+    with Shown(console) as progress:
+        _, accel = vmtest.preflight(request.target, DEFAULT_GUEST, progress)
     made = plan(request, "", accel, BootTimes.of(results_dir))
     if not made.stages:
         raise Unavailable(
@@ -168,7 +171,8 @@ def start(request: Request, results_dir: Path, console: Console) -> tuple[Path, 
 def resume(results_dir: Path, chosen: Path | None, console: Console) -> tuple[Path, Result]:
     """Go on with a run; one that is complete is only summed up again."""
     run_dir, made = resumable(results_dir, chosen)
-    _, accel = vmtest.preflight(made.target)
+    with Shown(console) as progress:
+        _, accel = vmtest.preflight(made.target, DEFAULT_GUEST, progress)
     with rundir.taken_over(run_dir):
         rest = missing(made, run_dir)
         if rest:

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 from vhostlab.errors import HarnessError
+from vhostlab.images.recipe import DEFAULT_GUEST
 
 #: Raised by one whenever a reader of an older result.json would misread a newer one.
 SCHEMA_VERSION = 1
@@ -219,6 +220,7 @@ class Plan:
     left_out: tuple[LeftOut, ...] = ()
     #: When it was gone on with.
     resumed: tuple[str, ...] = ()
+    guest: str = DEFAULT_GUEST
 
 
 @dataclass(frozen=True)
@@ -354,7 +356,9 @@ def _lost(plan: Plan, stage: PlannedStage, done: set[str]) -> list[ScenarioResul
             stage=stage.name,
             status=Status.ERROR,
             seconds=0.0,
-            replay=replay_scenario(name, stage.target or plan.target, plan.matrix, stage.cells),
+            replay=replay_scenario(
+                name, stage.target or plan.target, plan.matrix, stage.cells, plan.guest
+            ),
             error=f"stage {stage.name} ended before this scenario did",
         )
         for name in stage.scenarios
@@ -362,9 +366,16 @@ def _lost(plan: Plan, stage: PlannedStage, done: set[str]) -> list[ScenarioResul
     ]
 
 
-def replay_scenario(name: str, target: str, matrix: str = "", cells: Iterable[str] = ()) -> str:
+def replay_scenario(
+    name: str,
+    target: str,
+    matrix: str = "",
+    cells: Iterable[str] = (),
+    guest: str = DEFAULT_GUEST,
+) -> str:
     """The command that runs one scenario again."""
     words = ["vhostlab", "vmtest", "--target", target, "--scenario", name]
+    words += ["--guest", guest] if guest != DEFAULT_GUEST else []
     words += ["--matrix", matrix] if matrix else []
     return shlex.join(words + [word for cell in cells for word in ("--cell", cell)])
 

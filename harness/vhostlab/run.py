@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vhostlab import matrix
+from vhostlab import images, matrix
 from vhostlab import target as targets
 from vhostlab.errors import HarnessError
 from vhostlab.paths import source_dir
@@ -40,6 +40,7 @@ class Request:
     scenarios: tuple[str, ...] = ()
     matrix: str = ""
     cells: tuple[str, ...] = ()
+    guest: str = images.DEFAULT_GUEST
 
     def command(self) -> str:
         """The command line that asks for the same."""
@@ -50,6 +51,8 @@ class Request:
             words += ["--suite", self.suite or DEFAULT_SUITE]
         if self.matrix:
             words += ["--matrix", self.matrix]
+        if self.guest != images.DEFAULT_GUEST:
+            words += ["--guest", self.guest]
         return shlex.join(words + [w for c in self.cells for w in ("--cell", c)])
 
     def reference(self) -> str:
@@ -60,7 +63,11 @@ class Request:
 
     def environment(self) -> dict[str, str]:
         """What a reference cannot say, for the runner's processes."""
-        return {f"{_PREFIX}MATRIX": self.matrix, f"{_PREFIX}CELLS": ",".join(self.cells)}
+        return {
+            f"{_PREFIX}MATRIX": self.matrix,
+            f"{_PREFIX}CELLS": ",".join(self.cells),
+            f"{_PREFIX}GUEST": self.guest,
+        }
 
     def chosen(self) -> tuple[registry.Scenario, ...]:
         """The scenarios, in order; raises HarnessError for one that does not exist."""
@@ -90,6 +97,7 @@ class Request:
             "matrix": str(self.matrix_file()),
             "cells": ",".join(self.cells),
             "brief": "yes" if self.brief() else "",
+            "guest": self.guest,
         }
 
     def matrix_file(self) -> Path:
@@ -107,6 +115,7 @@ class Request:
         """Raise HarnessError for whatever does not exist, before anything is started."""
         targets.get(self.target)
         self.chosen()
+        images.load(images.recipe_path(self.guest))
         matrix.load(self.matrix_file()).check(self.cells)
 
 
@@ -123,4 +132,5 @@ def parse_reference(text: str, environment: Mapping[str, str] = os.environ) -> R
         scenarios=tuple(names.split("+")) if kind == "scenario" else (),
         matrix=environment.get(f"{_PREFIX}MATRIX", ""),
         cells=tuple(cells.split(",")) if cells else (),
+        guest=environment.get(f"{_PREFIX}GUEST") or images.DEFAULT_GUEST,
     )

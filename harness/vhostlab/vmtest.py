@@ -16,25 +16,29 @@ from rich.text import Text
 from vhostlab import host, images, report, results, runner, summary
 from vhostlab import target as targets
 from vhostlab.errors import HarnessError, Unavailable
+from vhostlab.images.progress import Progress, Shown
 from vhostlab.process import find_program, tail
-from vhostlab.qemu.config import QEMU_HINT
+from vhostlab.qemu import newer
+from vhostlab.qemu.newer import HINT as QEMU_HINT
 from vhostlab.results import PLAN_FILE, RESULT_FILE, Result
 from vhostlab.run import Request
 from vhostlab.runner import RUNNER_LOG
 
 
-def preflight(target: str) -> tuple[images.Image, str]:
+def preflight(target: str, guest: str, progress: Progress) -> tuple[images.Image, str]:
     """Everything that would otherwise fail after minutes: programs, image, accelerator."""
     find_program("qemu-system-x86_64", QEMU_HINT)
     targets.get(target).preflight()
     if importlib.util.find_spec("avocado") is None:
         raise Unavailable("avocado is not installed for this Python", "run `make venv`")
 
-    async def guest() -> tuple[images.Image, str]:
-        image = await images.build()
-        return image, await host.accelerator(image)
+    async def ready() -> tuple[images.Image, str]:
+        image = await images.build(images.recipe_path(guest), progress=progress)
+        accel = await host.accelerator(await images.build())
+        await newer.ensure(image, accel, progress)
+        return image, accel
 
-    return asyncio.run(guest())
+    return asyncio.run(ready())
 
 
 class Narrator:
@@ -101,7 +105,8 @@ def outcome(run_dir: Path, seconds: float, status: int) -> Result:
 def run(request: Request, results_dir: Path, console: Console) -> int:
     """Carry out a run; return the exit status for the shell."""
     request.validate()
-    image, accel = preflight(request.target)
+    with Shown(console) as progress:
+        image, accel = preflight(request.target, request.guest, progress)
     console.print(
         Text(f"target {request.target}, guest {image.name}-{image.id}, {accel}"), soft_wrap=True
     )

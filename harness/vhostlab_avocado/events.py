@@ -104,6 +104,7 @@ def _plan(told: list[dict[str, str]], run_dir: Path, by_hand: bool) -> results.P
         scenarios=() if suite else tuple(name for s in stages for name in s.scenarios),
         matrix=os.environ.get("VHOSTLAB_RUN_MATRIX", ""),
         cells=tuple(c for c in told[0]["cells"].split(",") if c),
+        guest=told[0]["guest"],
     )
     return results.Plan(
         run_id=f"{now:%Y%m%dT%H%M%SZ}-{request.target}" if by_hand else run_dir.name,
@@ -112,4 +113,5 @@ def _plan(told: list[dict[str, str]], run_dir: Path, by_hand: bool) -> results.P
         command=request.command(),
         target=request.target,
         stages=tuple(stages),
+        guest=request.guest,
     )

@@ -27,6 +27,7 @@ def stage_command(runnable: Runnable, run_dir: Path) -> list[str]:
     told = runnable.kwargs
     words = [sys.executable, "-m", "vhostlab", "stage", "--name", told["stage"]]
     words += ["--run-dir", str(run_dir), "--target", told["target"], "--matrix", told["matrix"]]
+    words += ["--guest", told["guest"]]
     for option, names in (("--scenario", told["scenarios"]), ("--cell", told["cells"])):
         words += [word for name in names.split(",") if name for word in (option, name)]
     return words + [f"--{flag}" for flag in ("brief", "resume") if told.get(flag)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vhostlab import rundir
+from vhostlab import images, rundir
 from vhostlab.scenario import Options, registry, stage
 from vhostlab.scenario.progress import Progress
 
@@ -25,6 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenario", action="append", required=True)
     parser.add_argument("--brief", action="store_true")
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--guest", default=images.DEFAULT_GUEST)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -58,7 +59,13 @@ async def _one_stage(options: argparse.Namespace) -> None:
         name=options.name,
         scenarios=registry.choose(known, options.scenario),
         target_name=options.target,
-        options=Options(options.matrix, tuple(options.cell), options.brief, options.resume),
+        options=Options(
+            options.matrix,
+            tuple(options.cell),
+            options.brief,
+            resume=options.resume,
+            guest=options.guest,
+        ),
         run_dir=options.run_dir,
         progress=Progress(options.run_dir),
     )

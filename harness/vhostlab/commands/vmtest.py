@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from vhostlab import dryrun, matrix, vmtest
+from vhostlab import dryrun, images, matrix, vmtest
 from vhostlab import target as targets
 from vhostlab.commands.common import (
     BadInput,
@@ -48,6 +49,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--matrix", default="", metavar="NAME", help="measurements: a name or a .toml file"
     )
     add_cells(parser)
+    parser.add_argument(
+        "--guest",
+        default=images.DEFAULT_GUEST,
+        metavar="NAME",
+        help="the guest image: a name of `vhostlab images list` (default: micro)",
+    )
     add_results(parser)
     add_tune(parser)
     parser.add_argument("--list", action="store_true", help="list suites, scenarios and matrices")
@@ -66,6 +73,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         scenarios=tuple(options.scenario),
         matrix=options.matrix,
         cells=tuple(options.cell),
+        guest=_guest(options.guest),
     )
     if request.suite and request.scenarios:
         raise BadInput("--suite and --scenario exclude each other", "give one of them")
@@ -74,6 +82,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
         return asyncio.run(dryrun.run(request, console))
     with tuned(options, console):
         return vmtest.run(request, results_dir(options), console)
+
+
+def _guest(name: str) -> str:
+    """A recipe that is named by its path is found from wherever the runner works."""
+    return str(Path(name).absolute()) if name.endswith(".toml") else name
 
 
 def _list(console: Console) -> int:

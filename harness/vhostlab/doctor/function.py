@@ -22,7 +22,7 @@ from vhostlab.host.capacity import available_mib
 from vhostlab.host.facts import program_version
 from vhostlab.host.root import Root
 from vhostlab.process import find_program
-from vhostlab.qemu.config import QEMU_HINT
+from vhostlab.qemu.newer import HINT as QEMU_HINT
 
 #: Images, packages and results need about so much.
 CACHE_MIB = 2048

@@ -13,10 +13,10 @@ import json
 import os
 from pathlib import Path
 
-from vhostlab import paths
+from vhostlab import images, paths
 from vhostlab.errors import HarnessError
 from vhostlab.host.facts import boot_id
-from vhostlab.images import Image
+from vhostlab.images.image import Image
 from vhostlab.process import output_of
 from vhostlab.qemu import Vm, VmConfig
 from vhostlab.scratch import scratch_dir
@@ -68,3 +68,10 @@ async def _probe(config: VmConfig) -> tuple[str, str]:
                 return "kvm", f"the micro guest booted in {vm.boot_seconds:.1f} s"
         except HarnessError as error:
             return "tcg", error.message
+
+
+async def installer_accelerator() -> str:
+    """The accelerator for a VM that prepares an image: found out with the micro guest."""
+    if not os.environ.get("VHOSTLAB_ACCEL") and not os.access(KVM, os.R_OK | os.W_OK):
+        return "tcg"
+    return await accelerator(await images.build())

@@ -7,9 +7,9 @@ import os
 import re
 from pathlib import Path
 
+from vhostlab import images
 from vhostlab.host.facts import numa_nodes
 from vhostlab.matrix import Host
-from vhostlab.paths import source_dir
 
 
 def capacity(accel: str) -> Host:
@@ -19,8 +19,14 @@ def capacity(accel: str) -> Host:
         numa_nodes=numa_nodes(),
         memory_mib=available_mib(),
         accel=accel,
-        guests=frozenset(path.stem for path in (source_dir() / "vm-images").glob("*.toml")),
+        guests=frozenset(name for name in images.names() if _is_at_hand(name)),
     )
+
+
+def _is_at_hand(guest: str) -> bool:
+    """Small guests are built on the way; for others somebody has to say so first."""
+    recipe = images.recipe_path(guest)
+    return guest == images.DEFAULT_GUEST or images.cached(recipe) is not None
 
 
 def available_mib(meminfo: Path = Path("/proc/meminfo")) -> int:

@@ -11,7 +11,7 @@ from vhostlab.errors import HarnessError
 from vhostlab.images import cpio
 from vhostlab.images.elf import is_elf, linkage
 from vhostlab.images.kernel import Kernel, modules_alias, modules_dep
-from vhostlab.images.recipe import Recipe
+from vhostlab.images.recipe import MicroRecipe
 from vhostlab.images.tree import FileTree, normal
 from vhostlab.process import output_of
 
@@ -23,7 +23,7 @@ _EMPTY_DIRECTORIES = ("/dev", "/proc", "/sys", "/run", "/tmp", "/mnt", "/root")
 class Initramfs:
     """Collects entries; ``nodes`` is what goes into the archive."""
 
-    def __init__(self, recipe: Recipe, tree: FileTree, kernel: Kernel) -> None:
+    def __init__(self, recipe: MicroRecipe, tree: FileTree, kernel: Kernel) -> None:
         self._recipe = recipe
         self._tree = tree
         self._kernel = kernel

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import lzma
 import posixpath
 import struct
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from vhostlab.errors import HarnessError
 from vhostlab.images.tree import FileTree
 
 _MODINFO = b".modinfo\0"
+_SUFFIXES = (".ko", ".ko.xz")
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,21 @@ class Kernel:
     """The one kernel in a file tree."""
 
     def __init__(self, tree: FileTree) -> None:
-        images = tree.matching("/boot/vmlinuz-*")
+        # In Debian until 13, and after it.
+        images = tree.matching("/boot/vmlinuz-*") + tree.matching("/usr/lib/modules/*/vmlinuz")
         if len(images) != 1:
             raise HarnessError(f"expected one kernel among the packages, found {len(images)}")
-        self.version = images[0].removeprefix("/boot/vmlinuz-")
+        self.version = (
+            images[0].removeprefix("/boot/vmlinuz-").removeprefix("/usr/lib/modules/").split("/")[0]
+        )
         self.image = tree.read(images[0])
         self.directory = f"/usr/lib/modules/{self.version}"
         self._tree = tree
-        self._paths = {_module_name(path): path for path in tree.matching(f"{self.directory}/*.ko")}
+        self._paths = {
+            _module_name(path): path
+            for suffix in _SUFFIXES
+            for path in tree.matching(f"{self.directory}/*{suffix}")
+        }
         builtin = tree.find(f"{self.directory}/modules.builtin") or b""
         self._builtin = {_module_name(line) for line in builtin.decode().split()}
 
@@ -55,6 +64,9 @@ class Kernel:
         if path is None:
             raise HarnessError(f"kernel {self.version} has no module {name}")
         data = self._tree.read(path)
+        if path.endswith(".xz"):
+            # busybox's insmod is given what the kernel loads, and the initramfs is not compressed
+            path, data = path.removesuffix(".xz"), lzma.decompress(data)
         fields = _modinfo(data)
         depends = tuple(
             d.replace("-", "_") for d in ",".join(fields.get("depends", [])).split(",") if d
@@ -109,7 +121,7 @@ def _modinfo(data: bytes) -> dict[str, list[str]]:
 
 
 def _module_name(path: str) -> str:
-    return posixpath.basename(path).removesuffix(".ko").replace("-", "_")
+    return posixpath.basename(path).removesuffix(".xz").removesuffix(".ko").replace("-", "_")
 
 
 def _relative(module: Module, directory: str) -> str:

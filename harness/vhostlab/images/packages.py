@@ -12,17 +12,30 @@ import hashlib
 import os
 import platform
 import shlex
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 from vhostlab.errors import HarnessError, Unavailable
-from vhostlab.images.recipe import Recipe
 from vhostlab.process import find_program, output_of
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+MIRROR_VARIABLE = "VHOSTLAB_DEBIAN_MIRROR"
 UPDATE_TIMEOUT_S = 180.0
 DOWNLOAD_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to fetch: packages, and which of those that they depend on."""
+
+    what: str
+    """What it is for, for messages."""
+    suite: str
+    architecture: str
+    install: tuple[str, ...]
+    follow: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -38,17 +51,17 @@ class Package:
 class PackageSource:
     """A private apt for one suite and architecture."""
 
-    def __init__(self, recipe: Recipe, cache: Path) -> None:
+    def __init__(self, wanted: Wanted, cache: Path) -> None:
         hint = "install the packages apt and dpkg"
         self._apt = find_program("apt-get", hint)
         find_program("dpkg-deb", hint)
-        self._recipe = recipe
-        self._state = cache / "apt" / f"{recipe.suite}-{recipe.architecture}"
+        self._wanted = wanted
+        self._state = cache / "apt" / f"{wanted.suite}-{wanted.architecture}"
         self._archives = cache / "packages"
         self._options = self._private_options()
 
     async def fetch(self) -> tuple[Package, ...]:
-        """Download what the recipe installs and follows; files already there are kept."""
+        """Download what is wanted; files already there are kept."""
         await self._run(["update"], UPDATE_TIMEOUT_S)
         wanted = await self._resolve()
         missing = [
@@ -66,15 +79,15 @@ class PackageSource:
     async def _resolve(self) -> list[tuple[str, str, str]]:
         """(name, version, file name) of each package to take, as apt would install them."""
         words = ["--print-uris", "--yes", "--no-install-recommends", "install"]
-        text = await self._run([*words, *self._recipe.install], UPDATE_TIMEOUT_S)
+        text = await self._run([*words, *self._wanted.install], UPDATE_TIMEOUT_S)
         found = []
         for line in text.splitlines():
             parts = line.split()
             if len(parts) < 3 or not line.startswith("'"):
                 continue
             name, version, _architecture = parts[1].removesuffix(".deb").rsplit("_", 2)
-            taken = name in self._recipe.install or any(
-                fnmatch.fnmatchcase(name, pattern) for pattern in self._recipe.follow
+            taken = name in self._wanted.install or any(
+                fnmatch.fnmatchcase(name, pattern) for pattern in self._wanted.follow
             )
             if taken:
                 found.append((name, unquote(version), parts[1]))
@@ -88,9 +101,8 @@ class PackageSource:
             return await output_of(["sh", "-c", script], timeout_s, env={"LC_ALL": "C.UTF-8"})
         except HarnessError as error:
             raise Unavailable(
-                f"cannot fetch the packages of the {self._recipe.name} guest: {error.message}",
-                "check the network and apt's sources, or name a Debian mirror in "
-                "VHOSTLAB_DEBIAN_MIRROR",
+                f"cannot fetch the packages of {self._wanted.what}: {error.message}",
+                "check the network and apt's sources, or name a mirror in " + MIRROR_VARIABLE,
             ) from error
 
     def _private_options(self) -> list[str]:
@@ -103,8 +115,8 @@ class PackageSource:
             "Dir::State::lists": lists,
             "Dir::State::status": "/dev/null",
             "Dir::Cache": self._state / "cache",
-            "APT::Architecture": self._recipe.architecture,
-            "APT::Architectures": self._recipe.architecture,
+            "APT::Architecture": self._wanted.architecture,
+            "APT::Architectures": self._wanted.architecture,
             "APT::Sandbox::User": "root" if os.geteuid() == 0 else "",
             "APT::Update::Error-Mode": "any",
             "Acquire::Languages": "none",
@@ -117,21 +129,11 @@ class PackageSource:
         return [f"-o{key}={value}" for key, value in options.items()]
 
     def _own_sources(self) -> Path | None:
-        """A sources file for the mirror in the environment; None: the host's sources will do."""
-        mirror = os.environ.get("VHOSTLAB_DEBIAN_MIRROR", "")
-        suite = self._recipe.suite
-        if not mirror:
-            if host_suite() == suite:
-                return None
-            raise Unavailable(
-                f"this host is not Debian {suite}, so its apt sources cannot make the "
-                f"{self._recipe.name} guest",
-                "set VHOSTLAB_DEBIAN_MIRROR to the URL of a Debian mirror",
-            )
-        if not KEYRING.exists():
-            raise Unavailable(f"{KEYRING} is missing", "install debian-archive-keyring")
+        """A sources file for another suite or mirror; None: the host's sources will do."""
+        if not os.environ.get(MIRROR_VARIABLE) and host_suite() == self._wanted.suite:
+            return None
         path = self._state / "sources.list"
-        path.write_text(f"deb [signed-by={KEYRING}] {mirror} {suite} main\n")
+        path.write_text(source_line(self._wanted.suite) + "\n")
         return path
 
 
@@ -141,6 +143,32 @@ def host_suite() -> str:
         return platform.freedesktop_os_release().get("VERSION_CODENAME", "")
     except OSError:
         return ""
+
+
+def source_line(suite: str) -> str:
+    """The line of a sources.list for a Debian suite: from the mirror in the environment, else from
+    the one that the host's own apt is configured with.
+    """
+    if not KEYRING.exists():
+        raise Unavailable(f"{KEYRING} is missing", "install debian-archive-keyring")
+    return f"deb [signed-by={KEYRING}] {debian_mirror()} {suite} main"
+
+
+def debian_mirror() -> str:
+    """Where Debian packages come from."""
+    if mirror := os.environ.get(MIRROR_VARIABLE):
+        return mirror
+    words = ["indextargets", "--format", "$(SITE)", "Origin: Debian", "Created-By: Packages"]
+    apt = find_program("apt-get", "install the package apt")
+    asked = subprocess.run([apt, *words], capture_output=True, text=True, check=False)
+    # A site of security updates alone has no release to build from.
+    sites = [line for line in asked.stdout.split() if not line.endswith("-security")]
+    if not sites:
+        raise Unavailable(
+            "this host's apt knows no Debian archive",
+            f"set {MIRROR_VARIABLE} to the URL of a Debian mirror, or run apt-get update",
+        )
+    return sites[0].rstrip("/")
 
 
 def _sha256(path: Path) -> str:

@@ -1,40 +1,46 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Recipes of micro guests: what packages, what of them, and which own files."""
+"""Recipes of guest images, by kind, and where they lie."""
 
 from __future__ import annotations
 
-import hashlib
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vhostlab.errors import HarnessError
+from vhostlab.images.reader import Reader, SeedFile
 from vhostlab.paths import source_dir
 
-FORMAT = 1
-"""Part of every image's id: raised when the builder makes something else of the same recipe."""
+FORMAT = 2
+"""Part of every image's id: raised when a builder makes something else of the same recipe."""
+
+DEFAULT_GUEST = "micro"
+
+KINDS = ("micro", "debian", "cloud", "windows")
 
 
 @dataclass(frozen=True)
-class SeedFile:
-    """A file of our own that goes into the guest."""
+class Common:
+    """What every recipe says."""
 
-    path: str
-    data: bytes
-    executable: bool
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A recipe file, read and checked."""
-
+    path: Path
     name: str
+    kind: str
+    summary: str
+    memory_mib: int
+    """The least that the guest is given."""
+    tcg_qemu: str
+    """The oldest QEMU on which it runs well without KVM; empty: any."""
+    digest: str
+
+
+@dataclass(frozen=True)
+class MicroRecipe(Common):
+    """A kernel and an initramfs made of packages."""
+
     suite: str
     architecture: str
     install: tuple[str, ...]
     follow: tuple[str, ...]
-    kernel_package: str
     boot_modules: tuple[str, ...]
     modules: tuple[str, ...]
     cmdline: str
@@ -43,106 +49,157 @@ class Recipe:
     files: tuple[str, ...]
     links: dict[str, str]
     seeds: tuple[SeedFile, ...]
-    digest: str
 
-    @classmethod
-    def load(cls, path: Path) -> Recipe:
-        """Read a recipe and its seed files."""
-        try:
-            text = path.read_bytes()
-            table = tomllib.loads(text.decode())
-        except OSError as error:
-            raise HarnessError(f"cannot read the image recipe {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise HarnessError(f"{path}: {error}") from error
-        read = _Reader(path, table)
-        seeds = _seeds(path.parent / read.text("initramfs", "seed"))
-        digest = hashlib.sha256(b"%d\0" % FORMAT + text)
-        for seed in seeds:
-            digest.update(f"{seed.path}\0{seed.executable}\0{len(seed.data)}\0".encode())
-            digest.update(seed.data)
-        recipe = cls(
-            name=read.text("name"),
-            suite=read.text("packages", "suite"),
-            architecture=read.text("packages", "architecture"),
-            install=read.texts("packages", "install"),
-            follow=read.texts("packages", "follow"),
-            kernel_package=read.text("kernel", "package"),
-            boot_modules=read.texts("kernel", "boot_modules"),
-            modules=read.texts("kernel", "modules"),
-            cmdline=" ".join(read.texts("kernel", "cmdline")),
-            busybox=read.text("initramfs", "busybox"),
-            programs=read.texts("initramfs", "programs"),
-            files=read.texts("initramfs", "files"),
-            links=read.links("initramfs", "links"),
-            seeds=seeds,
-            digest=digest.hexdigest(),
-        )
-        read.finish()
-        return recipe
+
+@dataclass(frozen=True)
+class DebianRecipe(Common):
+    """A whole Debian on a disk, made of packages."""
+
+    suite: str
+    architecture: str
+    install: tuple[str, ...]
+    cmdline: str
+    masked: tuple[str, ...]
+    """systemd units that are never started."""
+    disk_mib: int
+    seeds: tuple[SeedFile, ...]
+
+
+@dataclass(frozen=True)
+class CloudRecipe(Common):
+    """A distribution's cloud image."""
+
+    url: str
+    checksums: str
+    signature: str
+    """Of the checksums; empty: it is around them, in the same file."""
+    fingerprint: str
+    keyring: str
+    keyring_package: str
+    """The Debian package that has it."""
+    firmware: str
+    packages: tuple[str, ...]
+    disk_mib: int
+
+
+@dataclass(frozen=True)
+class WindowsRecipe(Common):
+    """Windows, from the user's installation disc."""
+
+    labels: tuple[str, ...]
+    least_mib: int
+    most_mib: int
+    edition: str
+    drivers: str
+    firmware: str
+    disk_mib: int
+
+
+Recipe = MicroRecipe | DebianRecipe | CloudRecipe | WindowsRecipe
+
+
+def directory() -> Path:
+    """Where the project's own recipes are."""
+    return source_dir() / "vm-images"
 
 
 def micro_recipe() -> Path:
     """The recipe of the default guest."""
-    return source_dir() / "vm-images" / "micro.toml"
+    return recipe_path(DEFAULT_GUEST)
 
 
-class _Reader:
-    """Takes values out of a table by path, checks their types, and reports what nobody took."""
-
-    def __init__(self, path: Path, table: dict[str, Any]) -> None:
-        self._path = path
-        self._table = table
-        self._taken: set[tuple[str, ...]] = set()
-
-    def text(self, *keys: str) -> str:
-        value = self._take(keys)
-        if not isinstance(value, str) or not value:
-            raise self._bad(keys, "a non-empty string")
-        return value
-
-    def texts(self, *keys: str) -> tuple[str, ...]:
-        value = self._take(keys)
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self._bad(keys, "a list of strings")
-        return tuple(value)
-
-    def links(self, *keys: str) -> dict[str, str]:
-        value = self._take(keys)
-        if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-            raise self._bad(keys, "a table of strings")
-        return dict(value)
-
-    def finish(self) -> None:
-        """Complain about keys that have no meaning."""
-        for key, value in self._table.items():
-            inner = value if isinstance(value, dict) else {}
-            unknown: list[tuple[str, ...]] = [
-                (key, name) for name in inner if (key, name) not in self._taken
-            ]
-            if not inner and (key,) not in self._taken:
-                unknown = [(key,)]
-            if unknown:
-                raise HarnessError(f"{self._path}: unknown key '{'.'.join(unknown[0])}'")
-
-    def _take(self, keys: tuple[str, ...]) -> object:
-        self._taken.add(keys)
-        value: object = self._table
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-        return value
-
-    def _bad(self, keys: tuple[str, ...], wanted: str) -> HarnessError:
-        return HarnessError(f"{self._path}: '{'.'.join(keys)}' must be {wanted}")
+def names() -> tuple[str, ...]:
+    """All guests that there is a recipe for."""
+    return tuple(sorted(path.stem for path in directory().glob("*.toml")))
 
 
-def _seeds(directory: Path) -> tuple[SeedFile, ...]:
-    if not directory.is_dir():
-        raise HarnessError(f"the recipe's seed directory is missing: {directory}")
-    return tuple(
-        SeedFile(
-            f"/{path.relative_to(directory)}", path.read_bytes(), bool(path.stat().st_mode & 0o100)
-        )
-        for path in sorted(directory.rglob("*"))
-        if path.is_file()
-    )
+def recipe_path(name: str) -> Path:
+    """The recipe of a guest: by name, or by path for one of somebody else's."""
+    path = Path(name) if name.endswith(".toml") else directory() / f"{name}.toml"
+    if not path.is_file():
+        raise HarnessError(f"no guest image is called '{name}'", f"there is {', '.join(names())}")
+    return path
+
+
+def load(path: Path) -> Recipe:
+    """Read a recipe and its seed files."""
+    read = Reader(path)
+    kind = read.choice("kind", of=KINDS)
+    match kind:
+        case "micro":
+            return _micro(read)
+        case "debian":
+            return _debian(read)
+        case "cloud":
+            return _cloud(read)
+    return _windows(read)
+
+
+def _common(read: Reader) -> dict[str, object]:
+    return {
+        "path": read.path,
+        "name": read.text("name"),
+        "kind": read.text("kind"),
+        "summary": read.text("summary"),
+        "memory_mib": read.number("guest", "memory_mib", default=512),
+        "tcg_qemu": read.text("guest", "tcg_qemu", default=""),
+    }
+
+
+def _micro(read: Reader) -> MicroRecipe:
+    values = _common(read) | {
+        "suite": read.text("packages", "suite"),
+        "architecture": read.text("packages", "architecture"),
+        "install": read.texts("packages", "install"),
+        "follow": read.texts("packages", "follow"),
+        "boot_modules": read.texts("kernel", "boot_modules"),
+        "modules": read.texts("kernel", "modules"),
+        "cmdline": " ".join(read.texts("kernel", "cmdline")),
+        "busybox": read.text("initramfs", "busybox"),
+        "programs": read.texts("initramfs", "programs"),
+        "files": read.texts("initramfs", "files"),
+        "links": read.links("initramfs", "links"),
+        "seeds": read.seeds("initramfs", "seed"),
+    }
+    return MicroRecipe(**values, digest=read.finish(FORMAT))  # type: ignore[arg-type]
+
+
+def _debian(read: Reader) -> DebianRecipe:
+    values = _common(read) | {
+        "suite": read.text("packages", "suite"),
+        "architecture": read.text("packages", "architecture"),
+        "install": read.texts("packages", "install"),
+        "cmdline": " ".join(read.texts("kernel", "cmdline")),
+        "masked": read.texts("system", "masked"),
+        "disk_mib": read.number("disk", "size_mib"),
+        "seeds": read.seeds("system", "seed"),
+    }
+    return DebianRecipe(**values, digest=read.finish(FORMAT))  # type: ignore[arg-type]
+
+
+def _cloud(read: Reader) -> CloudRecipe:
+    values = _common(read) | {
+        "url": read.text("image", "url"),
+        "checksums": read.text("image", "checksums"),
+        "signature": read.text("image", "signature", default=""),
+        "fingerprint": read.text("signer", "fingerprint").replace(" ", "").upper(),
+        "keyring": read.text("signer", "keyring"),
+        "keyring_package": read.text("signer", "package"),
+        "firmware": read.choice("guest", "firmware", of=("bios", "uefi"), default="bios"),
+        "packages": read.texts("seed", "packages"),
+        "disk_mib": read.number("disk", "size_mib"),
+    }
+    return CloudRecipe(**values, digest=read.finish(FORMAT))  # type: ignore[arg-type]
+
+
+def _windows(read: Reader) -> WindowsRecipe:
+    values = _common(read) | {
+        "labels": read.texts("media", "labels"),
+        "least_mib": read.number("media", "least_mib"),
+        "most_mib": read.number("media", "most_mib"),
+        "edition": read.text("windows", "edition"),
+        "drivers": read.text("windows", "drivers"),
+        "firmware": read.choice("guest", "firmware", of=("bios", "uefi")),
+        "disk_mib": read.number("disk", "size_mib"),
+    }
+    return WindowsRecipe(**values, digest=read.finish(FORMAT))  # type: ignore[arg-type]

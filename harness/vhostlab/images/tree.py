@@ -35,7 +35,8 @@ class PackedFile:
 class FileTree:
     """Path -> file, over all the packages that were added."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: tuple[str, ...] = _KEPT) -> None:
+        self._kept = kept
         self._files: dict[str, PackedFile] = {}
 
     async def add_package(self, path: Path) -> None:
@@ -80,7 +81,7 @@ class FileTree:
     def _add_tar(self, tar: tarfile.TarFile) -> None:
         for member in tar:
             path = normal(member.name)
-            if not path.startswith(_KEPT):
+            if not path.startswith(self._kept):
                 continue
             if member.issym():
                 self._files[path] = PackedFile(link=member.linkname)

@@ -21,8 +21,7 @@ from vhostlab.matrix import Boot, Cell, Matrix
 from vhostlab.measure import layout, placement, verify
 from vhostlab.measure.cell import Apart, Place, job_file, measure
 from vhostlab.measure.placement import Need, Placement
-from vhostlab.paths import source_dir
-from vhostlab.qemu import Vm
+from vhostlab.qemu import Vm, newer
 from vhostlab.results import PLAN_FILE, LeftOut, Metric, Plan, read, timing_of
 from vhostlab.scenario.context import HostContext
 from vhostlab.scenario.stage import broken_queues, complaints, while_alive
@@ -212,4 +211,6 @@ async def _image(ctx: HostContext, guest: str) -> Image:
     """The image of a guest by name; the micro guest's is there already."""
     if guest == ctx.bench.image.name:
         return ctx.bench.image
-    return await images.build(source_dir() / "vm-images" / f"{guest}.toml")
+    image = await images.build(images.recipe_path(guest))
+    await newer.ensure(image, ctx.bench.accel)
+    return image

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from vhostlab.errors import HarnessError, Unavailable
-from vhostlab.images import Image
-from vhostlab.process import find_program
-from vhostlab.qemu.disks import Disk, arguments
+from vhostlab.images.image import Image
+from vhostlab.qemu import newer
+from vhostlab.qemu.disks import Disk, arguments, escaped
+from vhostlab.qemu.firmware import ovmf
 
 NUMA_DISTANCE = 20
 """From one node to another; to itself it is 10."""
@@ -19,8 +20,6 @@ NUMA_DISTANCE = 20
 NUMA_FIRST_BUS = 32
 NUMA_BUSES = 32
 """The PCI bus numbers of a node; the firmware gives each port one."""
-
-QEMU_HINT = "install qemu-system-x86 (Debian, Ubuntu) or qemu-system-x86-core (Fedora)"
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,8 @@ class VmConfig:
     kernel_options: tuple[str, ...] = ()
     one_thread: bool = False
     """For all processors, under TCG."""
+    firmware: Literal["direct", "bios", "uefi"] = "direct"
+    """Who loads the kernel: QEMU itself, where the image has one, or a firmware, from a disk."""
     incoming: bool = False
     """It does not boot: a guest that runs already comes from another QEMU."""
     extra: tuple[str, ...] = ()
@@ -63,7 +64,13 @@ class VmConfig:
 
     def program(self) -> str:
         """The QEMU to run."""
-        return str(self.qemu) if self.qemu else find_program("qemu-system-x86_64", QEMU_HINT)
+        if self.qemu:
+            return str(self.qemu)
+        return str(newer.program(self.image, self.accel))
+
+    def fitted(self, disk: Disk) -> Disk:
+        """The disk as this QEMU can attach it."""
+        return newer.fitted(disk, Path(self.program()))
 
 
 @dataclass(frozen=True)
@@ -93,9 +100,7 @@ def qemu_argv(config: VmConfig, channels: Channels) -> list[str]:
         *("-smp", str(config.vcpus)),
         *("-m", _size(config)),
         *_memory(config),
-        *("-kernel", str(config.image.kernel)),
-        *("-initrd", str(config.image.initrd)),
-        *("-append", " ".join((config.image.cmdline, *config.kernel_options))),
+        *_boot(config),
         *("-chardev", f"socket,id=qmp,fd={channels.qmp_fd}"),
         *("-mon", "chardev=qmp,mode=control"),
         *("-chardev", _console(channels)),
@@ -110,17 +115,48 @@ def qemu_argv(config: VmConfig, channels: Channels) -> list[str]:
         words += ["-device", f"pcie-root-port,id=slot{slot},chassis={slot + 1},bus=pcie.0"]
     for number in range(len(config.numa)):
         words += _numa_bus(number, len(config.disks))
+    words += [*config.image.devices, *_own_disk(config)]
     for disk in config.disks:
-        words += arguments(disk)
+        words += arguments(config.fitted(disk))
     if config.incoming:
         words += ["-incoming", "defer"]
     return [*words, *config.extra]
 
 
+def _boot(config: VmConfig) -> list[str]:
+    """What starts the guest."""
+    image, firmware = config.image, config.firmware
+    if firmware == "direct" and image.kernel is not None:
+        words = ["-kernel", str(image.kernel), "-initrd", str(image.initrd)]
+        return [*words, "-append", " ".join((image.cmdline, *config.kernel_options))]
+    if (image.firmware if firmware == "direct" else firmware) == "bios":
+        return []
+    code, variables = ovmf()
+    flash = "if=pflash,format=raw"
+    return [
+        *("-drive", f"{flash},unit=0,readonly=on,file={escaped(code)}"),
+        # What the firmware remembers, it forgets with the guest.
+        *("-drive", f"{flash},unit=1,snapshot=on,file={escaped(variables)}"),
+    ]
+
+
+def _own_disk(config: VmConfig) -> list[str]:
+    """The disk of the image, below an overlay of QEMU's that has no name and ends with it."""
+    disk = config.image.disk
+    if disk is None:
+        return []
+    direct = config.firmware == "direct" and config.image.kernel is not None
+    more = ("" if direct else ",bootindex=0") + (",bus=pcie.0" if config.numa else "")
+    return [
+        *("-drive", f"if=none,id=root,format=qcow2,snapshot=on,file={escaped(disk)}"),
+        *("-device", f"virtio-blk-pci,id=root,drive=root{more}"),
+    ]
+
+
 def _console(channels: Channels) -> str:
     return (
         f"socket,id=console,path={channels.console_socket},server=on,wait=off,"
-        f"logfile={str(channels.console_log).replace(',', ',,')}"
+        f"logfile={escaped(channels.console_log)}"
     )
 
 

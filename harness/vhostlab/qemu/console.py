@@ -14,9 +14,11 @@ from pathlib import Path
 from vhostlab.process import tail
 
 MILESTONES: dict[str, re.Pattern[str]] = {
-    "firmware": re.compile(r"SeaBIOS \(version|UEFI|BdsDxe|Booting from|Linux version"),
+    "firmware": re.compile(
+        r"SeaBIOS \(version|UEFI|BdsDxe|Booting from|vhostlab: grub|Linux version"
+    ),
     "kernel": re.compile(r"Linux version"),
-    "init": re.compile(r"vhostlab: init"),
+    "init": re.compile(r"vhostlab: init|^Welcome to .+!"),
     "modules": re.compile(r"vhostlab: modules"),
     "agent": re.compile(r"vhostlab: agent"),
 }

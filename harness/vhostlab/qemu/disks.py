@@ -68,6 +68,7 @@ class VhostBlk(_Outside):
     event_idx: bool = True
     indirect: bool = True
     discard: bool = True
+    modern: bool = False
     boot_index: int | None = None
     bus: str = ""
     """Where it is plugged in; "": wherever QEMU likes."""
@@ -84,6 +85,7 @@ class VhostBlk(_Outside):
             "queue-size": self.queue_size,
             **({} if self.discard else {"discard": False, "write-zeroes": False}),
             **_ring(self.packed, self.event_idx, self.indirect),
+            **_modern(self.modern),
             **_boot(self.boot_index),
             **({"bus": self.bus} if self.bus else {}),
         }
@@ -101,6 +103,7 @@ class VhostScsi(_Outside):
     packed: bool = False
     event_idx: bool = True
     indirect: bool = True
+    modern: bool = False
     boot_index: int | None = None
     bus: str = ""
     """Where it is plugged in; "": wherever QEMU likes."""
@@ -116,6 +119,7 @@ class VhostScsi(_Outside):
             "num_queues": self.num_queues,
             "virtqueue_size": self.queue_size,
             **_ring(self.packed, self.event_idx, self.indirect),
+            **_modern(self.modern),
             **_boot(self.boot_index),
             **({"bus": self.bus} if self.bus else {}),
         }
@@ -253,6 +257,11 @@ def keyval(properties: Properties) -> str:
     return ",".join(f"{key}={text(value)}" for key, value in properties.items())
 
 
+def escaped(path: Path) -> str:
+    """A path as a value on QEMU's command line."""
+    return str(path).replace(",", ",,")
+
+
 def arguments(disk: Disk) -> list[str]:
     """The command-line options that make a disk."""
     words: list[str] = []
@@ -290,6 +299,11 @@ def _ring(packed: bool, event_idx: bool, indirect: bool) -> dict[str, str | int 
     if not indirect:
         options["indirect_desc"] = False
     return options
+
+
+def _modern(wanted: bool) -> dict[str, str | int | bool]:
+    """OVMF takes the legacy half of a transitional device, which a back-end may not serve."""
+    return {"disable-legacy": True} if wanted else {}
 
 
 def _boot(index: int | None) -> dict[str, str | int | bool]:

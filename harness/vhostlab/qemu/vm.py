@@ -18,6 +18,7 @@ from qemu.qmp import QMPClient, QMPError
 from vhostlab.agent import Agent
 from vhostlab.errors import HarnessError, MilestoneTimeout
 from vhostlab.guest import Guest
+from vhostlab.images.image import ANSWER
 from vhostlab.paths import socket_dir
 from vhostlab.process import Process
 from vhostlab.qemu.config import Channels, VmConfig, qemu_argv
@@ -27,9 +28,6 @@ from vhostlab.qemu.hotplug import UNPLUG_DEADLINE_S, MemoryModules, Slots
 from vhostlab.wait import until
 
 T = TypeVar("T")
-
-STAGE_DEADLINES_S: dict[str, float] = {"firmware": 30, "kernel": 30, "init": 60, "agent": 60}
-"""How long after the stage before it each stage of a boot may come; TCG on a busy machine fits."""
 
 QMP_DEADLINE_S = 30.0
 EXIT_DEADLINE_S = 30.0
@@ -53,7 +51,7 @@ class Vm:
         self.workdir = workdir.absolute()
         self.argv: list[str] = []
         self.boot_seconds = 0.0
-        self._deadlines = {**STAGE_DEADLINES_S, **(stage_deadlines_s or {})}
+        self._deadlines = {**config.image.stages, **(stage_deadlines_s or {})}
         self._stack = AsyncExitStack()
         self._process: Process | None = None
         self._console: Console | None = None
@@ -86,8 +84,9 @@ class Vm:
         if self.config.incoming:
             return
         for stage, deadline_s in self._deadlines.items():
-            await self.wait_milestone(stage, deadline_s)
-        await self._wait_agent(self._deadlines["agent"])
+            if stage != ANSWER:
+                await self.wait_milestone(stage, deadline_s)
+        await self._wait_agent(self._deadlines.get(ANSWER) or self._deadlines["agent"])
         self.boot_seconds = time.monotonic() - began
 
     async def launch(self) -> None:
@@ -167,7 +166,7 @@ class Vm:
     async def plug(self, disk: Disk) -> None:
         """Attach a disk to the running guest, in one of the slots the VM was made with."""
         try:
-            await self._slots.plug(disk)
+            await self._slots.plug(self.config.fitted(disk))
         except QMPError as error:
             raise HarnessError(f"QEMU refused disk {disk.id}: {error}") from error
 

@@ -18,7 +18,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 from vhostlab.errors import HarnessError
 from vhostlab.guest import Guest
 from vhostlab.guestdisk import GuestDisk
-from vhostlab.images import Image
+from vhostlab.images import DEFAULT_GUEST, Image
 from vhostlab.paths import source_dir
 from vhostlab.qemu import Vm
 from vhostlab.results import Better, CellResult, Check, LeftOut, Metric
@@ -47,6 +47,8 @@ class Options:
     brief: bool = False
     #: Go on with what an earlier part of this run has left.
     resume: bool = False
+    #: The guest image by name.
+    guest: str = DEFAULT_GUEST
 
     def matrix_name(self) -> str:
         """How a person asks for the matrix: by name when it is one of the project's."""
@@ -244,6 +246,8 @@ class HostContext(Context):
         hardware: Hardware = PLAIN,
     ) -> AsyncIterator[Vm]:
         """A QEMU on these controllers that waits for a guest to come from another one."""
+        if self.bench.image.disk is not None:
+            self.skip(f"guest {self.bench.image.name} has a disk that two QEMUs cannot share")
         wanted = config(self.bench.image, self.bench.accel, target, controllers, (), hardware)
         async with Vm(replace(wanted, incoming=True), self.bench.logs / name) as vm:
             yield vm

@@ -128,7 +128,7 @@ def config(
         image=image,
         accel=accel,
         vcpus=VCPUS,
-        memory_mib=MEMORY_MIB,
+        memory_mib=max(MEMORY_MIB, image.memory_mib),
         disks=qemu_disks(target, controllers, hardware),
         extra=extra,
         memory_slots=hardware.memory_slots,

@@ -113,11 +113,12 @@ SUITES: Mapping[str, Suite] = {
         ),
         Suite(
             "vmtest",
-            "everything: disks, data, file systems, idleness, packed rings, flushes, several "
-            "guests, a killed front-end and target, another target and back, hand-overs, live "
-            "migration, changing memory, disks and cores, the smoke matrix",
+            "everything: disks, booting from them, data, file systems, idleness, packed rings, "
+            "flushes, several guests, a killed front-end and target, another target and back, "
+            "hand-overs, live migration, changing memory, disks and cores, the smoke matrix",
             (
                 "boot",
+                "boot-from-disk",
                 "bounds",
                 "readonly",
                 "idle",

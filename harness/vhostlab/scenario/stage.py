@@ -22,7 +22,7 @@ from vhostlab.guest import Guest
 from vhostlab.host import tuning
 from vhostlab.paths import source_dir
 from vhostlab.process import Process
-from vhostlab.qemu import Vm
+from vhostlab.qemu import Vm, newer
 from vhostlab.results import (
     CellResult,
     Fragment,
@@ -130,7 +130,8 @@ class Stage:
         """The command that runs a scenario again."""
         matrix = self.options.matrix_name() if scenario.measures else ""
         cells = self.options.cells if scenario.measures else ()
-        return replay_scenario(scenario.name, self.target.name, matrix, cells)
+        guest = self.options.guest
+        return replay_scenario(scenario.name, self.target.name, matrix, cells, guest)
 
     def ended(
         self,
@@ -401,8 +402,9 @@ async def run(
 async def _run_wanted(
     wanted: Sequence[Scenario], stage: Stage, run_dir: Path, progress: Progress
 ) -> None:
-    image = await images.build()
-    accel = await host.accelerator(image)
+    image = await images.build(images.recipe_path(stage.options.guest))
+    accel = await host.accelerator(await images.build())
+    await newer.ensure(image, accel)
     stage.set_out(
         TargetRecord(stage.target.name, await stage.target.version()),
         environment(accel, image),

@@ -15,7 +15,7 @@ from vhostlab.errors import HarnessError
 from vhostlab.process import find_program, thread_cpu_seconds
 from vhostlab.qemu import Disk as QemuDisk
 from vhostlab.qemu import Drive, VirtioBlk, VirtioScsi, Vm
-from vhostlab.qemu.config import QEMU_HINT
+from vhostlab.qemu.newer import HINT as QEMU_HINT
 from vhostlab.target.base import (
     PLAIN_WIRING,
     Controller,
