@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``python -m vhostlab_perf report result.json [-o report.html]``"""
+"""``python -m vhostlab_perf report result.json [-o report.html]``, ``... db ACTION``"""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vhostlab_perf import reader, report
+from vhostlab_perf.store import cli as store
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0, or 2 when the input cannot be read or the page not be written."""
     parser = argparse.ArgumentParser(prog="vhostlab_perf", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     make = commands.add_parser("report", help="make a page of a result.json")
     make.add_argument("result", type=Path, help="result.json of a run")
     make.add_argument(
@@ -23,7 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=Path,
         help="the page to write (default: report.html beside the result)",
     )
+    store.add(commands.add_parser("db", help="the results store"))
     options = parser.parse_args(argv)
+    if options.command == "db":
+        return store.run(options)
     output: Path = options.output or options.result.with_name("report.html")
     try:
         report.write(reader.read(options.result), output)

@@ -9,7 +9,7 @@ may write them.
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -90,11 +90,11 @@ class Node:
         """A finite number."""
         value = self._take(key, _MISSING)
         good = isinstance(value, int | float) and not isinstance(value, bool)
-        if not good or abs(value) > 1.7e308 or not math.isfinite(value):
+        if not good or not abs(value) <= sys.float_info.max:
             raise self.fail(key, "is not a number")
         if least is not None and value < least:
             raise self.fail(key, f"is less than {least:g}")
-        return float(value)
+        return float(value) + 0.0  # SQLite knows no -0.0
 
     def integer(self, key: str, most: int = _MAX_INTEGER) -> int:
         """A whole number from 0."""

@@ -8,6 +8,7 @@ into a deadlock, and readers are not kept waiting for longer than a commit.
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ def url_of(text: str) -> sa.URL:
         return sa.URL.create("sqlite", database=text)
     try:
         url = sa.make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise StoreError("the database's URL cannot be read; it looks like "
                          "postgresql://USER@HOST/NAME or sqlite:///FILE") from None  # fmt: skip
     if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
@@ -117,11 +118,13 @@ def _config() -> Config:
     return config
 
 
+@functools.cache
 def head() -> str:
     """The revision that this version works with."""
     return str(ScriptDirectory.from_config(_config()).get_current_head())
 
 
+@functools.cache
 def revisions() -> tuple[str, ...]:
     """All revisions, the oldest first."""
     known = ScriptDirectory.from_config(_config()).walk_revisions()

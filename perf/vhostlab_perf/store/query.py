@@ -142,6 +142,10 @@ def _build(row: Any) -> Build:
     return Build(row.build_id, row.target, row.version, row.program, row.revision)
 
 
+def _pairs(connection: sa.Connection, question: sa.Select[Any]) -> dict[str, int]:
+    return {row[0]: row[1] for row in connection.execute(question)}
+
+
 def _counts(connection: sa.Connection) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
     results, scenarios = schema.cell_results.c, schema.scenarios.c
     cells = sa.select(results.run, sa.func.count()).group_by(results.run)
@@ -151,7 +155,7 @@ def _counts(connection: sa.Connection) -> tuple[dict[str, int], dict[str, dict[s
     by_run: dict[str, dict[str, int]] = {}
     for run, status, count in connection.execute(ends):
         by_run.setdefault(run, {})[status] = count
-    return dict(connection.execute(cells).tuples().all()), by_run
+    return _pairs(connection, cells), by_run
 
 
 def runs(store: Store, *, target: str = "", suite: str = "") -> tuple[Run, ...]:
@@ -193,7 +197,7 @@ def cells(store: Store) -> tuple[Cell, ...]:
     results = schema.cell_results.c
     counts = sa.select(results.cell, sa.func.count()).group_by(results.cell)
     with store.transaction() as connection:
-        number: dict[str, int] = dict(connection.execute(counts).tuples().all())
+        number = _pairs(connection, counts)
         known = connection.execute(sa.select(schema.cells.c.id, schema.cells.c.params)).all()
     found = (Cell(row.id, row.params, number[row.id]) for row in known if row.id in number)
     return tuple(sorted(found, key=lambda cell: cell.id))
