@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from vhostlab import host, images, report, results, summary
+from vhostlab import host, images, report, results, store, summary
 from vhostlab import target as targets
 from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.process import find_program, tail
@@ -138,7 +138,7 @@ def _result(run_dir: Path, seconds: float, status: int) -> Result:
     return results.finish(run_dir, seconds)
 
 
-def run(request: Request, results_dir: Path, console: Console) -> int:
+def run(request: Request, results_dir: Path, console: Console, db: str = "") -> int:
     """Carry out a run; return the exit status for the shell."""
     image, accel = preflight(request)
     console.print(
@@ -166,4 +166,5 @@ def run(request: Request, results_dir: Path, console: Console) -> int:
     if not (run_dir / results.REPORT_FILE).exists():
         report.make(run_dir)
     summary.show(result, run_dir, console)
+    store.keep(run_dir, console, db)
     return results.exit_code(result.status)

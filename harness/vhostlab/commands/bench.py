@@ -11,6 +11,7 @@ from vhostlab import bench
 from vhostlab.commands.common import (
     BadInput,
     add_cells,
+    add_db,
     add_results,
     add_target,
     results_dir,
@@ -38,6 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="no matrix: fill a disk of that size per device type, read it back, compare checksums",
     )
     add_results(parser)
+    add_db(parser, "to import the run into (default: $VHOSTLAB_DB, else none)")
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -52,4 +54,4 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if request.verify_mib < 0 or (request.verify_mib and (request.matrix or request.cells)):
         raise BadInput("--verify takes a positive size and no matrix")
     validate(request)
-    return bench.run(request, results_dir(options), console)
+    return bench.run(request, results_dir(options), console, options.db)

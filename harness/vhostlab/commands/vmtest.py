@@ -14,6 +14,7 @@ from vhostlab import target as targets
 from vhostlab.commands.common import (
     BadInput,
     add_cells,
+    add_db,
     add_results,
     add_target,
     results_dir,
@@ -47,6 +48,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     add_cells(parser)
     add_results(parser)
+    add_db(parser, "to import the run into (default: $VHOSTLAB_DB, else none)")
     parser.add_argument("--list", action="store_true", help="list suites, scenarios and matrices")
     parser.add_argument(
         "--dry-run", action="store_true", help="boot the guest and leave it up for a person"
@@ -69,7 +71,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     validate(request)
     if options.dry_run:
         return asyncio.run(dryrun.run(request, console))
-    return vmtest.run(request, results_dir(options), console)
+    return vmtest.run(request, results_dir(options), console, options.db)
 
 
 def _list(console: Console) -> int:

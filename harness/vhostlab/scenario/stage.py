@@ -15,7 +15,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vhostlab import host, images
+from vhostlab import host, identity, images
 from vhostlab import target as targets
 from vhostlab.errors import REPLAY, HarnessError, MilestoneTimeout, Unavailable
 from vhostlab.paths import source_dir
@@ -27,7 +27,6 @@ from vhostlab.results import (
     QueueCounters,
     ScenarioResult,
     Status,
-    TargetRecord,
     replay_scenario,
     write,
 )
@@ -363,7 +362,7 @@ async def _run_wanted(
     image = await images.build()
     accel = await host.accelerator(image)
     stage.update(
-        target=TargetRecord(stage.target.name, await target_version(stage.target)),
+        target=identity.record(stage.target, await target_version(stage.target)),
         environment=environment(accel, image),
     )
     with tempfile.TemporaryDirectory(prefix="vl-stage-") as scratch:
