@@ -50,10 +50,10 @@ def test_the_runs_that_these_tests_make_are_results(tmp_path: Path) -> None:
 
 def test_what_goes_in_comes_out(db: str, tmp_path: Path) -> None:
     cells = [made_runs.cell(1000.0), made_runs.cell(3000.0, depth=32, packed=True)]
-    cells[1] |= {"steady": "not steady", "started": "2026-01-02T03:05:00Z", "series": "s.json"}
+    cells[1] |= {"steady": "not steady", "started": "2026-01-02T03:05:00Z", "series": "s.csv"}
     target = {"name": "vhostlab", "version": "0.2.0", "program": "ab12", "revision": "v0.2-3-gabc"}
     path = made_runs.run(tmp_path, cells=cells, target=target, left_out=[ABSENT])
-    (path / "s.json").write_text('{"interval_s": 1, "iops": [2999, 3001.5]}')
+    (path / "s.csv").write_text("second,iops,iops_vm1\n0,2999.0,1000.5\n1,3001.5,2000.0\n")
     outcome, found = import_run(writer(db), path)
     assert (outcome, found.notes) == (Outcome.NEW, [])
 
@@ -71,7 +71,10 @@ def test_what_goes_in_comes_out(db: str, tmp_path: Path) -> None:
     (series,) = query.history(store, cells[1]["id"], "iops")
     (point,) = series.points
     assert (point.value, point.steady, series.metric.direction) == (3000.0, "not steady", "higher")
-    assert query.per_second(store, run.id, cells[1]["id"]) == {"iops": (2999.0, 3001.5)}
+    assert query.per_second(store, run.id, cells[1]["id"]) == {
+        "iops": (2999.0, 3001.5),
+        "iops_vm1": (1000.5, 2000.0),
+    }
     (latency,) = query.latencies(store, run.id, cells[0]["id"])
     raw = (path / cells[0]["fio_file"]).read_bytes()
     kept = json.loads(raw)["jobs"][0]["read"]["clat_ns"]
@@ -84,7 +87,7 @@ def test_what_goes_in_comes_out(db: str, tmp_path: Path) -> None:
     assert kept_rows == {
         "builds": 1, "cells": 2, "environments": 1, "runs": 1, "scenarios": 2, "checks": 1,
         "scenario_measurements": 1, "cell_results": 2, "measurements": 4, "latencies": 2,
-        "series": 1, "guests": 1, "queue_counters": 2, "left_out": 1, "files": 4,
+        "series": 2, "guests": 1, "queue_counters": 2, "left_out": 1, "files": 4,
     }  # fmt: skip
 
 
@@ -176,6 +179,8 @@ ONE = made_runs.cell(1.0)
         (broken(cells=[ONE | {"fio_file": "../../etc/passwd"}]), "not in its directory"),
         (broken(cells=[ONE | {"fio_file": "fio/broken.json"}]), "broken.json is not JSON"),
         (broken(cells=[ONE | {"fio_file": "fio/lost.json"}]), "do not hold its 9 samples"),
+        (broken(cells=[ONE | {"series": "fio/short.csv"}]), "a line has 1 values, not 2"),
+        (broken(cells=[ONE | {"series": "fio/word.csv"}]), "'nan' is not a number"),
         (broken(queue_counters=[{"stage": "s", "controller": "c", "queue": True}]), "whole number"),
     ],
 )
@@ -188,6 +193,8 @@ def test_a_broken_result_is_refused_in_one_line(raw: Any, words: str, tmp_path: 
     lost["jobs"][0]["read"]["clat_ns"]["N"] = 9
     (tmp_path / "r" / "fio" / "lost.json").write_text(json.dumps(lost))
     (tmp_path / "r" / "fio" / "broken.json").write_text("{")
+    (tmp_path / "r" / "fio" / "short.csv").write_text("second,iops\n0\n")
+    (tmp_path / "r" / "fio" / "word.csv").write_text("second,iops\n0,nan\n")
     path = tmp_path / "r" / "result.json"
     path.write_text(raw if isinstance(raw, str) else json.dumps(raw))
     with pytest.raises(BrokenResult) as refused:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
+import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -199,6 +201,7 @@ def _cells(root: Node, rows: Rows, where: Path) -> None:
             stage=cell.text("stage"),
             started=cell.text("started", ""),
             steady=cell.one_of("steady", *STEADY, default="unknown"),
+            placement=cell.text("placement", ""),
             replay=cell.text("replay"),
             fio_file=cell.text("fio_file"),
         )
@@ -260,21 +263,32 @@ def _bins(latency: Node) -> Mapping[int, int]:
 
 
 def _series(rows: Rows, key: Row, where: Path, name: str) -> None:
-    """Per-second values: an object of lists, the name of what was sampled first."""
+    """Per-second values, a CSV file: the second, and a column for each series."""
     content = _beside(rows, where, name) if name else None
     if content is None:
         return
-    root = Node.parse(_text(content, where / name), str(where / name))
-    for what in root.raw:
-        if not isinstance(root.raw[what], list):
-            continue  # how it was sampled
-        points = [Node({"value": v}, f"{root.where}: {what}") for v in root.list(what)]
-        rows.add(
-            schema.series,
-            **key,
-            name=clean(what),
-            points=bins.pack_points(p.number("value") for p in points),
-        )
+    path = where / name
+    _, *names = next(lines := csv.reader(_text(content, path).splitlines()), [""])
+    columns: list[list[float]] = [[] for _ in names]
+    for line in lines:
+        if len(line) != len(names) + 1:
+            raise BrokenResult(f"{path}: a line has {len(line)} values, not {len(names) + 1}")
+        for column, text in zip(columns, line[1:], strict=True):
+            column.append(_number(text, path))
+    if len(set(names)) != len(names):
+        raise BrokenResult(f"{path}: two columns have the same name")
+    for series, column in zip(names, columns, strict=True):
+        rows.add(schema.series, **key, name=clean(series), points=bins.pack_points(column))
+
+
+def _number(text: str, path: Path) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise BrokenResult(f"{path}: {text[:40]!r} is not a number")
+    return value
 
 
 def _others(root: Node, rows: Rows) -> None:

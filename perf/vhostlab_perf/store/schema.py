@@ -143,6 +143,8 @@ cell_results = Table(
     Column("started", String, nullable=False),
     # steady | not steady | unknown
     Column("steady", String, nullable=False),
+    # host cores of target and vCPUs; empty where the result does not say
+    Column("placement", Text, nullable=False),
     Column("replay", Text, nullable=False),
     # of fio's own json+, in `files`
     Column("fio_file", String, nullable=False),
@@ -183,7 +185,7 @@ series = Table(
     metadata,
     Column("run", String, primary_key=True),
     Column("cell", String, primary_key=True),
-    # what was sampled: iops, bandwidth, ...
+    # what was sampled: iops, and of several guests that of each
     Column("name", String, primary_key=True),
     # one value per second, as a packed JSON list
     Column("points", LargeBinary, nullable=False),

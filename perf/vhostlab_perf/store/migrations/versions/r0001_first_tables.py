@@ -62,6 +62,7 @@ def upgrade() -> None:
         sa.Column("stage", sa.String(), nullable=False),
         sa.Column("started", sa.String(), nullable=False),
         sa.Column("steady", sa.String(), nullable=False),
+        sa.Column("placement", sa.Text(), nullable=False),
         sa.Column("replay", sa.Text(), nullable=False),
         sa.Column("fio_file", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(["cell"], ["cells.id"], name=op.f("fk_cell_results_cell")),
