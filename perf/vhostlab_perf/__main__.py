@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``python -m vhostlab_perf report result.json [-o report.html]``, ``... db ACTION``"""
+"""``python -m vhostlab_perf report result.json``, ``... db ACTION``, ``... trend``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vhostlab_perf import reader, report
-from vhostlab_perf.store import cli as store
+from vhostlab_perf import db, reader, report, trend
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,10 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=Path,
         help="the page to write (default: report.html beside the result)",
     )
-    store.add(commands.add_parser("db", help="the results store"))
+    db.add(commands.add_parser("db", help="the results store"))
+    db.add_trend(commands.add_parser("trend", help=trend.HELP))
     options = parser.parse_args(argv)
-    if options.command == "db":
-        return store.run(options)
+    if options.command in ("db", "trend"):
+        return db.run(options)
     output: Path = options.output or options.result.with_name("report.html")
     try:
         report.write(reader.read(options.result), output)

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from vhostlab_perf import trend
 from vhostlab_perf.store import engine, export, query
 from vhostlab_perf.store.engine import Store, chosen_url, opened
 from vhostlab_perf.store.errors import StoreError
@@ -35,12 +37,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
     def action(name: str, text: str, run: Callable[..., int]) -> argparse.ArgumentParser:
         sub = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        sub.add_argument(
-            "--db",
-            metavar="URL",
-            help="postgresql://USER@HOST/NAME, or an SQLite file "
-            f"(default: ${engine.VARIABLE}, else {engine.DEFAULT})",
-        )
+        add_db(sub)
         sub.set_defaults(run=run)
         return sub
 
@@ -69,6 +66,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     way.add_argument("--csv", action="store_true")
     way.add_argument("--json", action="store_true")
     sub.add_argument("-o", "--output", type=Path, help="a file (default: standard output)")
+    trend.add(action("trend", trend.HELP, _trend))
     with_json(action("status", "tell the revision of the schema", _status))
     action("upgrade", "bring the schema to the revision that this version needs", _upgrade)
     sub = action("prune", "drop what is old, big and in no series", _prune)
@@ -80,6 +78,23 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--dry-run", action="store_true", help="only say what would go")
     action("vacuum", "give the room of what was dropped back to the system", _vacuum)
+
+
+def add_db(parser: argparse.ArgumentParser) -> None:
+    """--db"""
+    parser.add_argument(
+        "--db",
+        metavar="URL",
+        help="postgresql://USER@HOST/NAME, or an SQLite file "
+        f"(default: ${engine.VARIABLE}, else {engine.DEFAULT})",
+    )
+
+
+def add_trend(parser: argparse.ArgumentParser) -> None:
+    """``trend`` without ``db`` is the same."""
+    add_db(parser)
+    trend.add(parser)
+    parser.set_defaults(run=_trend)
 
 
 def _store(options: argparse.Namespace, *, write: bool = False) -> Store:
@@ -172,13 +187,14 @@ def _show(options: argparse.Namespace) -> int:
         *(f"    {k} = {v}" for k, v in query.facts(store, run.fingerprint).items()),
         f"  to repeat it: {run.command}",
     ]
-    table = _table("cell", "parameters", "metric", "value", "unit", "better")
-    for row in export.measurements(store):
-        if row["run"] == run.id:
-            words = " ".join(str(v) for v in row["params"].values())
-            value = f"{row['value']:,.2f}"
-            table.add_row(row["cell"], words, row["metric"], value, row["unit"], row["direction"])
-    _print("\n".join(lines), *([table] if table.rows else []))
+    _print("\n".join(lines))
+    mine = (row for row in export.measurements(store) if row["run"] == run.id)
+    for cell, rows in itertools.groupby(mine, key=lambda row: str(row["cell"])):
+        table = _table("metric", "value", "unit", "better")
+        for row in rows:
+            table.add_row(row["metric"], f"{row['value']:,.2f}", row["unit"], row["direction"])
+        words = " ".join(str(v) for v in row["params"].values())
+        _print(f"cell {cell}, {words}, {row['steady']}:", table)
     return 0
 
 
@@ -236,6 +252,10 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
+def _trend(options: argparse.Namespace) -> int:
+    return trend.run(options, _store(options))
+
+
 def _status(options: argparse.Namespace) -> int:
     store = Store(chosen_url(options.db), write=False)
     found = {"store": str(store), "revision": store.revision(), "newest": engine.head()}
@@ -285,10 +305,3 @@ def run(options: argparse.Namespace) -> int:
         return 2
     except BrokenPipeError:
         return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """For tests: the sub-commands alone."""
-    parser = argparse.ArgumentParser(prog="vhostlab db")
-    add(parser)
-    return run(parser.parse_args(argv))

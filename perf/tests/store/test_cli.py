@@ -165,7 +165,11 @@ def test_where_the_store_is(
     assert "cannot make" in said(capsys, "import", run, "--db", "file/x/y.sqlite", status=2)
 
 
-def test_a_reader_that_goes_away_is_no_traceback(filled: str) -> None:
+def test_a_reader_that_goes_away_is_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VHOSTLAB_DB", str(tmp_path / "history.sqlite"))
+    assert main(["db", "import", str(made_runs.run(tmp_path))]) == 0
     argv = [sys.executable, "-m", "vhostlab_perf", "db", "export", "--csv"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
