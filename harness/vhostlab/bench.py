@@ -24,7 +24,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from vhostlab import fio, frontend, measure, report, results, summary
+from vhostlab import fio, frontend, identity, measure, report, results, store, summary
 from vhostlab import target as targets
 from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.host.capacity import capacity
@@ -41,7 +41,6 @@ from vhostlab.results import (
     Metric,
     ScenarioResult,
     Status,
-    TargetRecord,
 )
 from vhostlab.run import DEFAULT_TARGET
 from vhostlab.run import Request as RunRequest
@@ -147,9 +146,10 @@ class Bench:
 
     async def begin(self) -> None:
         """Who is measured, and on what."""
-        version = await targets.get(self.request.target).version()
+        driver = targets.get(self.request.target)
+        target = identity.record(driver, await driver.version())
         environment = {"accel": results.NO_GUEST, **host_environment()}
-        self.update(target=TargetRecord(self.request.target, version), environment=environment)
+        self.update(target=target, environment=environment)
 
     async def fio(
         self,
@@ -401,7 +401,7 @@ async def _carry_out(bench: Bench) -> None:
     )
 
 
-def run(request: Request, results_dir: Path, console: Console) -> int:
+def run(request: Request, results_dir: Path, console: Console, db: str = "") -> int:
     """Carry out a run; return the exit status for the shell."""
     request.validate()
     tools = find_tools()
@@ -424,4 +424,5 @@ def run(request: Request, results_dir: Path, console: Console) -> int:
     result = results.finish(run_dir, time.monotonic() - began)
     report.make(run_dir)
     summary.show(result, run_dir, console)
+    store.keep(run_dir, console, db)
     return results.exit_code(result.status)

@@ -166,6 +166,9 @@ class TargetRecord:
 
     name: str
     version: str
+    #: Hash of its program and revision of its source tree; "" where they are not known.
+    program: str = ""
+    revision: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from vhostlab import host, images, report, results, runner, summary
+from vhostlab import host, images, report, results, runner, store, summary
 from vhostlab import target as targets
 from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.images.progress import Progress, Shown
@@ -102,7 +102,7 @@ def outcome(run_dir: Path, seconds: float, status: int) -> Result:
     return results.finish(run_dir, seconds)
 
 
-def run(request: Request, results_dir: Path, console: Console) -> int:
+def run(request: Request, results_dir: Path, console: Console, db: str = "") -> int:
     """Carry out a run; return the exit status for the shell."""
     request.validate()
     with Shown(console) as progress:
@@ -122,4 +122,5 @@ def run(request: Request, results_dir: Path, console: Console) -> int:
     if not (run_dir / results.REPORT_FILE).exists():
         report.make(run_dir)
     summary.show(result, run_dir, console)
+    store.keep(run_dir, console, db)
     return results.exit_code(result.status)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``python -m vhostlab_perf report result.json [-o report.html]``"""
+"""``python -m vhostlab_perf report result.json``, ``... db ACTION``, ``... trend``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vhostlab_perf import reader, report
+from vhostlab_perf import db, reader, report, trend
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0, or 2 when the input cannot be read or the page not be written."""
     parser = argparse.ArgumentParser(prog="vhostlab_perf", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     make = commands.add_parser("report", help="make a page of a result.json")
     make.add_argument("result", type=Path, help="result.json of a run")
     make.add_argument(
@@ -23,7 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=Path,
         help="the page to write (default: report.html beside the result)",
     )
+    db.add(commands.add_parser("db", help="the results store"))
+    db.add_trend(commands.add_parser("trend", help=trend.HELP))
     options = parser.parse_args(argv)
+    if options.command in ("db", "trend"):
+        return db.run(options)
     output: Path = options.output or options.result.with_name("report.html")
     try:
         report.write(reader.read(options.result), output)

@@ -6,4 +6,21 @@ A module has ``HELP`` (one line), ``add(parser)``, which declares its options, a
 dash on the command line. Modules without ``HELP`` are called by the harness itself, not by people.
 """
 
-COMMANDS = ("vmtest", "run", "bench", "ladder", "plan", "console", "images", "doctor", "stage")
+COMMANDS = (
+    "vmtest",
+    "run",
+    "bench",
+    "ladder",
+    "plan",
+    "ab",
+    "gate",
+    "coverage",
+    "report",
+    "publish",
+    "db",
+    "replay",
+    "images",
+    "console",
+    "doctor",
+    "stage",
+)

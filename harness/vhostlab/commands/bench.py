@@ -11,6 +11,7 @@ from vhostlab import bench
 from vhostlab.commands.common import (
     BadInput,
     add_cells,
+    add_db,
     add_results,
     add_target,
     add_tune,
@@ -41,6 +42,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     add_results(parser)
     add_tune(parser)
+    add_db(parser, "to import the run into (default: $VHOSTLAB_DB, else none)")
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -56,4 +58,4 @@ def run(options: argparse.Namespace, console: Console) -> int:
         raise BadInput("--verify takes a positive size and no matrix")
     validate(request)
     with tuned(options, console):
-        return bench.run(request, results_dir(options), console)
+        return bench.run(request, results_dir(options), console, options.db)

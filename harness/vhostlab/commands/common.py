@@ -145,3 +145,13 @@ def results_dir(options: argparse.Namespace) -> Path:
     """What --results says, or the default."""
     chosen: Path | None = options.results
     return chosen or source_dir() / "results"
+
+
+def add_db(parser: argparse.ArgumentParser, default: str) -> None:
+    """--db"""
+    parser.add_argument(
+        "--db",
+        default="",
+        metavar="URL",
+        help=f"the store: postgresql://USER@HOST/NAME, or an SQLite file {default}",
+    )

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vhostlab import matrixrun, results
+from vhostlab import matrixrun, results, store
 from vhostlab.commands.common import (
     BadInput,
     add_cells,
+    add_db,
     add_results,
     add_target,
     add_tune,
@@ -39,6 +40,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_cells(parser)
     add_results(parser)
     add_tune(parser)
+    add_db(parser, "to import the run into (default: $VHOSTLAB_DB, else none)")
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -66,6 +68,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         resumed = options.resume
     with tuned(options, console):
         run_dir, result = matrixrun.run(request, resumed, results_dir(options), console)
+    store.keep(run_dir, console, options.db)
     if options.json:
         print(json.dumps({"run_dir": str(run_dir), **dataclasses.asdict(result)}, indent=1))
     return results.exit_code(result.status)

@@ -15,6 +15,7 @@ from vhostlab import target as targets
 from vhostlab.commands.common import (
     BadInput,
     add_cells,
+    add_db,
     add_results,
     add_target,
     add_tune,
@@ -57,6 +58,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     add_results(parser)
     add_tune(parser)
+    add_db(parser, "to import the run into (default: $VHOSTLAB_DB, else none)")
     parser.add_argument("--list", action="store_true", help="list suites, scenarios and matrices")
     parser.add_argument(
         "--dry-run", action="store_true", help="boot the guest and leave it up for a person"
@@ -81,7 +83,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if options.dry_run:
         return asyncio.run(dryrun.run(request, console))
     with tuned(options, console):
-        return vmtest.run(request, results_dir(options), console)
+        return vmtest.run(request, results_dir(options), console, options.db)
 
 
 def _guest(name: str) -> str:

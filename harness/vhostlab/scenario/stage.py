@@ -15,7 +15,7 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vhostlab import host, images
+from vhostlab import host, identity, images
 from vhostlab import target as targets
 from vhostlab.errors import REPLAY, HarnessError, MilestoneTimeout, Unavailable
 from vhostlab.guest import Guest
@@ -31,7 +31,6 @@ from vhostlab.results import (
     QueueCounters,
     ScenarioResult,
     Status,
-    TargetRecord,
     read,
     replay_scenario,
     write,
@@ -406,7 +405,7 @@ async def _run_wanted(
     accel = await host.accelerator(await images.build())
     await newer.ensure(image, accel)
     stage.set_out(
-        TargetRecord(stage.target.name, await stage.target.version()),
+        identity.record(stage.target, await stage.target.version()),
         environment(accel, image),
     )
     with scratch_dir("stage") as scratch:
