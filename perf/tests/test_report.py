@@ -13,8 +13,9 @@ from typing import Any
 
 import jsonschema
 import pytest
-from vhostlab_perf import charts, reader, report
+from vhostlab_perf import charts, figures, reader, report
 from vhostlab_perf.__main__ import main
+from vhostlab_perf.aggregate import aggregate
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "docs" / "result.schema.json").read_text())
@@ -234,29 +235,34 @@ def test_a_way_that_all_cells_went_is_no_label(
     for made, path in zip(cells, paths, strict=True):
         made["params"]["path"] = path
     read = reader.read(written(tmp_path, result(cells=cells)))
-    assert [c.label() for c in read.cells] == labels
+    assert [c.label() for c in aggregate([read])] == labels
 
 
-def test_cells_with_other_axes_are_drawn_too() -> None:
-    cells = [
-        reader.Cell("a", {"workload": "x", "packed": True, "jobs": 4}, {"iops": 5.0}, ""),
-        reader.Cell("b", {"workload": "x", "packed": False, "jobs": 4}, {"iops": 0.0}, ""),
-    ]
+def test_cells_with_other_axes_are_drawn_too(tmp_path: Path) -> None:
+    made = []
+    for n, packed in enumerate((True, False)):
+        params = {"workload": "x", "packed": packed, "jobs": 4}
+        metrics = [metric("iops", "1/s", "higher", 5.0 * (1 - n))]
+        made.append(cell(n, "blk", "null", 1) | {"params": params, "metrics": metrics})
+    cells = aggregate([reader.read(written(tmp_path, result(cells=made)))])
     assert [c.label() for c in cells] == ["x packed jobs=4", "x no packed jobs=4"]
-    drawn = charts.iops(cells)
-    assert drawn is not None
-    assert "no packed" in drawn.wide and "no packed" in drawn.narrow
-    assert charts.latency(cells) is None
+    (figure,) = figures.iops(cells)
+    for layout in charts.SCREEN:
+        assert "no packed" in "".join(figure.chart.draw(layout, "x"))
+    assert figures.percentiles(cells) == []
 
 
 def test_charts_fit_their_pages_and_take_their_colours_from_the_page(tmp_path: Path) -> None:
-    cells = reader.read(written(tmp_path, result())).cells
-    for chart in (charts.iops(cells), charts.latency(cells)):
-        assert chart is not None
-        for svg, limit in ((chart.wide, 1216), (chart.narrow, 368)):
-            width = re.match(r'<svg [^>]*width="([\d.]+)"', svg)
-            assert width is not None and float(width[1]) <= limit
-            assert "var(--series-1)" in svg and "#030301" not in svg.lower()
+    cells = aggregate([reader.read(written(tmp_path, result()))])
+    drawings = figures.every(cells)
+    assert len(drawings) == 2
+    for figure in drawings:
+        for layout, limit in ((charts.WIDE, 1216), (charts.NARROW, 368), (charts.PAPER, 680)):
+            for svg in figure.chart.draw(layout, "x"):
+                width = re.match(r'<svg [^>]*width="([\d.]+)"', svg)
+                assert width is not None and float(width[1]) <= limit
+                coloured = charts.coloured(svg)
+                assert "var(--series-1)" in coloured and "#030301" not in coloured.lower()
 
 
 def written(tmp_path: Path, raw: Any) -> Path:
@@ -272,8 +278,7 @@ def written(tmp_path: Path, raw: Any) -> Path:
         ("[]", "schema_version None"),
         ({"schema_version": 2}, "schema_version 2, this reads 1"),
         ({"schema_version": 1}, "is not a result: KeyError"),
-        (result(cells=[{"id": "x"}]), "is not a result"),
-        (result(scenarios=5), "is not a result"),
+        ("[" * 100_000, "is not JSON"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
@@ -309,4 +314,6 @@ def test_perf_imports_nothing_of_the_harness() -> None:
 def test_number_shows_a_dash_for_what_was_not_measured(tmp_path: Path) -> None:
     lonely = cell(1, "blk", "null", 1)
     lonely["metrics"] = lonely["metrics"][:1]
-    assert "\N{EN DASH}" in report.render(reader.read(written(tmp_path, result(cells=[lonely]))))
+    assert "\N{EN DASH}" in report.render(
+        report.Report("run", (reader.read(written(tmp_path, result(cells=[lonely]))),))
+    )
