@@ -89,6 +89,8 @@ class Bar:
     shown: str
     low: float | None = None
     high: float | None = None
+    panel: str = ""
+    """Bars of one panel stand together, where there are panels."""
 
 
 @dataclass(frozen=True)
@@ -170,25 +172,24 @@ def _bars(
     rows: Sequence[Mapping[str, Any]], groups: list[str], title: str, top: float, lay: Layout
 ) -> Any:
     order = [r["name"] for r in rows]
-    axis = (
-        None if lay.label_above else alt.Axis(title=None, labelLimit=340, ticks=False, domain=False)
-    )
-    base = alt.Chart(alt.InlineData(values=list(rows))).encode(
+    panels = _distinct([r["panel"] for r in rows])
+    above = lay.label_above or len(panels) > 1
+    axis = None if above else alt.Axis(title=None, labelLimit=340, ticks=False, domain=False)
+    data = alt.InlineData(values=list(rows))
+    base = (alt.Chart() if len(panels) > 1 else alt.Chart(data)).encode(
         y=alt.Y("name:N", sort=order, axis=axis, scale=alt.Scale(paddingInner=0.25))
     )
     # room for the number beside the longest bar
     x = alt.X(
         "value:Q",
-        scale=alt.Scale(domain=[0, top * (1.3 if lay.label_above else 1.15)]),
-        axis=alt.Axis(
-            title=title, labelExpr=_SHORT, tickCount=4 if lay.label_above else 8, domain=False
-        ),
+        scale=alt.Scale(domain=[0, top * (1.3 if above else 1.15)]),
+        axis=alt.Axis(title=title, labelExpr=_SHORT, tickCount=4 if above else 8, domain=False),
     )
-    offset = 7 if lay.label_above else 0
+    offset = 7 if above else 0
     scale = alt.Scale(domain=groups, range=[_colour(n) for n in range(len(groups))])
-    bars = base.mark_bar(
-        size=12 if lay.label_above else 15, yOffset=offset, cornerRadiusEnd=2
-    ).encode(x=x, color=alt.Color("group:N", scale=scale, legend=None))
+    bars = base.mark_bar(size=12 if above else 15, yOffset=offset, cornerRadiusEnd=2).encode(
+        x=x, color=alt.Color("group:N", scale=scale, legend=None)
+    )
     spread = base.mark_rule(color=_INK, yOffset=offset, strokeWidth=1.5).encode(
         x=alt.X("low:Q"), x2="high:Q"
     )
@@ -196,15 +197,28 @@ def _bars(
         x=alt.X("high:Q"), text="shown:N"
     )
     layers = [bars, spread, numbers]
-    if lay.label_above:
+    if above:
         names = base.mark_text(align="left", dy=-8, limit=lay.width - 10).encode(
             x=alt.value(0), text="name:N"
         )
         layers.append(names)
+    drawn = alt.layer(*layers)
+    if len(panels) > 1:
+        width = lay.panel_width(len(panels))
+        return (
+            drawn.properties(width=width, height=alt.Step(36))
+            .facet(
+                facet=alt.Facet("panel:N", sort=panels, title=None),
+                data=data,
+                columns=lay.columns,
+                spacing=24,
+            )
+            .resolve_scale(y="independent")
+            .resolve_axis(x="independent")
+        )
     longest = max((len(str(name)) for name in order), default=0)
-    width = lay.width if lay.label_above else lay.width - min(7 * longest, 340) - 30
-    step = 36 if lay.label_above else 22
-    return alt.layer(*layers).properties(width=width, height=alt.Step(step))
+    width = lay.width if above else lay.width - min(7 * longest, 340) - 30
+    return drawn.properties(width=width, height=alt.Step(36 if above else 22))
 
 
 def _chunks(values: Sequence[Any], size: int) -> list[Sequence[Any]]:
@@ -216,15 +230,16 @@ def bars(found: Sequence[Bar], title: str) -> Chart | None:
     if not found:
         return None
     groups = _distinct([short(b.group) for b in found])
-    seen: dict[str, int] = {}
+    seen: dict[tuple[str, str], int] = {}
     rows: list[dict[str, Any]] = []
     for bar in found:
         name = short(bar.name)
-        seen[name] = seen.get(name, 0) + 1
+        nth = seen[bar.panel, name] = seen.get((bar.panel, name), 0) + 1
         rows.append(
             {
                 # two bars of one name would be drawn over each other
-                "name": name if seen[name] == 1 else f"{name} ({seen[name]})",
+                "name": name if nth == 1 else f"{name} ({nth})",
+                "panel": short(bar.panel),
                 "group": short(bar.group),
                 "value": bar.value,
                 "shown": bar.shown,
@@ -233,10 +248,17 @@ def bars(found: Sequence[Bar], title: str) -> Chart | None:
             }
         )
     legend = tuple(Key(g, colour=_colour(n)) for n, g in enumerate(groups))
+    panels = _distinct([r["panel"] for r in rows])
+
+    def chunks(lay: Layout) -> list[Sequence[Any]]:
+        if len(panels) < 2:
+            return _chunks(rows, lay.bars)
+        return [[r for r in rows if r["panel"] in c] for c in _chunks(panels, lay.panels)]
+
     # one scale for all parts, so that their bars can be compared
     top = max(max(b["value"], b["high"]) for b in rows) or 1.0
     return Chart(
-        parts=lambda lay: [_bars(c, groups, title, top, lay) for c in _chunks(rows, lay.bars)],
+        parts=lambda lay: [_bars(c, groups, title, top, lay) for c in chunks(lay)],
         legend=legend if len(groups) > 1 else (),
     )
 

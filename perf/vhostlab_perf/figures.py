@@ -322,10 +322,11 @@ def ladder(found: Sequence[Ladder]) -> list[Figure]:
         for rung in one.rungs:
             e = rung.cell.metrics["iops"]
             low, high = (e.low, e.high) if e.n > 1 else (None, None)
-            name = f"{one.title}: {rung.name}"
-            group = f"{rung.cell.path} {rung.cell.target}"
-            bars.append(Bar(name, group, e.median, IOPS.show(e.median), low, high))
-            rows.append((name, str(e.n), IOPS.show(e.median), IOPS.spread(e) or DASH))
+            shown = IOPS.show(e.median)
+            bars.append(Bar(rung.name, rung.name, e.median, shown, low, high, one.title))
+            rows.append(
+                (f"{one.title}: {rung.name}", str(e.n), IOPS.show(e.median), IOPS.spread(e) or DASH)
+            )
             used.append(rung.cell)
     return _figure(
         "ladder",

@@ -208,6 +208,7 @@ def render(report: Report, paper: bool = False) -> str:
         surroundings=surroundings.compare(report.results),
         queues=queues,
         counters=list(dict.fromkeys(name for q in queues for name in q.counters)),
+        compared=compare.COMPARED,
         counted=figures.counted,
         commands=figures.commands,
         IOPS=figures.IOPS,
