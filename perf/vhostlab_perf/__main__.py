@@ -7,10 +7,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from vhostlab_perf import report_command
+from vhostlab_perf import publish_command, report_command
 
 #: Modules with ``add(commands)``, which declares a command and its ``run(options)``.
-COMMANDS = (report_command,)
+COMMANDS = (report_command, publish_command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

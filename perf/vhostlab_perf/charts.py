@@ -173,16 +173,19 @@ def _bars(
 ) -> Any:
     order = [r["name"] for r in rows]
     panels = _distinct([r["panel"] for r in rows])
-    above = lay.label_above or len(panels) > 1
+    many = len(panels) > 1
+    above = lay.label_above or many
     axis = None if above else alt.Axis(title=None, labelLimit=340, ticks=False, domain=False)
     data = alt.InlineData(values=list(rows))
-    base = (alt.Chart() if len(panels) > 1 else alt.Chart(data)).encode(
-        y=alt.Y("name:N", sort=order, axis=axis, scale=alt.Scale(paddingInner=0.25))
+    sort = alt.EncodingSortField(field="order", op="min")
+    base = (alt.Chart() if many else alt.Chart(data)).encode(
+        y=alt.Y("name:N", sort=sort, axis=axis, scale=alt.Scale(paddingInner=0.25))
     )
-    # room for the number beside the longest bar
+    # room for the number beside the longest bar; panels, each with its own scale, have it above
+    room = top * (1.3 if above else 1.15)
     x = alt.X(
         "value:Q",
-        scale=alt.Scale(domain=[0, top * (1.3 if above else 1.15)]),
+        scale=alt.Scale(zero=True) if many else alt.Scale(domain=[0, room]),
         axis=alt.Axis(title=title, labelExpr=_SHORT, tickCount=4 if above else 8, domain=False),
     )
     offset = 7 if above else 0
@@ -196,14 +199,14 @@ def _bars(
     numbers = base.mark_text(align="left", dx=6, dy=offset).encode(
         x=alt.X("high:Q"), text="shown:N"
     )
-    layers = [bars, spread, numbers]
+    layers = [bars, spread, *([] if many else [numbers])]
     if above:
         names = base.mark_text(align="left", dy=-8, limit=lay.width - 10).encode(
-            x=alt.value(0), text="name:N"
+            x=alt.value(0), text="both:N" if many else "name:N"
         )
         layers.append(names)
     drawn = alt.layer(*layers)
-    if len(panels) > 1:
+    if many:
         width = lay.panel_width(len(panels))
         return (
             drawn.properties(width=width, height=alt.Step(36))
@@ -213,8 +216,7 @@ def _bars(
                 columns=lay.columns,
                 spacing=24,
             )
-            .resolve_scale(y="independent")
-            .resolve_axis(x="independent")
+            .resolve_scale(x="independent", y="independent")
         )
     longest = max((len(str(name)) for name in order), default=0)
     width = lay.width if above else lay.width - min(7 * longest, 340) - 30
@@ -240,6 +242,8 @@ def bars(found: Sequence[Bar], title: str) -> Chart | None:
                 # two bars of one name would be drawn over each other
                 "name": name if nth == 1 else f"{name} ({nth})",
                 "panel": short(bar.panel),
+                "both": f"{name}: {bar.shown}",
+                "order": len(rows),
                 "group": short(bar.group),
                 "value": bar.value,
                 "shown": bar.shown,
