@@ -13,6 +13,10 @@ TARGET ?= vhostlab
 RESULTS ?=
 DRY_RUN ?=
 ONLY ?=
+RESULT ?=
+REPORT_FLAGS ?=
+SITE ?= $(BUILD)/site
+DB ?=
 KILLS ?= 200
 HANDOVERS ?= 100
 
@@ -26,7 +30,7 @@ REPORTS := $(BUILD)/reports
 BENCH_FLAGS = --target $(TARGET) $(if $(RESULTS),--results $(RESULTS))
 VMTEST_FLAGS = --target $(TARGET) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(RESULTS),--results $(RESULTS))
 
-.PHONY: all build test vmtest guest-shell bench bench-compare verify-4g torture lint format check-c check-py check-protocol check-engine check-frontend check-vm fuzz hostile \
+.PHONY: all build test vmtest guest-shell bench report publish bench-compare verify-4g torture lint format check-c check-py check-protocol check-engine check-frontend check-vm fuzz hostile \
 	instructions-baseline selftest docs setup venv lock clean distclean help
 
 all: build ## same as build
@@ -46,6 +50,12 @@ guest-shell: vmtest ## boot the guest of vmtest and leave it up for a person
 
 bench: build venv ## run the smoke matrix through the fio engine, no guest (TARGET= RESULTS=)
 	@$(BIN)/vhostlab bench $(BENCH_FLAGS)
+
+report: venv ## page and PDF of results/latest (RESULT=DIR REPORT_FLAGS=--csv)
+	@$(BIN)/vhostlab report $(RESULT) --pdf $(REPORT_FLAGS)
+
+publish: venv ## bring the site of all results up to date (SITE=build/site RESULTS= DB=)
+	@$(BIN)/vhostlab publish $(if $(RESULTS),--results $(RESULTS)) $(if $(DB),--db $(DB)) -o $(SITE)
 
 bench-compare: build ## the figures of docs/BENCHMARKING.md, and which bars are met (7 minutes; ONLY=text of a name)
 	@python3 harness/frontend/bench/figures.py --only '$(ONLY)' --json $(REPORTS)/figures.json

@@ -20,8 +20,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for command in COMMANDS:
         command.add(commands)
     options = parser.parse_args(argv)
-    status: int = options.run(options)
-    return status
+    try:
+        status: int = options.run(options)
+        return status
+    except KeyboardInterrupt:
+        print("vhostlab_perf: interrupted", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

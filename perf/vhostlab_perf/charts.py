@@ -171,7 +171,6 @@ def short(name: str) -> str:
 def _bars(
     rows: Sequence[Mapping[str, Any]], groups: list[str], title: str, top: float, lay: Layout
 ) -> Any:
-    order = [r["name"] for r in rows]
     panels = _distinct([r["panel"] for r in rows])
     many = len(panels) > 1
     above = lay.label_above or many
@@ -218,7 +217,7 @@ def _bars(
             )
             .resolve_scale(x="independent", y="independent")
         )
-    longest = max((len(str(name)) for name in order), default=0)
+    longest = max(len(str(r["name"])) for r in rows)
     width = lay.width if above else lay.width - min(7 * longest, 340) - 30
     return drawn.properties(width=width, height=alt.Step(36 if above else 22))
 
@@ -287,7 +286,9 @@ class Axis:
             scale = alt.Scale(padding=0.3)
             return kind(f"{field}:N", sort=list(self.names), axis=axis, scale=scale)
         if self.time:
-            axis = alt.Axis(title=self.title, labelAngle=0, grid=False, tickCount=4)
+            axis = alt.Axis(
+                title=self.title, labelAngle=0, grid=False, tickCount=4, format="%m-%d %H:%M"
+            )
             return kind(f"{field}:T", axis=axis, scale=alt.Scale(padding=10, type="utc"))
         if self.log:
             base = 2 if self.ticks else 10

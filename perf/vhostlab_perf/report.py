@@ -186,7 +186,7 @@ def render(report: Report, paper: bool = False) -> str:
     measured = [c for c in cells if not c.functional]
     emulated = [c for c in cells if c.functional]
     ladders = compare.ladders(cells)
-    comparison = report.edition == "comparison"
+    layered = report.edition != "release"
     queues = [q for r in report.results for q in r.queues] if report.edition == "run" else []
     return environment.get_template("report.html.j2").render(
         report=report,
@@ -199,8 +199,8 @@ def render(report: Report, paper: bool = False) -> str:
         emulated=len(emulated),
         columns=[c for c in figures.COLUMNS if any(c.metric in x.metrics for x in cells)],
         figures=[drawn(f, colours) for f in figures.every(cells)],
-        ladders=ladders if comparison else (),
-        ladder_figures=[drawn(f, colours) for f in figures.ladder(ladders)] if comparison else (),
+        ladders=ladders if layered else (),
+        ladder_figures=[drawn(f, colours) for f in figures.ladder(ladders)] if layered else (),
         since=compare.since(cells, report.previous) if report.previous else None,
         left_out=report.left_out(),
         not_steady=[c for c in cells if c.verdict() == NOT_STEADY],

@@ -117,11 +117,14 @@ def run(options: argparse.Namespace) -> int:
 
 def _write(made: report.Report, output: Path, options: argparse.Namespace) -> None:
     report.write(output, report.render(made))
+    print(output)
     wanted = {".json": options.json, ".csv": options.csv}
     for suffix, body in report.outputs(made).items():
         if wanted[suffix]:
             report.write(output.with_suffix(suffix), body)
+            print(output.with_suffix(suffix))
     if options.pdf:
         from vhostlab_perf import pdf
 
         report.write(output.with_suffix(".pdf"), pdf.make(made))
+        print(output.with_suffix(".pdf"))

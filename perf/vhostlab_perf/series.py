@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Reads the per-second series of a cell.
 
-Two forms are known: a log of fio (``time in ms, I/Os per second, direction, block size, ...``, one
-line per interval and direction, such as ``write_iops_log`` makes), and JSON: a list of numbers, or
-an object that has one under ``iops``. What cannot be read is no series; a report does without.
+Two forms are known: CSV under the names ``second`` and ``iops`` (and others, which are passed
+over), which the harness writes, and logs of fio (``time in ms, I/Os per second, direction, ...``,
+one line per interval and direction). What cannot be read is no series; a report does without.
 """
 
 from __future__ import annotations
 
-import json
+import csv
 import math
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 #: More points than a picture can show; longer series are made of means of neighbours.
 MOST_POINTS = 120
@@ -30,16 +29,14 @@ def read(directory: Path, name: str) -> tuple[float, ...]:
         if not path.is_relative_to(root) or path.stat().st_size > LARGEST_FILE:
             return ()
         body = path.read_text()
-        values = _json(json.loads(body)) if body.lstrip()[:1] in ("[", "{") else _log(body)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
+        values = _table(body) if body.startswith("second,") else _log(body)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError):
         return ()
     return thin([v for v in values if math.isfinite(v) and v >= 0])
 
 
-def _json(raw: Any) -> list[float]:
-    if isinstance(raw, dict):
-        raw = raw["iops"]
-    return [float(p[-1] if isinstance(p, list) else p) for p in raw]
+def _table(body: str) -> list[float]:
+    return [float(row["iops"]) for row in csv.DictReader(body.splitlines())]
 
 
 def _log(body: str) -> list[float]:

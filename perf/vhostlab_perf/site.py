@@ -153,7 +153,7 @@ class Site:
             if (
                 isinstance(entry, dict)
                 and entry.get("format") == RUN_FORMAT
-                and _KEPT <= set(entry)
+                and set(entry) >= _KEPT
             ):
                 found[path.parent.name] = entry
         return found
