@@ -152,6 +152,8 @@ def counted(cells: Sequence[Measured]) -> str:
         return "One run of each cell (n = 1): no interval can be given."
     shown = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     sure = sorted({e.confidence for c in cells for e in c.metrics.values() if e.n > 1})
+    if not sure:
+        return f"n = {shown} runs, of which no metric has two values: no interval can be given."
     words = f"{sure[0]:.1%}" if len(sure) == 1 else f"{sure[0]:.1%} to {sure[-1]:.1%}"
     return (
         f"Medians of n = {shown} runs; the interval is one of order statistics and holds the median"

@@ -3,21 +3,26 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from vhostlab_perf.report import Report, render
-
-
-def _refuse(url: str, *_: Any, **__: Any) -> Any:
-    """The page needs nothing from outside; whatever asks for it got in with somebody's text."""
-    raise ValueError(f"the report refers to {url}")
 
 
 def make(report: Report) -> bytes:
     """The same content as the page."""
     # slow to import, and only needed here
     import weasyprint  # type: ignore[import-untyped]
+    from weasyprint.urls import URLFetcher  # type: ignore[import-untyped]
 
-    page = weasyprint.HTML(string=render(report, paper=True), url_fetcher=_refuse)
+    class Refuse(URLFetcher):  # type: ignore[misc]
+        """The page needs nothing from outside; what asks for it got in with somebody's text."""
+
+        def fetch(self, url: str, headers: Any = None) -> Any:
+            raise ValueError(f"the report refers to {url}")
+
+    # it warns of every property that is for screens only
+    logging.getLogger("weasyprint").setLevel(logging.ERROR)
+    page = weasyprint.HTML(string=render(report, paper=True), url_fetcher=Refuse())
     made: bytes = page.write_pdf()
     return made

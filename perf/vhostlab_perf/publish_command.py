@@ -47,6 +47,7 @@ def run(options: argparse.Namespace) -> int:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         ) as progress:
             task = progress.add_task("publish")
 

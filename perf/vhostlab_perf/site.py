@@ -265,5 +265,5 @@ def broken_links(root: Path) -> Iterable[str]:
     """Links of the site's pages that lead nowhere; there are to be none."""
     for page in sorted(root.rglob("*.html")):
         for link in re.findall(r'(?:href|src)="([^"#]+)"', page.read_text()):
-            if not (page.parent / link).exists():
+            if not link.startswith("data:") and not (page.parent / link).exists():
                 yield f"{page.relative_to(root)}: {link}"
