@@ -117,6 +117,7 @@ class Site:
         self.generator = generator()
         self.environment = report.templates()
         self._staged: list[str] = []
+        self._taken: set[str] = set()
         self._aside = Path()
 
     def put(self, name: str, body: str) -> None:
@@ -162,6 +163,16 @@ class Site:
         """Render a page of the site's own."""
         self.put(name, self.environment.get_template(template).render(**context))
 
+    def _name(self, run_id: str) -> str:
+        """Two machines can start a run in the same second: the second one gets a number."""
+        name = first = slug(run_id)
+        n = 1
+        while name in self._taken:
+            n += 1
+            name = f"{first}-{n}"
+        self._taken.add(name)
+        return name
+
     def run(self, directory: Path, known: dict[str, dict[str, Any]]) -> None:
         """The page of a run, unless it is there and nothing that went into it has changed."""
         try:
@@ -170,7 +181,7 @@ class Site:
             self.counts.unreadable.append(str(error))
             return
         digest = _digest(directory, result, self.generator)
-        name = slug(result.run_id)
+        name = self._name(result.run_id)
         old = known.get(name)
         if old and old["digest"] == digest and (self.root / "runs" / name / "index.html").exists():
             self.counts.unchanged += 1
@@ -225,8 +236,12 @@ def publish(
                 site.run(directory, known)
         site.counts.runs = len(known)
         with site.staged():
-            _trends(site, known, past)
+            kept = _trends(site, known, past)
             _index(site, known)
+        # cells that nobody has a run of any more, after the last link to them is gone
+        for path in root.glob("trends/*"):
+            if path.stem not in kept:
+                path.unlink()
     return site.counts
 
 
@@ -236,7 +251,8 @@ def _asset(site: Site, name: str) -> str:
     return report.source(site.environment, "report.css") + body if name == "site.css" else body
 
 
-def _trends(site: Site, known: dict[str, dict[str, Any]], past: Sequence[Past]) -> None:
+def _trends(site: Site, known: dict[str, dict[str, Any]], past: Sequence[Past]) -> set[str]:
+    """Make the pages; the names of those that there are to be."""
     found = history.collect(known, past)
     rows = []
     for n, trend in enumerate(found):
@@ -254,6 +270,7 @@ def _trends(site: Site, known: dict[str, dict[str, Any]], past: Sequence[Past]) 
         site.page(f"{name}.html", "trend.html.j2", up="../", **context)
         site.put(f"{name}.json", data)
     site.page("trends/index.html", "trends.html.j2", rows=rows, up="../")
+    return {"index", *(slug(t.id) for t in found)}
 
 
 def _index(site: Site, known: dict[str, dict[str, Any]]) -> None:
