@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from vhostlab_perf import site
+from vhostlab_perf.history import Past
 from vhostlab_perf.reader import BadResult
 
 
@@ -32,6 +34,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="SITE_DIR",
         help="the site; runs that it has already stay in it",
     )
+    make.add_argument(
+        "--db", default="", metavar="URL", help="a results store with more runs: a URL or a file"
+    )
     make.set_defaults(run=run)
 
 
@@ -39,22 +44,32 @@ def run(options: argparse.Namespace) -> int:
     """0; 1 when a run could not be read; 2 when there is nothing to read or no way to write."""
     console = Console(stderr=True, highlight=False)
     try:
-        directories = site.find(options.results)
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        ) as progress:
+        with (
+            tempfile.TemporaryDirectory(prefix="vl-publish-") as scratch,
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TimeRemainingColumn(),
+                console=console,
+                transient=True,
+                disable=not console.is_terminal,
+            ) as progress,
+        ):
             task = progress.add_task("publish")
 
             def tell(what: str, done: int, total: int) -> None:
                 progress.update(task, description=what[:40], completed=done, total=total)
 
-            counts = site.publish(directories, options.output, tell)
+            directories = site.find(options.results)
+            past: tuple[Past, ...] = ()
+            if options.db:
+                # the store brings in much that a site of directories has no need of
+                from vhostlab_perf import stored
+
+                more, past = stored.fetch(options.db, directories, Path(scratch))
+                directories = (*directories, *more)
+            counts = site.publish(directories, options.output, tell, past)
     except BadResult as error:
         print(f"vhostlab_perf: {error}", file=sys.stderr)
         return 2
