@@ -13,6 +13,10 @@ TARGET ?= vhostlab
 RESULTS ?=
 DRY_RUN ?=
 ONLY ?=
+RESULT ?=
+REPORT_FLAGS ?=
+SITE ?= $(BUILD)/site
+DB ?=
 KILLS ?= 200
 HANDOVERS ?= 100
 RUN_KILLS ?= 3
@@ -27,7 +31,7 @@ REPORTS := $(BUILD)/reports
 BENCH_FLAGS = --target $(TARGET) $(if $(RESULTS),--results $(RESULTS))
 VMTEST_FLAGS = --target $(TARGET) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(RESULTS),--results $(RESULTS))
 
-.PHONY: all build test vmtest guest-shell bench ladder bench-compare verify-4g torture torture-runs lint format check-c check-py check-protocol check-engine check-frontend check-vm fuzz hostile \
+.PHONY: all build test vmtest guest-shell bench ladder report publish bench-compare verify-4g torture torture-runs lint format check-c check-py check-protocol check-engine check-frontend check-vm fuzz hostile \
 	instructions-baseline selftest images-check docs setup venv lock clean distclean help
 
 all: build ## same as build
@@ -50,6 +54,12 @@ bench: build venv ## run the smoke matrix through the fio engine, no guest (TARG
 
 ladder: build venv ## what each layer between fio and a file costs: bare, QEMU, the target with and without a guest (TARGET= RESULTS=)
 	@$(BIN)/vhostlab ladder $(BENCH_FLAGS)
+
+report: venv ## page and PDF of results/latest (RESULT=DIR REPORT_FLAGS=--csv)
+	@$(BIN)/vhostlab report $(RESULT) --pdf $(REPORT_FLAGS)
+
+publish: venv ## bring the site of all results up to date (SITE=build/site RESULTS= DB=)
+	@$(BIN)/vhostlab publish $(if $(RESULTS),--results $(RESULTS)) $(if $(DB),--db $(DB)) -o $(SITE)
 
 bench-compare: build ## the figures of docs/BENCHMARKING.md, and which bars are met (7 minutes; ONLY=text of a name)
 	@python3 harness/frontend/bench/figures.py --only '$(ONLY)' --json $(REPORTS)/figures.json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Has the report of a run made.
+"""Has reports made.
 
 The program that judges and draws (``perf/``) reads result.json and is not part of this package; it
 is run, never imported.
@@ -15,6 +15,11 @@ from vhostlab.errors import HarnessError
 from vhostlab.results import PARTIAL, REPORT_FILE, RESULT_FILE
 
 DEADLINE_S = 120.0
+
+
+def program(*arguments: str) -> int:
+    """Run a command of the program in the foreground; its exit status is that of ours."""
+    return subprocess.run([sys.executable, "-m", "vhostlab_perf", *arguments]).returncode
 
 
 def make(run_dir: Path) -> Path:

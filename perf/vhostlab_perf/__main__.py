@@ -1,43 +1,38 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``python -m vhostlab_perf report result.json``, ``... db ACTION``, ``... trend``."""
+"""``python -m vhostlab_perf COMMAND``: what is made of the results of runs."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from vhostlab_perf import db, reader, report, trend
+from vhostlab_perf import db, publish_command, report_command, trend
+from vhostlab_perf.reader import BadResult
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0, or 2 when the input cannot be read or the page not be written."""
+    """Exit status 0, or 2 when the input cannot be read or the output not be written."""
     parser = argparse.ArgumentParser(prog="vhostlab_perf", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    make = commands.add_parser("report", help="make a page of a result.json")
-    make.add_argument("result", type=Path, help="result.json of a run")
-    make.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        help="the page to write (default: report.html beside the result)",
-    )
+    for command in (report_command, publish_command):
+        command.add(commands)
     db.add(commands.add_parser("db", help="the results store"))
     db.add_trend(commands.add_parser("trend", help=trend.HELP))
     options = parser.parse_args(argv)
-    if options.command in ("db", "trend"):
-        return db.run(options)
-    output: Path = options.output or options.result.with_name("report.html")
+    run = {"db": db.run, "trend": db.run}.get(options.command, options.run)
     try:
-        report.write(reader.read(options.result), output)
-    except reader.BadResult as error:
+        status: int = run(options)
+        return status
+    except BadResult as error:
         print(f"vhostlab_perf: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"vhostlab_perf: cannot write {output}: {error.strerror}", file=sys.stderr)
+        print(f"vhostlab_perf: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
-    return 0
+    except KeyboardInterrupt:
+        print("vhostlab_perf: interrupted", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from vhostlab.results import (
     QueueCounters,
     ScenarioResult,
     Status,
+    TargetRecord,
     read,
     replay_scenario,
     write,

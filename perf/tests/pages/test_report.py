@@ -7,94 +7,19 @@ import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from vhostlab_perf import charts, reader, report
+from vhostlab_perf import charts, figures, reader, report
 from vhostlab_perf.__main__ import main
+from vhostlab_perf.aggregate import aggregate
 
-ROOT = Path(__file__).resolve().parents[2]
+from .made import Outline, cell, metric, result, scenario
+
+ROOT = Path(__file__).resolve().parents[3]
 SCHEMA = json.loads((ROOT / "docs" / "result.schema.json").read_text())
-
-VOID = {"meta", "link", "br", "img", "hr", "input"}
-
-
-def metric(name: str, unit: str, direction: str, value: float) -> dict[str, Any]:
-    return {"name": name, "unit": unit, "direction": direction, "value": value}
-
-
-def cell(number: int, device: str, bdev: str, depth: int) -> dict[str, Any]:
-    latencies = {"p50": 200e3, "p90": 350e3, "p99": 900e3, "p99_9": 4e6, "p99_99": 2e7}
-    return {
-        "id": f"{number:010x}",
-        "stage": "standard",
-        "params": {
-            "device": device,
-            "bdev": bdev,
-            "pattern": "randread",
-            "bs": "4k",
-            "depth": depth,
-        },
-        "metrics": [
-            metric("iops", "1/s", "higher", 12345.6 + number),
-            metric("bandwidth", "B/s", "higher", 50.5e6),
-            metric("latency_mean", "ns", "lower", 260e3),
-            *(metric(f"latency_{k}", "ns", "lower", v) for k, v in latencies.items()),
-        ],
-        "fio_file": f"fio/{number}.json",
-        "replay": f"vhostlab vmtest --scenario perf --cell {number:010x}",
-    }
-
-
-def scenario(name: str, status: str, **changes: Any) -> dict[str, Any]:
-    failed = status in ("fail", "error", "unavailable")
-    base = {
-        "name": name,
-        "stage": "standard",
-        "status": status,
-        "seconds": 75.25,
-        "replay": f"vhostlab vmtest --target vhostlab --scenario {name}",
-        "skip_reason": "the target has no scsi" if status == "skip" else None,
-        "error": "a check failed\nconsole tail" if failed else None,
-        "checks": [{"name": f"size of {name}", "passed": not failed, "detail": "64 MiB"}],
-        "metrics": [],
-    }
-    return base | changes
-
-
-def result(**changes: Any) -> dict[str, Any]:
-    counters = {"requests": 1234567, "kicks": 4567, "calls": 3456, "batches": 99, "malformed": 0}
-    base: dict[str, Any] = {
-        "schema_version": 1,
-        "run_id": "20260102T030405Z-vhostlab",
-        "started": "2026-01-02T03:04:05Z",
-        "seconds": 200.5,
-        "suite": "vmtest",
-        "status": "pass",
-        "command": "vhostlab vmtest --target vhostlab --suite vmtest",
-        "target": {"name": "vhostlab", "version": "0.1.0"},
-        "environment": {"accel": "tcg", "host.cpus": 2, "flags": ["a", "b"], "hugepages": None},
-        "fingerprint": "0123456789ab",
-        "timing": "functional",
-        "scenarios": [scenario("boot", "pass"), scenario("guide", "skip")],
-        "cells": [cell(n, d, b, 32) for n, (d, b) in enumerate([("blk", "null"), ("scsi", "aio")])],
-        "guests": [
-            {
-                "stage": "standard",
-                "argv": ["qemu", "-append", "a b"],
-                "boot_seconds": 6.5,
-                "kernel": "6.1",
-            }
-        ],
-        "queue_counters": [
-            {"stage": "standard", "controller": "blk0", "queue": 1, "counters": counters}
-        ],
-        "logs": [],
-    }
-    return base | changes
 
 
 def page(tmp_path: Path, **changes: Any) -> str:
@@ -106,49 +31,11 @@ def page(tmp_path: Path, **changes: Any) -> str:
     return (tmp_path / "report.html").read_text()
 
 
-class Outline(HTMLParser):
-    """Checks nesting, and collects ids, tags and outside references."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.tags: set[str] = set()
-        self.outside: list[str] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        if tag not in VOID:
-            self.open.append(tag)
-        for name, value in attrs:
-            if name == "id":
-                self.ids.append(value or "")
-            loads = name in ("src", "href", "xlink:href", "data", "srcset")
-            if loads and not (value or "").startswith("#"):
-                self.outside.append(f"{tag} {name}={value}")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    def text(self) -> str:
-        return re.sub(r"[ \n]+", " ", " ".join(self.words))
-
-
 def test_page_is_whole_offline_and_script_free(tmp_path: Path) -> None:
     text = page(tmp_path)
     outline = Outline(text)
     assert outline.outside == []
-    assert not outline.tags & {"script", "link", "img", "iframe", "object"}
+    assert not outline.tags & {"script", "img", "iframe", "object"}
     assert not re.search(r"@import|url\((?!#)", text)
     assert len(outline.ids) == len(set(outline.ids))
     assert text.count("<svg xmlns") == 4
@@ -234,29 +121,34 @@ def test_a_way_that_all_cells_went_is_no_label(
     for made, path in zip(cells, paths, strict=True):
         made["params"]["path"] = path
     read = reader.read(written(tmp_path, result(cells=cells)))
-    assert [c.label() for c in read.cells] == labels
+    assert [c.label() for c in aggregate([read])] == labels
 
 
-def test_cells_with_other_axes_are_drawn_too() -> None:
-    cells = [
-        reader.Cell("a", {"workload": "x", "packed": True, "jobs": 4}, {"iops": 5.0}, ""),
-        reader.Cell("b", {"workload": "x", "packed": False, "jobs": 4}, {"iops": 0.0}, ""),
-    ]
+def test_cells_with_other_axes_are_drawn_too(tmp_path: Path) -> None:
+    made = []
+    for n, packed in enumerate((True, False)):
+        params = {"workload": "x", "packed": packed, "jobs": 4}
+        metrics = [metric("iops", "1/s", "higher", 5.0 * (1 - n))]
+        made.append(cell(n, "blk", "null", 1) | {"params": params, "metrics": metrics})
+    cells = aggregate([reader.read(written(tmp_path, result(cells=made)))])
     assert [c.label() for c in cells] == ["x packed jobs=4", "x no packed jobs=4"]
-    drawn = charts.iops(cells)
-    assert drawn is not None
-    assert "no packed" in drawn.wide and "no packed" in drawn.narrow
-    assert charts.latency(cells) is None
+    (figure,) = figures.iops(cells)
+    for layout in charts.SCREEN:
+        assert "no packed" in "".join(figure.chart.draw(layout, "x"))
+    assert figures.percentiles(cells) == []
 
 
 def test_charts_fit_their_pages_and_take_their_colours_from_the_page(tmp_path: Path) -> None:
-    cells = reader.read(written(tmp_path, result())).cells
-    for chart in (charts.iops(cells), charts.latency(cells)):
-        assert chart is not None
-        for svg, limit in ((chart.wide, 1216), (chart.narrow, 368)):
-            width = re.match(r'<svg [^>]*width="([\d.]+)"', svg)
-            assert width is not None and float(width[1]) <= limit
-            assert "var(--series-1)" in svg and "#030301" not in svg.lower()
+    cells = aggregate([reader.read(written(tmp_path, result()))])
+    drawings = figures.every(cells)
+    assert len(drawings) == 2
+    for figure in drawings:
+        for layout, limit in ((charts.WIDE, 1216), (charts.NARROW, 368), (charts.PAPER, 680)):
+            for svg in figure.chart.draw(layout, "x"):
+                width = re.match(r'<svg [^>]*width="([\d.]+)"', svg)
+                assert width is not None and float(width[1]) <= limit
+                coloured = charts.coloured(svg)
+                assert "var(--series-1)" in coloured and "#030301" not in coloured.lower()
 
 
 def written(tmp_path: Path, raw: Any) -> Path:
@@ -272,8 +164,7 @@ def written(tmp_path: Path, raw: Any) -> Path:
         ("[]", "schema_version None"),
         ({"schema_version": 2}, "schema_version 2, this reads 1"),
         ({"schema_version": 1}, "is not a result: KeyError"),
-        (result(cells=[{"id": "x"}]), "is not a result"),
-        (result(scenarios=5), "is not a result"),
+        ("[" * 100_000, "is not JSON"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
@@ -309,4 +200,6 @@ def test_perf_imports_nothing_of_the_harness() -> None:
 def test_number_shows_a_dash_for_what_was_not_measured(tmp_path: Path) -> None:
     lonely = cell(1, "blk", "null", 1)
     lonely["metrics"] = lonely["metrics"][:1]
-    assert "\N{EN DASH}" in report.render(reader.read(written(tmp_path, result(cells=[lonely]))))
+    assert "\N{EN DASH}" in report.render(
+        report.Report("run", (reader.read(written(tmp_path, result(cells=[lonely]))),))
+    )
