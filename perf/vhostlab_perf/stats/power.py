@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What could have been seen."""
+
+from __future__ import annotations
+
+import math
+
+from scipy import stats
+
+
+def mde(sd: float, blocks: int, alpha: float = 0.01, power: float = 0.9) -> float:
+    """The minimal detectable effect: beyond the margin by so much, it is found with ``power``.
+
+    ``sd`` is that of the differences of ``blocks`` pairs; ``alpha`` is one-sided. For independent
+    runs of coefficient of variation c, sd is sqrt(2) c; pairing makes it smaller.
+    """
+    if blocks < 2:
+        return math.inf
+    quantiles = float(stats.t.isf(alpha, blocks - 1)) + float(stats.t.ppf(power, blocks - 1))
+    return quantiles * sd / math.sqrt(blocks)
