@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``python -m vhostlab_perf report result.json [-o report.html]``"""
+"""``python -m vhostlab_perf report result.json [-o report.html]``, and ``ab``, ``aa``"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vhostlab_perf import reader, report
+from vhostlab_perf.ab import command as ab
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,17 +24,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=Path,
         help="the page to write (default: report.html beside the result)",
     )
+    make.set_defaults(carry_out=_report)
+    ab.add(commands)
     options = parser.parse_args(argv)
-    output: Path = options.output or options.result.with_name("report.html")
     try:
-        report.write(reader.read(options.result), output)
+        options.carry_out(options)
     except reader.BadResult as error:
         print(f"vhostlab_perf: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"vhostlab_perf: cannot write {output}: {error.strerror}", file=sys.stderr)
+        print(f"vhostlab_perf: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     return 0
+
+
+def _report(options: argparse.Namespace) -> None:
+    output: Path = options.output or options.result.with_name("report.html")
+    report.write(reader.read(options.result), output)
 
 
 if __name__ == "__main__":

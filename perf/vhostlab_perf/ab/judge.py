@@ -211,9 +211,7 @@ def _qualify(
     return replace(entry, qualified=able)
 
 
-def _confirm(
-    entry: Entry, subject: _Subject, blocks: Sequence[Block], gates: Gates
-) -> bool | None:
+def _confirm(entry: Entry, subject: _Subject, blocks: Sequence[Block], gates: Gates) -> bool | None:
     """Do fresh blocks alone say so too? None: there are not enough of them yet."""
     pairs = [p for p in map(subject.of, blocks) if p is not None]
     if len(pairs) < gates.confirm_blocks:
@@ -229,7 +227,9 @@ def _canaries(comparison: Comparison, gates: Gates) -> tuple[Canary, ...]:
     names = list(dict.fromkeys(name for b in blocks for name in b.canary.shared))
     found = []
     for name in names:
-        pairs = [(b.canary.base[name], b.canary.head[name]) for b in blocks if name in b.canary.shared]
+        pairs = [
+            (b.canary.base[name], b.canary.head[name]) for b in blocks if name in b.canary.shared
+        ]
         if len(pairs) < gates.fewest_blocks:
             continue
         base, head = zip(*pairs, strict=True)
@@ -266,9 +266,7 @@ def _words(entries: Sequence[Entry]) -> str:
     return f"{first.label}, {first.metric} (ratio {math.exp(first.differences.mean()):.3f}){more}"
 
 
-def judge(
-    comparison: Comparison, gates: Gates, record: Qualification = NONE
-) -> Judgement:
+def judge(comparison: Comparison, gates: Gates, record: Qualification = NONE) -> Judgement:
     """Everything that can be said of the blocks so far, and what should be measured next."""
     planned = comparison.planned
     plan = sequential.looks(gates.looks, planned, gates.fewest_blocks)
@@ -366,7 +364,11 @@ def _verdict(
     able = [e for e in entries if e.qualified]
     doubtful = [e for e in able if e.verdict != "pass"]
     unable = len(entries) - len(able)
-    aside = f"; {unable} of {len(entries)} entries are below what this machine can tell" if unable else ""
+    aside = (
+        f"; {unable} of {len(entries)} entries are below what this machine can tell"
+        if unable
+        else ""
+    )
     beyond = [e for e in entries if e.verdict == "fail" and not e.qualified]
     if beyond:
         aside += f"; not blocking: {_words(beyond)}"

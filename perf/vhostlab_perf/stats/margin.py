@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Non-inferiority: is head worse than base by more than a margin?
 
-Concepts: *harm* is a difference turned so that more of it is worse, whichever way a metric improves.
+Concepts: *harm* is a difference turned so that more of it is worse, whichever way a metric
+improves.
 """
 
 from __future__ import annotations

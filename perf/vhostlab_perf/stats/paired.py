@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-#: Up to so many differences all sign flips are tried; beyond, a fixed draw of as many as these have.
+#: Up to so many differences all sign flips are tried; beyond, a fixed draw of as many.
 EXACT = 16
 
 
@@ -65,7 +65,7 @@ def sign_flip_p(d: Sequence[float] | Floats, alternative: str = "two-sided") -> 
 
 
 def correlation(base: ArrayLike, head: ArrayLike) -> float | None:
-    """Of the arms' logarithms over blocks: what pairing takes out. None where an arm is constant."""
+    """Of the arms' logarithms over blocks: what pairing takes out. None where one is constant."""
     a, b = np.log(np.asarray(base)), np.log(np.asarray(head))
     if a.size < 3 or a.std() == 0 or b.std() == 0:
         return None

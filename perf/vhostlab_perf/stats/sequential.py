@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import optimize, stats
 
+from vhostlab_perf.stats.paired import Floats
+
 _POINTS = 801
 _FAR = 8.0
 
@@ -41,13 +43,7 @@ def tails(information: tuple[float, ...], alpha: float, final: bool = False) -> 
         last = k == len(information) - 1
         whole = alpha if final and last else spent(now, alpha)
         step = math.sqrt(now - before)
-
-        def crossing(bound: float, step: float = step) -> float:
-            return float((density * stats.norm.sf((bound - grid) / step)).sum())
-
-        aim = whole - used
-        top = _FAR * math.sqrt(now) + 1
-        bound = float(optimize.brentq(lambda b: crossing(b) - aim, -top, top, xtol=1e-10))
+        bound = _bound(density, grid, step, whole - used, _FAR * math.sqrt(now) + 1)
         levels.append(float(stats.norm.sf(bound / math.sqrt(now))))
         fresh = np.linspace(-_FAR * math.sqrt(now), bound, _POINTS)
         width = np.full(_POINTS, fresh[1] - fresh[0])
@@ -55,6 +51,15 @@ def tails(information: tuple[float, ...], alpha: float, final: bool = False) -> 
         near = stats.norm.pdf((fresh[:, None] - grid[None, :]) / step) / step
         density, grid, before, used = (near @ density) * width, fresh, now, whole
     return tuple(levels)
+
+
+def _bound(density: Floats, grid: Floats, step: float, aim: float, top: float) -> float:
+    """What a path goes beyond, in one more step, with the probability ``aim``."""
+
+    def excess(bound: float) -> float:
+        return float((density * stats.norm.sf((bound - grid) / step)).sum()) - aim
+
+    return float(optimize.brentq(excess, -top, top, xtol=1e-10))
 
 
 def looks(shares: Sequence[float], planned: int, fewest: int) -> tuple[int, ...]:

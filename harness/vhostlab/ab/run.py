@@ -1,0 +1,411 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Carries out a comparison: builds, measures as the judge wishes, shows the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import random
+import shlex
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+from vhostlab import results
+from vhostlab.ab import builds, judging
+from vhostlab.ab.builds import Build, Source
+from vhostlab.ab.cells import select
+from vhostlab.ab.frontend import Frontend, find_bench
+from vhostlab.ab.guest import InGuest
+from vhostlab.ab.judging import AB_FILE, PAGE_FILE, Answer
+from vhostlab.ab.record import ARMS, Block, Orders, Record
+from vhostlab.ab.rig import Rig, Slots, Way
+from vhostlab.errors import HarnessError
+from vhostlab.matrix import Cell
+from vhostlab.paths import cache_dir
+from vhostlab.scenario.stage import host_environment
+
+PATHS = ("frontend", "guest")
+
+BLOCKS = {"frontend": 16, "guest": 10}
+#: For one of many short runs.
+SHORT_BLOCKS = 10
+SHORT_RUN_S = 120.0
+BUDGET_MIN = {"frontend": 8.0, "guest": 9.0}
+
+#: A longer turn is worth less than one more block; the shortest still holds a few thousand requests
+#: of depth 1.
+SLOT_S = (0.05, 1.0)
+GUEST_SLOT_S = 2.0
+CANARY_S = (0.05, 0.25)
+
+#: Of the budget, for blocks that do not count, confirmation and the judge.
+RESERVE = 0.25
+
+#: The last block may run over the budget by as much as this part of itself.
+OVERRUN = 0.5
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for. Empty or zero: what suits."""
+
+    base: str = ""
+    head: str = ""
+    base_binary: Path | None = None
+    head_binary: Path | None = None
+    base_options: tuple[str, ...] = ()
+    head_options: tuple[str, ...] = ()
+    path: str = "frontend"
+    matrix: str = ""
+    cells: tuple[str, ...] = ()
+    blocks: int = 0
+    budget_min: float = 0.0
+    aa: bool = False
+    runs: int = 1
+    gates: Path | None = None
+
+    def command(self) -> str:
+        """The command line that asks for the same."""
+        words = ["vhostlab", "ab", *(["--aa"] if self.aa else [])]
+        words += [r for r in (self.base, "" if self.aa else self.head) if r]
+        for name, value in (
+            ("base-binary", self.base_binary),
+            ("head-binary", None if self.aa else self.head_binary),
+            ("base-options", " ".join(self.base_options)),
+            ("head-options", "" if self.aa else " ".join(self.head_options)),
+            ("path", "" if self.path == "frontend" else self.path),
+            ("matrix", self.matrix),
+            ("blocks", self.blocks),
+            ("budget", f"{self.budget_min:g}" if self.budget_min else ""),
+            ("runs", self.runs if self.aa and self.runs > 1 else ""),
+            ("gates", self.gates),
+        ):
+            words += [f"--{name}={value}"] if value else []
+        return shlex.join(words + [f"--cells={cell}" for cell in self.cells])
+
+    @property
+    def budget_s(self) -> float:
+        """Of all runs together."""
+        return (self.budget_min or BUDGET_MIN[self.path] * self.runs) * 60
+
+    @property
+    def short(self) -> bool:
+        return self.budget_s / self.runs < SHORT_RUN_S
+
+    @property
+    def planned(self) -> int:
+        return self.blocks or (SHORT_BLOCKS if self.short else BLOCKS[self.path])
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything that a run needs and the next one needs as well."""
+
+    request: Request
+    way: Way
+    accel: str
+    arms: dict[str, Build]
+    cells: tuple[Cell, ...]
+    slots: Slots
+    environment: dict[str, object]
+    qualification: Path
+
+    @property
+    def replay(self) -> str:
+        """Measures the very same programs again."""
+        if self.request.aa:
+            return self.request.command()
+        words = dataclasses.replace(
+            self.request,
+            base="",
+            head="",
+            base_binary=self.arms["base"].program,
+            head_binary=self.arms["head"].program,
+            base_options=(),
+            head_options=(),
+        )
+        return words.command()
+
+
+def slots_for(way: Way, cells: int, blocks: int, seconds: float) -> Slots:
+    """The longest turns with which all blocks fit into the time."""
+    if way.name == "guest":
+        return Slots(GUEST_SLOT_S, 1.0)
+    room = seconds * (1 - RESERVE) / blocks
+    low, high = SLOT_S
+
+    def slots(cell_s: float) -> Slots:
+        return Slots(cell_s, min(CANARY_S[1], max(CANARY_S[0], cell_s / 4)))
+
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if way.seconds(cells, slots(middle)) < room else (low, middle)
+    return slots(round(low, 3))
+
+
+class Show:
+    """Progress for people: a bar with the time left on a terminal, lines elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    @contextlib.contextmanager
+    def live(self) -> Iterator[Show]:
+        with self._progress:
+            self._task = self._progress.add_task("", total=1.0, left="")
+            yield self
+
+    def line(self, text: str) -> None:
+        self._progress.console.print(Text(text), soft_wrap=True)
+
+    def now(self, text: str, share: float = 0.0, left_s: float | None = None) -> None:
+        if self._task is None:
+            return
+        left = (
+            ""
+            if left_s is None
+            else f"{max(0, round(left_s)) // 60}:{max(0, round(left_s)) % 60:02d} left"
+        )
+        self._progress.update(self._task, description=text, completed=min(1.0, share), left=left)
+
+
+class Stop:
+    """The first Ctrl-C ends the measuring, with the verdict so far; the second ends everything."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._task: asyncio.Task[Block] | None = None
+        self._all = asyncio.current_task()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self._signal)
+
+    def _signal(self) -> None:
+        if self.asked and self._all is not None:
+            self._all.cancel()
+        self.asked = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def block(self, task: asyncio.Task[Block]) -> Block | None:
+        """The block; None when it was given up because somebody wants to stop."""
+        self._task = task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not self.asked:
+                raise
+            return None
+        except HarnessError:
+            # a Ctrl-C of the terminal reaches the load generator as well
+            if not self.asked:
+                raise
+            return None
+        finally:
+            self._task = None
+
+
+class Comparison:
+    """One run of blocks."""
+
+    def __init__(
+        self, setting: Setting, rig: Rig, directory: Path, show: Show, stop: Stop, budget_s: float
+    ) -> None:
+        self._setting = setting
+        self._rig = rig
+        self._show = show
+        self._stop = stop
+        self._began = time.monotonic()
+        self._budget_s = budget_s
+        self._orders = Orders(random.Random(), setting.way.orders)
+        request = setting.request
+        self.record = Record(
+            directory=directory,
+            kind="aa" if request.aa else "ab",
+            path=setting.way.name,
+            accel=setting.accel,
+            base=setting.arms["base"],
+            head=setting.arms["head"],
+            cells=setting.cells,
+            planned_blocks=request.planned,
+            environment=setting.environment,
+            design={"cell_s": setting.slots.cell_s, "canary_s": setting.slots.canary_s},
+            command=request.command(),
+            replay=setting.replay,
+        )
+
+    async def run(self) -> Answer:
+        """Measure what the judge wishes until it wishes for nothing, or the time is up."""
+        self.record.write()
+        wanted = self._setting.request.planned * 3 // 8 or 1
+        phase, cells = "main", self._setting.cells
+        while True:
+            for _ in range(max(1, wanted)):
+                if not await self._block(phase, cells):
+                    return await self._judge(page=True)
+            answer = await self._judge(page=False)
+            if answer.action == "stop":
+                return await self._judge(page=True)
+            wanted = answer.blocks
+            phase = "confirm" if answer.action == "confirm" else "main"
+            cells = tuple(c for c in self._setting.cells if c.id in answer.cells)
+
+    async def _block(self, phase: str, cells: Sequence[Cell]) -> bool:
+        """Measure one; False when there will be no more."""
+        expected = self._setting.way.seconds(len(cells), self._setting.slots)
+        if self._stop.asked or self._left() < expected * OVERRUN:
+            self.record.over = "interrupted" if self._stop.asked else "budget"
+            self.record.write()
+            return False
+        number = len(self.record.blocks) + 1
+        words = f"block {number} of {self._setting.request.planned}"
+        if phase == "confirm":
+            words = f"block {number}, to confirm"
+
+        def tell(what: str) -> None:
+            self._show.now(f"{words}: {what}", 1 - self._left() / self._budget_s, self._left())
+
+        work = self._rig.block(phase, self._orders.next(), cells, tell)
+        block = await self._stop.block(asyncio.ensure_future(work))
+        if block is None:
+            self.record.over = "interrupted"
+            self.record.write()
+            return False
+        self.record.add(block)
+        return True
+
+    def _left(self) -> float:
+        return self._budget_s - (time.monotonic() - self._began)
+
+    async def _judge(self, page: bool) -> Answer:
+        self._show.now("judging", 1 - self._left() / self._budget_s, self._left())
+        setting = self._setting
+        # an A/A run is not judged by the record that it is to make
+        known = Path("/nonexistent") if setting.request.aa else setting.qualification
+        return await judging.judge(self.record.directory, known, setting.request.gates, page=page)
+
+
+async def _sources(request: Request) -> dict[str, Source]:
+    base = await builds.resolve(request.base, request.base_options, request.base_binary)
+    if request.aa:
+        return {"base": base, "head": base}
+    head = await builds.resolve(request.head, request.head_options, request.head_binary)
+    return {"base": base, "head": head}
+
+
+async def _build(sources: dict[str, Source], directory: Path, show: Show) -> dict[str, Build]:
+    arms = {}
+    for arm in ARMS:
+        source = sources[arm]
+        show.now(f"building {arm}: {source.name}")
+        began = time.monotonic()
+        made = await builds.build(source, directory / "logs")
+        arms[arm] = builds.place(made, directory / arm / "vhost")
+        commit = f" {made.commit[:12]}" if made.commit else ""
+        seconds = time.monotonic() - began
+        show.line(f"{arm}  {source.name}{commit}, build id {made.build_id[:16]}, {seconds:.0f} s")
+    return arms
+
+
+async def prepare(request: Request, directory: Path, show: Show) -> Setting:
+    """Everything that can fail before the first block."""
+    cells, left_out = select(request.path, request.matrix, request.cells, request.short)
+    if request.path == "frontend":
+        find_bench()
+    sources = await _sources(request)
+    for label, why in left_out.items():
+        show.line(f"left out: {label}: {why}")
+    arms = await _build(sources, directory, show)
+    way: Way = Frontend()
+    accel = results.NO_GUEST
+    environment: dict[str, object] = {}
+    if request.path == "guest":
+        show.now("building the guest's image")
+        made = await InGuest.make()
+        way, accel = made, made.accel
+        environment["guest.image"] = f"{made.image.name}-{made.image.id}"
+    environment = {"accel": accel, **environment, **host_environment()}
+    kept = f"{results.fingerprint(environment)}-{request.path}.json"
+    return Setting(
+        request=request,
+        way=way,
+        accel=accel,
+        arms=arms,
+        cells=cells,
+        slots=slots_for(way, len(cells), request.planned, request.budget_s / request.runs),
+        environment=environment,
+        qualification=cache_dir() / "ab" / "qualification" / kept,
+    )
+
+
+async def measure(setting: Setting, directories: Sequence[Path], show: Show) -> list[Answer]:
+    """As many runs as there are directories."""
+    answers: list[Answer] = []
+    stop = Stop()
+    began = time.monotonic()
+    show.line(
+        f"{len(setting.cells)} cells, up to {setting.request.planned} blocks, turns of "
+        f"{setting.slots.cell_s:g} s, at most {setting.request.budget_s / 60:.0f} min"
+    )
+    with tempfile.TemporaryDirectory(prefix="vl-ab-") as scratch:
+        logs = directories[0].parent / "logs" if len(directories) > 1 else directories[0] / "logs"
+        async with setting.way.open(
+            setting.arms, setting.cells, setting.slots, Path(scratch), logs
+        ) as rig:
+            for number, directory in enumerate(directories):
+                left = setting.request.budget_s - (time.monotonic() - began)
+                share = left / (len(directories) - number)
+                run = Comparison(setting, rig, directory, show, stop, share)
+                answers.append(await run.run())
+                if len(directories) > 1:
+                    a = answers[-1]
+                    show.line(f"run {number + 1}: {a.verdict}: {a.reason}")
+                if stop.asked:
+                    break
+    return answers
+
+
+def show_verdict(answer: Answer, directory: Path, console: Console) -> None:
+    """The entries, the worst first, and where to read more."""
+    document = answer.document
+    labels = {
+        "pass": "green",
+        "fail": "bold red",
+        "inconclusive": "yellow",
+        "environment": "yellow",
+    }
+    for entry in [*document["families"], *document["cells"]]:
+        p = entry["params"]
+        name = " ".join(str(v) for k, v in p.items() if k != "path") or f"all of {entry['id']}"
+        colour = labels[entry["verdict"]] if entry["qualified"] else "dim"
+        text = Text(f"{name:<28} {entry['metric']:<26} ", style="none")
+        text.append(entry["line"], style=colour)
+        if entry["mde"] > entry["margin"]:
+            text.append("  MDE > margin", style="red")
+        console.print(text, soft_wrap=True)
+    dropped = [b for b in document["blocks"] if not b["valid"]]
+    for block in dropped:
+        console.print(
+            Text(f"block {block['number']} does not count: {block['reason']}"), soft_wrap=True
+        )
+    verdict = Text(f"{answer.verdict.upper()}", style=labels[answer.verdict])
+    verdict.append(f"  {answer.reason}", style="none")
+    console.print(verdict, soft_wrap=True)
+    console.print(Text(f"{directory / AB_FILE}, {directory / PAGE_FILE}"), soft_wrap=True)
