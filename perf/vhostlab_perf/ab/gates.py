@@ -20,6 +20,7 @@ class Gate:
     unit: str
     direction: str
     margin: float
+    decides: bool = False
 
     def __post_init__(self) -> None:
         if self.direction not in ("higher", "lower") or not 0 < self.margin < 1:

@@ -10,7 +10,7 @@ fresh blocks before it counts.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -346,7 +346,7 @@ def _verdict(
 ) -> tuple[str, str]:
     measured = sum(b.phase == "main" for b in comparison.blocks)
     if not entries:
-        if measured >= gates.fewest_blocks and valid < gates.fewest_blocks:
+        if measured > valid:
             return (
                 "environment",
                 f"the machine was disturbed: only {valid} of {measured} blocks count",
@@ -374,6 +374,12 @@ def _verdict(
         aside += f"; not blocking: {_words(beyond)}"
     if not able:
         return "inconclusive", f"this machine is qualified for no metric{aside}"
+    if unsure := [e for e in doubtful if e.verdict == "fail"]:
+        return (
+            "inconclusive",
+            f"looks worse beyond the margin, and no fresh blocks were measured to confirm it: "
+            f"{_words(unsure)}{aside}",
+        )
     if doubtful:
         e = max(doubtful, key=lambda e: e.worst - e.allowed)
         not_confirmed = ", which fresh blocks did not confirm" if e.confirmed is False else ""
@@ -384,10 +390,15 @@ def _verdict(
         )
     if beyond:
         return "inconclusive", f"all that this machine is qualified for is fine{aside}"
+    sure = {cell for e in able if e.gate.decides for cell in e.cells}
+    if vague := [c for c in comparison.cells if c.id not in sure]:
+        more = f" and {len(vague) - 1} more" if len(vague) > 1 else ""
+        return (
+            "inconclusive",
+            f"{vague[0].label()}{more}: this machine is qualified for no metric that decides"
+            f"{aside}",
+        )
     return "pass", f"{len(able)} entries are no worse than their margins{aside}"
-
-
-Judge = Callable[[Comparison, Gates, Qualification], Judgement]
 
 
 def line(entry: Entry, canaries: Sequence[Canary]) -> str:

@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from vhostlab_perf.stats.paired import Floats
 
@@ -37,7 +37,7 @@ class Interval:
 def student(d: Floats, tail: float) -> Interval:
     """Of the mean of differences that are about normal."""
     mean, n = float(d.mean()), d.size
-    half = float(stats.t.isf(tail, n - 1)) * float(d.std(ddof=1)) / math.sqrt(n)
+    half = -float(special.stdtrit(n - 1, tail)) * float(d.std(ddof=1)) / math.sqrt(n)
     return Interval(mean - half, mean + half)
 
 
@@ -58,13 +58,15 @@ def bca(d: Floats, tail: float, resamples: int = 4000) -> Interval:
         return Interval(mean, mean)
     means = np.sort(_weights(d.size, resamples) @ d)
     below = (float((means < mean).sum()) + float((means <= mean).sum())) / 2 / resamples
-    bias = float(stats.norm.ppf(min(max(below, 0.5 / resamples), 1 - 0.5 / resamples)))
+    bias = float(special.ndtri(min(max(below, 0.5 / resamples), 1 - 0.5 / resamples)))
     acceleration = float((spread**3).sum()) / (6.0 * square**1.5)
 
     def quantile(probability: float) -> float:
-        z = bias + float(stats.norm.ppf(probability))
-        moved = float(stats.norm.cdf(bias + z / (1 - acceleration * z)))
-        return float(np.quantile(means, moved))
+        z = bias + float(special.ndtri(probability))
+        moved = float(special.ndtr(bias + z / (1 - acceleration * z)))
+        at = moved * (resamples - 1)
+        low = min(int(at), resamples - 2)
+        return float(means[low] + (at - low) * (means[low + 1] - means[low]))
 
     return Interval(quantile(tail), quantile(1 - tail))
 

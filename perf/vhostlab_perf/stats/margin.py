@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats
+from scipy import special
 
 from vhostlab_perf.stats.intervals import Interval
 from vhostlab_perf.stats.paired import Floats
@@ -38,4 +38,4 @@ def worse_p(harms: Floats, allowed: float) -> float:
     excess = float(harms.mean()) - allowed
     if sd == 0:
         return 0.0 if excess > 0 else 1.0
-    return float(stats.t.sf(excess * math.sqrt(n) / sd, n - 1))
+    return float(special.stdtr(n - 1, -excess * math.sqrt(n) / sd))

@@ -67,7 +67,6 @@ def sign_flip_p(d: Sequence[float] | Floats, alternative: str = "two-sided") -> 
 def correlation(base: ArrayLike, head: ArrayLike) -> float | None:
     """Of the arms' logarithms over blocks: what pairing takes out. None where one is constant."""
     a, b = np.log(np.asarray(base)), np.log(np.asarray(head))
-    if a.size < 3 or a.std() == 0 or b.std() == 0:
-        return None
-    r = float(np.corrcoef(a, b)[0, 1])
-    return r if math.isfinite(r) else None
+    a, b = a - a.mean(), b - b.mean()
+    spread = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / spread if a.size > 2 and spread > 0 else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats
+from scipy import special
 
 
 def mde(sd: float, blocks: int, alpha: float = 0.01, power: float = 0.9) -> float:
@@ -16,5 +16,7 @@ def mde(sd: float, blocks: int, alpha: float = 0.01, power: float = 0.9) -> floa
     """
     if blocks < 2:
         return math.inf
-    quantiles = float(stats.t.isf(alpha, blocks - 1)) + float(stats.t.ppf(power, blocks - 1))
+    quantiles = float(special.stdtrit(blocks - 1, power)) - float(
+        special.stdtrit(blocks - 1, alpha)
+    )
     return quantiles * sd / math.sqrt(blocks)
