@@ -23,7 +23,6 @@ from vhostlab_perf.__main__ import main
 from vhostlab_perf.ab import blocks, judge, page, qualification
 from vhostlab_perf.ab import gates as gates_file
 
-
 ROOT = Path(__file__).resolve().parents[2]
 AB_SCHEMA = json.loads((ROOT / "docs" / "ab.schema.json").read_text())
 BLOCKS_SCHEMA = json.loads((ROOT / "docs" / "ab-blocks.schema.json").read_text())

@@ -3,8 +3,8 @@
 
 Both daemons of a block run side by side. The one whose turn it is not is stopped (SIGSTOP), so that
 it cannot take the other's processor whatever it does when idle; it has no connection then. Within a
-block each cell is measured four times, A B B A or B A A B, so that a slow change of the machine
-touches both arms alike; the two turns of an arm are added up before anything is computed.
+block the arms take short turns at each cell, so that a change of the machine touches both alike.
+Rates are the mean of the middle half of an arm's turns, percentiles those of all its turns.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from vhostlab.ab.builds import Build
 from vhostlab.ab.meters import Counter, Guard, cpu_ns
 from vhostlab.ab.record import ARMS, Block, Figures
-from vhostlab.ab.rig import LETTERS, Slots, Tell, Way, controller_name, controllers
+from vhostlab.ab.rig import LETTERS, Slots, Tell, Way, controller_name, controllers, midmean
 from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.host.leases import Leases
 from vhostlab.matrix import Cell
@@ -39,6 +39,7 @@ RUN_OVERHEAD_S = 0.06
 BLOCK_OVERHEAD_S = 0.8
 PERCENTILES = (50, 99)
 CANARY_MIB = 64
+CANARY_TURNS = 2
 
 
 def find_bench() -> Path:
@@ -56,31 +57,30 @@ def find_bench() -> Path:
 class Sum:
     """Several turns of one arm, as one."""
 
-    requests: int = 0
-    ns: int = 0
-    cpu_ns: int = 0
-    instructions: int = 0
+    iops: list[float] = field(default_factory=list)
+    cpu_ns: list[float] = field(default_factory=list)
+    instructions: list[float] = field(default_factory=list)
     bins: dict[int, int] = field(default_factory=dict)
 
     def add(self, result: dict[str, Any], used_ns: int, instructions: int) -> None:
         """Take in what vhost-bench said, and what the daemon used meanwhile."""
-        self.requests += int(result["requests"])
-        self.ns += int(result["ns"])
-        self.cpu_ns += used_ns
-        self.instructions += instructions
+        requests = int(result["requests"])
+        if requests == 0:
+            raise HarnessError("vhost-bench did no request in its time")
+        self.iops.append(requests * 1e9 / int(result["ns"]))
+        self.cpu_ns.append(used_ns / requests)
+        self.instructions += [instructions / requests] if instructions else []
         for low, high, number in result["latency_ns"]["bins"]:
             middle = (int(low) + int(high)) // 2
             self.bins[middle] = self.bins.get(middle, 0) + int(number)
 
     def figures(self) -> Figures:
         """The metrics of the arm in this block."""
-        if self.requests == 0:
-            raise HarnessError("vhost-bench did no request in its time")
-        found = {"iops": self.requests * 1e9 / self.ns}
+        found = {"iops": midmean(self.iops)}
         found |= {f"latency_p{p}": float(percentile(self.bins, p)) for p in PERCENTILES}
-        found["target_cpu_per_io"] = self.cpu_ns / self.requests
+        found["target_cpu_per_io"] = midmean(self.cpu_ns)
         if self.instructions:
-            found["target_instructions_per_io"] = self.instructions / self.requests
+            found["target_instructions_per_io"] = midmean(self.instructions)
         return found
 
 
@@ -204,12 +204,12 @@ class FrontendRig:
             *("--target-size", f"{CANARY_MIB}M"),
             *("--cpu", str(self._cores.client), "--target-cpu", str(self._cores.target)),
         )
-        for letter in order:
+        for letter in order[: 2 * CANARY_TURNS]:
             said = await self._bench_json(*words)
             figures = {"loop": said["ring_per_second"], "copy": said["copies_per_second"]}
             sums[LETTERS[letter]].append(figures)
         return {
-            arm: {name: sum(f[name] for f in turns) / len(turns) for name in ("loop", "copy")}
+            arm: {name: midmean([f[name] for f in turns]) for name in ("loop", "copy")}
             for arm, turns in sums.items()
         }
 
@@ -259,12 +259,12 @@ class Frontend(Way):
     """No guest."""
 
     name = "frontend"
-    orders = ("ABBA", "BAAB")
 
     def seconds(self, cells: int, slots: Slots) -> float:
         """See Way."""
-        turns = 4 * (cells * (slots.cell_s + RUN_OVERHEAD_S) + 2 * slots.canary_s + RUN_OVERHEAD_S)
-        return BLOCK_OVERHEAD_S + turns
+        canary = 2 * CANARY_TURNS * (2 * slots.canary_s + RUN_OVERHEAD_S)
+        turns = 2 * slots.turns * cells * (slots.cell_s + RUN_OVERHEAD_S)
+        return BLOCK_OVERHEAD_S + canary + turns
 
     @asynccontextmanager
     async def open(

@@ -133,7 +133,6 @@ class InGuest(Way):
     """Under one booted guest."""
 
     name = "guest"
-    orders = ("AB", "BA")
 
     def __init__(self, image: images.Image, accel: str) -> None:
         self.image = image

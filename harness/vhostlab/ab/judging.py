@@ -35,7 +35,6 @@ class Answer:
 
 async def _judge(*words: str) -> None:
     argv = [sys.executable, "-m", "vhostlab_perf", *words]
-    # the judge is not to be ended by the Ctrl-C that ended the measuring
     try:
         await output_of(argv, DEADLINE_S, {"OPENBLAS_NUM_THREADS": "1"})
     except Unavailable:
@@ -44,12 +43,11 @@ async def _judge(*words: str) -> None:
         raise HarnessError(f"the blocks were not judged: {error.message}") from error
 
 
-async def judge(directory: Path, qualification: Path, gates: Path | None, page: bool) -> Answer:
-    """Judge the blocks of a directory; ab.json, and the page if asked for, lie there afterwards."""
+async def judge(directory: Path, qualification: Path, gates: Path | None) -> Answer:
+    """Judge the blocks of a directory; ab.json and the page lie there afterwards."""
     words = ["ab", str(directory / "blocks.json"), "-o", str(directory)]
     words += ["--qualification", str(qualification)]
     words += ["--gates", str(gates)] if gates else []
-    words += [] if page else ["--no-page"]
     await _judge(*words)
     document = json.loads((directory / AB_FILE).read_text())
     wish = document["next"]

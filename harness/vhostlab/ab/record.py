@@ -39,7 +39,7 @@ class Orders:
 
     def __init__(self, random_source: random.Random, orders: Sequence[str]) -> None:
         self._random = random_source
-        self._orders = tuple(orders)
+        self._orders = tuple(orders)  # each other's mirror
         self._left: list[str] = []
 
     def next(self) -> str:

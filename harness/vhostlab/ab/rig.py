@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import abc
-import asyncio
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from vhostlab.ab.builds import Build
-from vhostlab.ab.record import Block, Figures
+from vhostlab.ab.record import Block
 from vhostlab.matrix import Cell
 from vhostlab.target import Controller, Disk
 from vhostlab.target.base import DeviceType
@@ -35,6 +34,8 @@ class Slots:
 
     cell_s: float
     canary_s: float
+    turns: int = 2
+    """Of each arm in a block, for a cell."""
 
 
 class Rig(Protocol):
@@ -49,8 +50,6 @@ class Way(abc.ABC):
     """How cells are measured: with no guest, or in one."""
 
     name: ClassVar[str]
-    orders: ClassVar[tuple[str, ...]]
-    """The two orders of the arms in a block, each other's mirror."""
 
     @abc.abstractmethod
     def seconds(self, cells: int, slots: Slots) -> float:
@@ -99,12 +98,18 @@ def _written(path: Path) -> Path:
     return path
 
 
-def add(sums: Figures, more: Figures) -> None:
-    """Add up what can be added: counts and times."""
-    for name, value in more.items():
-        sums[name] = sums.get(name, 0.0) + value
+def midmean(values: Sequence[float]) -> float:
+    """The mean of the middle half: a turn that something else disturbed does not count, and a
+    difference between two modes that a program has is not hidden as a median would."""
+    drop = len(values) // 4
+    middle = sorted(values)[drop : len(values) - drop]
+    return sum(middle) / len(middle)
 
 
-async def breathe() -> None:
-    """Let a cancellation through between two measurements."""
-    await asyncio.sleep(0)
+def sequence(first: str, turns: int) -> str:
+    """Turns of both arms, ``turns`` of each (a power of 2), beginning with ``first``: after Thue
+    and Morse, so that neither a drift of the machine nor a change of its drift favours an arm."""
+    order = first
+    while len(order) < 2 * turns:
+        order += order.translate(str.maketrans("AB", "BA"))
+    return order

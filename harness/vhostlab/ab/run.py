@@ -27,7 +27,7 @@ from vhostlab.ab.frontend import Frontend, find_bench
 from vhostlab.ab.guest import InGuest
 from vhostlab.ab.judging import AB_FILE, PAGE_FILE, Answer
 from vhostlab.ab.record import ARMS, Block, Orders, Record
-from vhostlab.ab.rig import Rig, Slots, Way
+from vhostlab.ab.rig import Rig, Slots, Way, sequence
 from vhostlab.errors import HarnessError
 from vhostlab.matrix import Cell
 from vhostlab.paths import cache_dir
@@ -45,7 +45,9 @@ BUDGET_MIN = {"frontend": 8.0, "guest": 9.0}
 #: of depth 1.
 SLOT_S = (0.05, 1.0)
 GUEST_SLOT_S = 2.0
-CANARY_S = (0.05, 0.25)
+CANARY_S = (0.05, 0.2)
+#: More turns are better than longer ones, down to this.
+SHORT_SLOT_S = 0.15
 
 #: Of the budget, for blocks that do not count, confirmation and the judge.
 RESERVE = 0.25
@@ -139,17 +141,19 @@ class Setting:
 def slots_for(way: Way, cells: int, blocks: int, seconds: float) -> Slots:
     """The longest turns with which all blocks fit into the time."""
     if way.name == "guest":
-        return Slots(GUEST_SLOT_S, 1.0)
+        return Slots(GUEST_SLOT_S, 1.0, 1)
     room = seconds * (1 - RESERVE) / blocks
     low, high = SLOT_S
 
-    def slots(cell_s: float) -> Slots:
-        return Slots(cell_s, min(CANARY_S[1], max(CANARY_S[0], cell_s / 4)))
+    def slots(cell_s: float, turns: int) -> Slots:
+        return Slots(cell_s, min(CANARY_S[1], max(CANARY_S[0], cell_s / 2)), turns)
 
+    turns = next((n for n in (8, 4) if way.seconds(cells, slots(SHORT_SLOT_S, n)) < room), 2)
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if way.seconds(cells, slots(middle)) < room else (low, middle)
-    return slots(round(low, 3))
+        fits = way.seconds(cells, slots(middle, turns)) < room
+        low, high = (middle, high) if fits else (low, middle)
+    return slots(round(low, 3), turns)
 
 
 class Show:
@@ -234,7 +238,9 @@ class Comparison:
         self._stop = stop
         self._began = time.monotonic()
         self._budget_s = budget_s
-        self._orders = Orders(random.Random(), setting.way.orders)
+        turns = setting.slots.turns
+        orders = [sequence(first, turns) for first in "AB"]
+        self._orders = Orders(random.Random(), orders)
         request = setting.request
         self.record = Record(
             directory=directory,
@@ -246,7 +252,7 @@ class Comparison:
             cells=setting.cells,
             planned_blocks=request.planned,
             environment=setting.environment,
-            design={"cell_s": setting.slots.cell_s, "canary_s": setting.slots.canary_s},
+            design=dataclasses.asdict(setting.slots),
             command=request.command(),
             replay=setting.replay,
         )
@@ -259,10 +265,10 @@ class Comparison:
         while True:
             for _ in range(max(1, wanted)):
                 if not await self._block(phase, cells):
-                    return await self._judge(page=True)
-            answer = await self._judge(page=False)
+                    return await self._judge()
+            answer = await self._judge()
             if answer.action == "stop":
-                return await self._judge(page=True)
+                return answer
             wanted = answer.blocks
             phase = "confirm" if answer.action == "confirm" else "main"
             cells = tuple(c for c in self._setting.cells if c.id in answer.cells)
@@ -294,12 +300,12 @@ class Comparison:
     def _left(self) -> float:
         return self._budget_s - (time.monotonic() - self._began)
 
-    async def _judge(self, page: bool) -> Answer:
+    async def _judge(self) -> Answer:
         self._show.now("judging", 1 - self._left() / self._budget_s, self._left())
         setting = self._setting
         # an A/A run is not judged by the record that it is to make
         known = Path("/nonexistent") if setting.request.aa else setting.qualification
-        return await judging.judge(self.record.directory, known, setting.request.gates, page=page)
+        return await judging.judge(self.record.directory, known, setting.request.gates)
 
 
 async def _sources(request: Request) -> dict[str, Source]:
@@ -361,8 +367,9 @@ async def measure(setting: Setting, directories: Sequence[Path], show: Show) -> 
     stop = Stop()
     began = time.monotonic()
     show.line(
-        f"{len(setting.cells)} cells, up to {setting.request.planned} blocks, turns of "
-        f"{setting.slots.cell_s:g} s, at most {setting.request.budget_s / 60:.0f} min"
+        f"{len(setting.cells)} cells, up to {setting.request.planned} blocks, "
+        f"{setting.slots.turns} turns of {setting.slots.cell_s:g} s for each arm and cell, "
+        f"at most {setting.request.budget_s / 60:g} min"
     )
     with tempfile.TemporaryDirectory(prefix="vl-ab-") as scratch:
         logs = directories[0].parent / "logs" if len(directories) > 1 else directories[0] / "logs"
