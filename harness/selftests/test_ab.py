@@ -306,10 +306,10 @@ def test_a_budget_that_is_spent_ends_it(tmp_path: Path) -> None:
 
 def test_a_command_that_repeats_it() -> None:
     request = run.Request(
-        base="HEAD^", head="HEAD", head_options=("-Dplanted=busy",), cells=("null 1",), blocks=8
+        base="v1", head="HEAD", head_options=("-Dplanted=busy",), cells=("null 1",), blocks=8
     )
     assert request.command() == (
-        "vhostlab ab HEAD^ HEAD --head-options=-Dplanted=busy --blocks=8 '--cells=null 1'"
+        "vhostlab ab v1 HEAD --head-options=-Dplanted=busy --blocks=8 '--cells=null 1'"
     )
     again = run.Request(base="worktree", aa=True, runs=20, budget_min=12)
     assert again.command() == "vhostlab ab --aa worktree --budget=12 --runs=20"

@@ -11,6 +11,7 @@ import shlex
 import signal
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,16 +42,19 @@ SHORT_BLOCKS = 10
 SHORT_RUN_S = 120.0
 BUDGET_MIN = {"frontend": 8.0, "guest": 9.0}
 
-#: A longer turn is worth less than one more block; the shortest still holds a few thousand requests
-#: of depth 1.
-SLOT_S = (0.05, 1.0)
+#: A longer turn is worth less than one more; the shortest still holds thousands of requests.
+SLOT_S = (0.05, 0.25)
 GUEST_SLOT_S = 2.0
 CANARY_S = (0.05, 0.2)
 #: More turns are better than longer ones, down to this.
 SHORT_SLOT_S = 0.15
 
-#: Of the budget, for blocks that do not count, confirmation and the judge.
-RESERVE = 0.25
+#: Of the budget, for blocks that do not count and for the judge.
+RESERVE = 0.15
+#: What may have to be confirmed: so many blocks (perf/gates.toml) of so many cells.
+CONFIRM = (6, 2)
+
+COLOURS = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "environment": "yellow"}
 
 #: The last block may run over the budget by as much as this part of itself.
 OVERRUN = 0.5
@@ -71,6 +75,7 @@ class Request:
     cells: tuple[str, ...] = ()
     blocks: int = 0
     budget_min: float = 0.0
+    turn_s: float = 0.0
     aa: bool = False
     runs: int = 1
     gates: Path | None = None
@@ -88,6 +93,7 @@ class Request:
             ("matrix", self.matrix),
             ("blocks", self.blocks),
             ("budget", f"{self.budget_min:g}" if self.budget_min else ""),
+            ("turn", f"{self.turn_s:g}" if self.turn_s else ""),
             ("runs", self.runs if self.aa and self.runs > 1 else ""),
             ("gates", self.gates),
         ):
@@ -138,17 +144,24 @@ class Setting:
         return words.command()
 
 
-def slots_for(way: Way, cells: int, blocks: int, seconds: float) -> Slots:
-    """The longest turns with which all blocks fit into the time."""
+def slots_for(way: Way, cells: int, blocks: int, seconds: float, turn_s: float = 0.0) -> Slots:
+    """The most, and then the longest, turns with which all blocks fit into the time.
+
+    ``turn_s``: how long a turn is to be, whether they fit or not.
+    """
     if way.name == "guest":
-        return Slots(GUEST_SLOT_S, 1.0, 1)
-    room = seconds * (1 - RESERVE) / blocks
-    low, high = SLOT_S
+        return Slots(turn_s or GUEST_SLOT_S, 1.0, 1)
+    confirming = CONFIRM[0] * min(1.0, CONFIRM[1] / cells)
+    room = seconds * (1 - RESERVE) / (blocks + confirming)
 
     def slots(cell_s: float, turns: int) -> Slots:
         return Slots(cell_s, min(CANARY_S[1], max(CANARY_S[0], cell_s / 2)), turns)
 
-    turns = next((n for n in (8, 4) if way.seconds(cells, slots(SHORT_SLOT_S, n)) < room), 2)
+    least = turn_s or SHORT_SLOT_S
+    turns = next((n for n in (8, 4) if way.seconds(cells, slots(least, n)) < room), 2)
+    if turn_s:
+        return slots(turn_s, turns)
+    low, high = SLOT_S
     for _ in range(40):
         middle = (low + high) / 2
         fits = way.seconds(cells, slots(middle, turns)) < room
@@ -260,10 +273,11 @@ class Comparison:
     async def run(self) -> Answer:
         """Measure what the judge wishes until it wishes for nothing, or the time is up."""
         self.record.write()
-        wanted = self._setting.request.planned * 3 // 8 or 1
+        # about the first look; the judge says what is missing
+        wanted = max(4, self._setting.request.planned * 3 // 8)
         phase, cells = "main", self._setting.cells
         while True:
-            for _ in range(max(1, wanted)):
+            for _ in range(wanted):
                 if not await self._block(phase, cells):
                     return await self._judge()
             answer = await self._judge()
@@ -355,7 +369,9 @@ async def prepare(request: Request, directory: Path, show: Show) -> Setting:
         accel=accel,
         arms=arms,
         cells=cells,
-        slots=slots_for(way, len(cells), request.planned, request.budget_s / request.runs),
+        slots=slots_for(
+            way, len(cells), request.planned, request.budget_s / request.runs, request.turn_s
+        ),
         environment=environment,
         qualification=cache_dir() / "ab" / "qualification" / kept,
     )
@@ -390,29 +406,26 @@ async def measure(setting: Setting, directories: Sequence[Path], show: Show) -> 
 
 
 def show_verdict(answer: Answer, directory: Path, console: Console) -> None:
-    """The entries, the worst first, and where to read more."""
+    """What this machine can judge, the worst first, and where to read of the rest."""
     document = answer.document
-    labels = {
-        "pass": "green",
-        "fail": "bold red",
-        "inconclusive": "yellow",
-        "environment": "yellow",
-    }
-    for entry in [*document["families"], *document["cells"]]:
+    entries = [*document["families"], *document["cells"]]
+    for entry in entries:
+        if not entry["qualified"] and entry["verdict"] != "fail":
+            continue
         p = entry["params"]
         name = " ".join(str(v) for k, v in p.items() if k != "path") or f"all of {entry['id']}"
-        colour = labels[entry["verdict"]] if entry["qualified"] else "dim"
         text = Text(f"{name:<28} {entry['metric']:<26} ", style="none")
-        text.append(entry["line"], style=colour)
-        if entry["mde"] > entry["margin"]:
-            text.append("  MDE > margin", style="red")
+        text.append(entry["line"], style=COLOURS[entry["verdict"]] if entry["qualified"] else "dim")
         console.print(text, soft_wrap=True)
-    dropped = [b for b in document["blocks"] if not b["valid"]]
-    for block in dropped:
-        console.print(
-            Text(f"block {block['number']} does not count: {block['reason']}"), soft_wrap=True
-        )
-    verdict = Text(f"{answer.verdict.upper()}", style=labels[answer.verdict])
+    if unable := Counter(e["metric"] for e in entries if not e["qualified"]):
+        words = ", ".join(f"{metric} ({number})" for metric, number in unable.items())
+        text = Text("MDE > margin, reported on the page, not judged: ", style="red")
+        text.append(words, style="none")
+        console.print(text, soft_wrap=True)
+    for block in (b for b in document["blocks"] if not b["valid"]):
+        line = f"block {block['number']} does not count: {block['reason']}"
+        console.print(Text(line), soft_wrap=True)
+    verdict = Text(f"{answer.verdict.upper()}", style=COLOURS[answer.verdict])
     verdict.append(f"  {answer.reason}", style="none")
     console.print(verdict, soft_wrap=True)
     console.print(Text(f"{directory / AB_FILE}, {directory / PAGE_FILE}"), soft_wrap=True)

@@ -52,6 +52,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--budget", type=float, default=0.0, metavar="MIN", help="minutes of measuring (8)"
     )
     parser.add_argument(
+        "--turn", type=float, default=0.0, metavar="S", help="seconds at a cell (what fits)"
+    )
+    parser.add_argument(
         "--aa", action="store_true", help="BASE against itself: qualify this machine"
     )
     parser.add_argument("--runs", type=int, default=1, metavar="N", help="of --aa (1)")
@@ -80,8 +83,8 @@ def _request(options: argparse.Namespace) -> Request:
             raise BadInput(f"{name} is missing", "vhostlab ab BASE HEAD, or --aa")
     if options.blocks and options.blocks < 4:
         raise BadInput("--blocks must be 4 or more", "fewer say nothing")
-    if options.budget < 0 or options.runs < 1:
-        raise BadInput("--budget and --runs must be positive")
+    if options.budget < 0 or options.turn < 0 or options.runs < 1:
+        raise BadInput("--budget, --turn and --runs must be positive")
     return Request(
         base=base,
         head=head,
@@ -94,6 +97,7 @@ def _request(options: argparse.Namespace) -> Request:
         cells=tuple(options.cells),
         blocks=options.blocks,
         budget_min=options.budget,
+        turn_s=options.turn,
         aa=options.aa,
         runs=options.runs,
         gates=options.gates.absolute() if options.gates else None,
