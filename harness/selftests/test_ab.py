@@ -318,6 +318,21 @@ def test_a_command_that_repeats_it() -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    [["--head-options", "-Dplanted=busy"], ["--head-options=-Dplanted=busy"]],
+)
+def test_meson_options_begin_with_a_dash(
+    words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VHOSTLAB_BENCH_PROGRAM", sys.executable)
+    assert cli.main(["ab", "no-such-revision", "HEAD", *words, "-o", str(tmp_path)]) == 2
+    assert "'no-such-revision' is no revision" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         ([], "BASE is missing"),

@@ -93,7 +93,7 @@ def _moments(entries: Sequence[Entry], canaries: Sequence[Canary]) -> Mapping[st
     return {
         "able": sum(e.qualified for e in entries),
         "all": len(entries),
-        "below": [e for e in entries if e.mde > e.gate.margin],
+        "below": [e for e in entries if not e.qualified],
         "moved": [c for c in canaries if c.moved],
     }
 
