@@ -16,7 +16,6 @@ from rich.console import Console
 from vhostlab.commands import COMMANDS
 from vhostlab.errors import HarnessError
 
-
 VALUES_WITH_A_DASH = ("--base-options", "--head-options")
 
 
