@@ -119,9 +119,9 @@ def test_both_arms_are_built_as_users_build() -> None:
 
 def test_default_cells_are_those_of_the_matrix_language() -> None:
     front, left_out = cells.select("frontend", "", ())
-    assert len(front) == 5 and left_out == {}
+    assert len(front) == 6 and left_out == {}
     assert all(c.params["path"] == "frontend" for c in front)
-    assert len({c.id for c in front}) == 5
+    assert len({c.id for c in front}) == 6
     short, _ = cells.select("frontend", "", (), short=True)
     assert short == front[:3]
     guest, _ = cells.select("guest", "", ())

@@ -416,6 +416,7 @@ def test_qualifying_by_the_program(tmp_path: Path) -> None:
     assert main(["aa", *paths, "-o", str(out)]) == 0
     found = json.loads(out.read_text())
     assert (found["runs"], found["false_alarms"], found["blocks"]) == (2, 0, 6)
+    assert found["verdicts"] == {"pass": 2}
     record = qualification.read(out)
     assert record.sd("blk split", "iops") is not None
 

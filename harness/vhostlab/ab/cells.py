@@ -11,11 +11,20 @@ from vhostlab.matrix import Cell, Value, load
 from vhostlab.paths import source_dir
 from vhostlab.run import Request as RunRequest
 
-#: Few, so that each gets enough of the time: the bare path alone and busy, data, SCSI, a real
+#: Few, so that each gets enough of the time: the bare path alone and busy, the same with a reactor
+#: that sleeps when it has nothing to do, so that its CPU time is its work, data, SCSI, and a real
 #: queue behind.
 FRONTEND: tuple[Mapping[str, Value], ...] = (
     {"device": "blk", "bdev": "null", "pattern": "randread", "bs": "4k", "depth": 1},
     {"device": "blk", "bdev": "null", "pattern": "randread", "bs": "4k", "depth": 32},
+    {
+        "device": "blk",
+        "bdev": "null",
+        "pattern": "randread",
+        "bs": "4k",
+        "depth": 32,
+        "polling": "event",
+    },
     {"device": "blk", "bdev": "malloc", "pattern": "randread", "bs": "4k", "depth": 32},
     {"device": "scsi", "bdev": "null", "pattern": "randread", "bs": "4k", "depth": 32},
     {"device": "blk", "bdev": "aio", "pattern": "randread", "bs": "4k", "depth": 32},

@@ -36,7 +36,7 @@ from vhostlab.target.vhostlab import VhostlabTarget
 PATIENCE_S = 30.0
 #: What starting vhost-bench and connecting costs, about; and starting and ending two daemons.
 RUN_OVERHEAD_S = 0.06
-BLOCK_OVERHEAD_S = 0.8
+BLOCK_OVERHEAD_S = 1.2
 PERCENTILES = (50, 99)
 CANARY_MIB = 64
 CANARY_TURNS = 2

@@ -387,6 +387,7 @@ async def measure(setting: Setting, directories: Sequence[Path], show: Show) -> 
         f"{setting.slots.turns} turns of {setting.slots.cell_s:g} s for each arm and cell, "
         f"at most {setting.request.budget_s / 60:g} min"
     )
+    show.now("waiting for processors that no other run has")
     with tempfile.TemporaryDirectory(prefix="vl-ab-") as scratch:
         logs = directories[0].parent / "logs" if len(directories) > 1 else directories[0] / "logs"
         async with setting.way.open(

@@ -123,8 +123,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     except HarnessError as error:
         # whatever was not measured is no regression
         raise Unavailable(error.message, error.hint) from error
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        raise Unavailable("interrupted before there was a verdict") from None
 
 
 async def _carry_out(request: Request, directory: Path, as_json: bool, console: Console) -> int:
@@ -156,5 +156,9 @@ def _show_qualification(found: dict[str, object], kept: Path, console: Console) 
         text = Text(f"{metric:<28} MDE {worst:>6.1%} at worst, {found['blocks']} blocks: ")
         text.append("qualified" if able else "not qualified", style="green" if able else "red")
         console.print(text, soft_wrap=True)
+    verdicts = found["verdicts"]
+    assert isinstance(verdicts, dict)
+    counted = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
+    console.print(Text(f"verdicts: {counted}"), soft_wrap=True)
     line = f"false alarms: {found['false_alarms']} of {found['runs']} A/A runs"
     console.print(Text(f"{line}; kept in {kept}"), soft_wrap=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,4 +59,5 @@ def _aa(options: argparse.Namespace) -> None:
     # each run is judged by what it knew of itself, as it was when it was made
     verdicts = [judge.judge(r, rules).verdict for r in runs]
     found = qualification.learn(runs, verdicts)
-    write(qualification.document(found, rules, runs[0].planned), options.output)
+    document = qualification.document(found, rules, runs[0].planned)
+    write(document | {"verdicts": dict(Counter(verdicts))}, options.output)
