@@ -444,9 +444,9 @@ def test_bad_blocks_get_one_line(
     ("change", "words"),
     [
         (("margin = 0.02", "margin = 2"), "margin 2"),
-        (("[canary]", "[canaries]"), "canary"),
+        (("[ab.canary]", "[ab.canaries]"), "canary"),
         (("alpha = 0.01 ", "alfa = 0.01 "), "alfa"),
-        (("[statistics]", "[statistics"), "cannot be used"),
+        (("[ab.statistics]", "[ab.statistics"), "cannot be used"),
     ],
 )
 def test_bad_gates_get_one_line(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""perf/gates.toml: margins, directions, levels, and what makes a block count."""
+"""The tables ``ab`` of perf/gates.toml: margins, directions, levels, what makes a block count."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Gates:
 def read(path: Path = DEFAULT) -> Gates:
     """Raises BadResult with one line."""
     try:
-        doc = tomllib.loads(path.read_text())
+        doc = tomllib.loads(path.read_text())["ab"]
         numbers = dict(doc["statistics"])
         return Gates(
             **numbers | {"looks": tuple(numbers["looks"])},

@@ -31,7 +31,7 @@ def gates(tmp_path: Path) -> Path:
     lines, metric = [], ""
     for line in (ROOT / "perf" / "gates.toml").read_text().splitlines():
         if line.startswith("["):
-            metric = line.strip("[]").removeprefix("metrics.")
+            metric = line.strip("[]").removeprefix("ab.").removeprefix("metrics.")
         if line.startswith("margin") and metric in WIDE:
             line = f"margin = {WIDE[metric]}"
         if line.startswith("margin") and metric == "canary":
