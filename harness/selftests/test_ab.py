@@ -393,6 +393,19 @@ def test_a_record_is_whole_at_any_moment(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["blocks.json"]
 
 
+def test_disks_of_a_run_that_was_killed_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    names = (f"vl-ab-{child.pid}-x", f"vl-ab-{os.getpid()}-x", "vl-ab-x", "other")
+    for name in names:
+        (tmp_path / name).mkdir()
+    run.sweep()
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(names[1:])
+
+
 def test_aio_disks_have_no_holes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rig, "FILE_SIZE", 2 * rig.MIB)
     found = rig.controllers(cells.defaults("frontend"), tmp_path)

@@ -6,8 +6,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import os
 import random
 import shlex
+import shutil
 import signal
 import tempfile
 import time
@@ -48,6 +50,9 @@ GUEST_SLOT_S = 2.0
 CANARY_S = (0.05, 0.2)
 #: More turns are better than longer ones, down to this.
 SHORT_SLOT_S = 0.15
+
+#: Directories of disks; the rest of their name begins with the process that they belong to.
+SCRATCH = "vl-ab-"
 
 #: Of the budget, for blocks that do not count and for the judge.
 RESERVE = 0.15
@@ -175,9 +180,9 @@ class Show:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[left]}", markup=False),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -283,6 +288,8 @@ class Comparison:
             answer = await self._judge()
             if answer.action == "stop":
                 return answer
+            if not self._setting.request.aa:
+                self._show.line(f"after {len(self.record.blocks)} blocks: {answer.reason}")
             wanted = answer.blocks
             phase = "confirm" if answer.action == "confirm" else "main"
             cells = tuple(c for c in self._setting.cells if c.id in answer.cells)
@@ -377,6 +384,14 @@ async def prepare(request: Request, directory: Path, show: Show) -> Setting:
     )
 
 
+def sweep() -> None:
+    """Remove the disks of runs that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*-*"):
+        pid = path.name.removeprefix(SCRATCH).partition("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
 async def measure(setting: Setting, directories: Sequence[Path], show: Show) -> list[Answer]:
     """As many runs as there are directories."""
     answers: list[Answer] = []
@@ -388,7 +403,8 @@ async def measure(setting: Setting, directories: Sequence[Path], show: Show) -> 
         f"at most {setting.request.budget_s / 60:g} min"
     )
     show.now("waiting for processors that no other run has")
-    with tempfile.TemporaryDirectory(prefix="vl-ab-") as scratch:
+    sweep()
+    with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-") as scratch:
         logs = directories[0].parent / "logs" if len(directories) > 1 else directories[0] / "logs"
         async with setting.way.open(
             setting.arms, setting.cells, setting.slots, Path(scratch), logs
