@@ -25,7 +25,9 @@ from vhostlab.ab import builds, cells, judging, meters, rig, run
 from vhostlab.ab.builds import Build, Source
 from vhostlab.ab.frontend import Frontend, Sum, percentile
 from vhostlab.ab.record import Block, Orders, Record
+from vhostlab.ab.request import SHORT_BLOCKS, Request
 from vhostlab.ab.rig import Slots, Tell, midmean, sequence
+from vhostlab.ab.show import Show
 from vhostlab.errors import HarnessError
 from vhostlab.matrix import Cell
 from vhostlab.paths import source_dir
@@ -257,7 +259,7 @@ class FakeRig:
 
 
 def compared(tmp_path: Path, fake: FakeRig, budget_s: float = 600.0) -> judging.Answer:
-    request = run.Request(base_binary=Path("/a"), head_binary=Path("/b"))
+    request = Request(base_binary=Path("/a"), head_binary=Path("/b"))
     build = Build("x", "", "1", (), tmp_path / "vhost")
     setting = run.Setting(
         request=request,
@@ -271,7 +273,7 @@ def compared(tmp_path: Path, fake: FakeRig, budget_s: float = 600.0) -> judging.
     )
 
     async def body() -> judging.Answer:
-        with run.Show(Console(quiet=True)).live() as show:
+        with Show(Console(quiet=True)).live() as show:
             return await run.Comparison(
                 setting, fake, tmp_path / "out", show, run.Stop(), budget_s
             ).run()
@@ -305,15 +307,15 @@ def test_a_budget_that_is_spent_ends_it(tmp_path: Path) -> None:
 
 
 def test_a_command_that_repeats_it() -> None:
-    request = run.Request(
+    request = Request(
         base="v1", head="HEAD", head_options=("-Dplanted=busy",), cells=("null 1",), blocks=8
     )
     assert request.command() == (
         "vhostlab ab v1 HEAD --head-options=-Dplanted=busy --blocks=8 '--cells=null 1'"
     )
-    again = run.Request(base="worktree", aa=True, runs=20, budget_min=12)
+    again = Request(base="worktree", aa=True, runs=20, budget_min=12)
     assert again.command() == "vhostlab ab --aa worktree --budget=12 --runs=20"
-    assert again.short and again.planned == run.SHORT_BLOCKS
+    assert again.short and again.planned == SHORT_BLOCKS
     assert request.planned == 8 and not request.short
 
 

@@ -4,23 +4,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import os
 import random
-import shlex
 import shutil
 import signal
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.text import Text
 
 from vhostlab import results
 from vhostlab.ab import builds, judging
@@ -28,21 +21,15 @@ from vhostlab.ab.builds import Build, Source
 from vhostlab.ab.cells import select
 from vhostlab.ab.frontend import Frontend, find_bench
 from vhostlab.ab.guest import InGuest
-from vhostlab.ab.judging import AB_FILE, PAGE_FILE, Answer
+from vhostlab.ab.judging import Answer
 from vhostlab.ab.record import ARMS, Block, Orders, Record
+from vhostlab.ab.request import Request
 from vhostlab.ab.rig import Rig, Slots, Way, sequence
+from vhostlab.ab.show import Show
 from vhostlab.errors import HarnessError
 from vhostlab.matrix import Cell
 from vhostlab.paths import cache_dir
 from vhostlab.scenario.stage import host_environment
-
-PATHS = ("frontend", "guest")
-
-BLOCKS = {"frontend": 16, "guest": 10}
-#: For one of many short runs.
-SHORT_BLOCKS = 10
-SHORT_RUN_S = 120.0
-BUDGET_MIN = {"frontend": 8.0, "guest": 9.0}
 
 #: A longer turn is worth less than one more; the shortest still holds thousands of requests.
 SLOT_S = (0.05, 0.25)
@@ -59,64 +46,8 @@ RESERVE = 0.15
 #: What may have to be confirmed: so many blocks (perf/gates.toml) of so many cells.
 CONFIRM = (6, 2)
 
-COLOURS = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "environment": "yellow"}
-
 #: The last block may run over the budget by as much as this part of itself.
 OVERRUN = 0.5
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked for. Empty or zero: what suits."""
-
-    base: str = ""
-    head: str = ""
-    base_binary: Path | None = None
-    head_binary: Path | None = None
-    base_options: tuple[str, ...] = ()
-    head_options: tuple[str, ...] = ()
-    path: str = "frontend"
-    matrix: str = ""
-    cells: tuple[str, ...] = ()
-    blocks: int = 0
-    budget_min: float = 0.0
-    turn_s: float = 0.0
-    aa: bool = False
-    runs: int = 1
-    gates: Path | None = None
-
-    def command(self) -> str:
-        """The command line that asks for the same."""
-        words = ["vhostlab", "ab", *(["--aa"] if self.aa else [])]
-        words += [r for r in (self.base, "" if self.aa else self.head) if r]
-        for name, value in (
-            ("base-binary", self.base_binary),
-            ("head-binary", None if self.aa else self.head_binary),
-            ("base-options", " ".join(self.base_options)),
-            ("head-options", "" if self.aa else " ".join(self.head_options)),
-            ("path", "" if self.path == "frontend" else self.path),
-            ("matrix", self.matrix),
-            ("blocks", self.blocks),
-            ("budget", f"{self.budget_min:g}" if self.budget_min else ""),
-            ("turn", f"{self.turn_s:g}" if self.turn_s else ""),
-            ("runs", self.runs if self.aa and self.runs > 1 else ""),
-            ("gates", self.gates),
-        ):
-            words += [f"--{name}={value}"] if value else []
-        return shlex.join(words + [f"--cells={cell}" for cell in self.cells])
-
-    @property
-    def budget_s(self) -> float:
-        """Of all runs together."""
-        return (self.budget_min or BUDGET_MIN[self.path] * self.runs) * 60
-
-    @property
-    def short(self) -> bool:
-        return self.budget_s / self.runs < SHORT_RUN_S
-
-    @property
-    def planned(self) -> int:
-        return self.blocks or (SHORT_BLOCKS if self.short else BLOCKS[self.path])
 
 
 @dataclass(frozen=True)
@@ -172,41 +103,6 @@ def slots_for(way: Way, cells: int, blocks: int, seconds: float, turn_s: float =
         fits = way.seconds(cells, slots(middle, turns)) < room
         low, high = (middle, high) if fits else (low, middle)
     return slots(round(low, 3), turns)
-
-
-class Show:
-    """Progress for people: a bar with the time left on a terminal, lines elsewhere."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[left]}", markup=False),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task: TaskID | None = None
-
-    @contextlib.contextmanager
-    def live(self) -> Iterator[Show]:
-        with self._progress:
-            self._task = self._progress.add_task("", total=1.0, left="")
-            yield self
-
-    def line(self, text: str) -> None:
-        self._progress.console.print(Text(text), soft_wrap=True)
-
-    def now(self, text: str, share: float = 0.0, left_s: float | None = None) -> None:
-        if self._task is None:
-            return
-        left = (
-            ""
-            if left_s is None
-            else f"{max(0, round(left_s)) // 60}:{max(0, round(left_s)) % 60:02d} left"
-        )
-        self._progress.update(self._task, description=text, completed=min(1.0, share), left=left)
 
 
 class Stop:
@@ -420,29 +316,3 @@ async def measure(setting: Setting, directories: Sequence[Path], show: Show) -> 
                 if stop.asked:
                     break
     return answers
-
-
-def show_verdict(answer: Answer, directory: Path, console: Console) -> None:
-    """What this machine can judge, the worst first, and where to read of the rest."""
-    document = answer.document
-    entries = [*document["families"], *document["cells"]]
-    for entry in entries:
-        if not entry["qualified"] and entry["verdict"] != "fail":
-            continue
-        p = entry["params"]
-        name = " ".join(str(v) for k, v in p.items() if k != "path") or f"all of {entry['id']}"
-        text = Text(f"{name:<28} {entry['metric']:<26} ", style="none")
-        text.append(entry["line"], style=COLOURS[entry["verdict"]] if entry["qualified"] else "dim")
-        console.print(text, soft_wrap=True)
-    if unable := Counter(e["metric"] for e in entries if not e["qualified"]):
-        words = ", ".join(f"{metric} ({number})" for metric, number in unable.items())
-        text = Text("MDE > margin, reported on the page, not judged: ", style="red")
-        text.append(words, style="none")
-        console.print(text, soft_wrap=True)
-    for block in (b for b in document["blocks"] if not b["valid"]):
-        line = f"block {block['number']} does not count: {block['reason']}"
-        console.print(Text(line), soft_wrap=True)
-    verdict = Text(f"{answer.verdict.upper()}", style=COLOURS[answer.verdict])
-    verdict.append(f"  {answer.reason}", style="none")
-    console.print(verdict, soft_wrap=True)
-    console.print(Text(f"{directory / AB_FILE}, {directory / PAGE_FILE}"), soft_wrap=True)

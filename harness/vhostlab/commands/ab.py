@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.text import Text
 
 from vhostlab.ab import judging
-from vhostlab.ab.run import PATHS, Request, Show, measure, prepare, show_verdict
+from vhostlab.ab.request import PATHS, Request
+from vhostlab.ab.run import measure, prepare
+from vhostlab.ab.show import Show, show_verdict
 from vhostlab.commands.common import BadInput
 from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.paths import source_dir
