@@ -16,6 +16,8 @@ from rich.console import Console
 from vhostlab.commands import COMMANDS
 from vhostlab.errors import HarnessError
 
+VALUES_WITH_A_DASH = ("--base-options", "--head-options")
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -32,9 +34,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _joined(words: Sequence[str]) -> list[str]:
+    """``--head-options -Dx=y`` as one word: argparse takes a value with a dash for an option."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in VALUES_WITH_A_DASH:
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the command."""
-    options = _parser().parse_args(argv)
+    options = _parser().parse_args(_joined(sys.argv[1:] if argv is None else argv))
     try:
         status: int = options.run(options, Console(highlight=False))
         return status

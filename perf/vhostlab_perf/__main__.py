@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from vhostlab_perf import db, publish_command, report_command, trend
+from vhostlab_perf.ab import command as ab
 from vhostlab_perf.reader import BadResult
 
 
@@ -15,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0, or 2 when the input cannot be read or the output not be written."""
     parser = argparse.ArgumentParser(prog="vhostlab_perf", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (report_command, publish_command):
+    for command in (report_command, publish_command, ab):
         command.add(commands)
     db.add(commands.add_parser("db", help="the results store"))
     db.add_trend(commands.add_parser("trend", help=trend.HELP))
