@@ -13,6 +13,9 @@ TARGET ?= vhostlab
 RESULTS ?=
 DRY_RUN ?=
 ONLY ?=
+BASE ?=
+GATE_OUTPUT ?=
+GATE ?=
 KILLS ?= 200
 HANDOVERS ?= 100
 
@@ -24,9 +27,10 @@ VENV := .venv/.stamp
 REPORTS := $(BUILD)/reports
 
 BENCH_FLAGS = --target $(TARGET) $(if $(RESULTS),--results $(RESULTS))
+GATE_FLAGS = $(if $(GATE_OUTPUT),-o $(GATE_OUTPUT)) $(GATE)
 VMTEST_FLAGS = --target $(TARGET) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(RESULTS),--results $(RESULTS))
 
-.PHONY: all build test vmtest guest-shell bench bench-compare verify-4g torture lint format check-c check-py check-protocol check-engine check-frontend check-vm fuzz hostile \
+.PHONY: all build test vmtest guest-shell bench bench-compare verify-4g gate coverage planted torture lint format check-c check-py check-protocol check-engine check-frontend check-vm fuzz hostile \
 	instructions-baseline selftest docs setup venv lock clean distclean help
 
 all: build ## same as build
@@ -54,6 +58,16 @@ verify-4g: build venv ## write 4 GiB of each target's disks through the fio engi
 	@for target in vhostlab qemu-storage-daemon; do \
 		$(BIN)/vhostlab bench --target $$target --verify 4096 $(if $(RESULTS),--results $(RESULTS)); \
 	done
+
+gate: build venv ## judge a change: make gate BASE=HEAD~1 (GATE='--only work': further options of vhostlab gate)
+	@$(if $(BASE),,echo "gate: name the revision to compare with: make gate BASE=origin/main" >&2; exit 2)
+	@$(BIN)/vhostlab gate $(BASE) $(GATE_FLAGS)
+
+coverage: build venv ## which lines of the target the tests run, guests included: build/reports/coverage (7 minutes)
+	@$(BIN)/vhostlab coverage
+
+planted: build venv ## slowness planted into the daemon must turn the gate red (GATE='--only work')
+	@$(BIN)/python ci/planted.py $(if $(GATE_OUTPUT),-o $(GATE_OUTPUT)) $(GATE)
 
 test: setup venv ## everything short: lint, unit, fuzz smoke, protocol, self-tests, one small guest
 	@$(BIN)/python ci/steps.py

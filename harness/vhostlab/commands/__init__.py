@@ -6,4 +6,4 @@ A module has ``HELP`` (one line), ``add(parser)``, which declares its options, a
 dash on the command line. Modules without ``HELP`` are called by the harness itself, not by people.
 """
 
-COMMANDS = ("vmtest", "bench", "console", "doctor", "stage")
+COMMANDS = ("vmtest", "bench", "gate", "coverage", "console", "doctor", "stage")
