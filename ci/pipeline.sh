@@ -1,0 +1,52 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# What the pipelines have in common; sourced by merge_request.sh, nightly.sh and release.sh, from the root of the tree.
+#
+#   step NAME COMMAND...        run it, go on whatever becomes of it, remember how it ended
+#   offers COMMAND [OPTION]     does this version of vhostlab have that?
+#   leave_out NAME WHY          a step that is not done, told in the summary
+#   finish                      the summary; exit 1 if a step failed
+
+artifacts=${ARTIFACTS:-build/artifacts}
+vhostlab=.venv/bin/vhostlab
+pipeline_failed=() pipeline_lines=()
+
+pipeline_begin() {
+	rm -rf "$artifacts"
+	mkdir -p "$artifacts"
+	# Everything else is set up by make itself.
+	command -v make >/dev/null || ci/setup.sh
+}
+
+step() {
+	local name=$1 status=0 start=$SECONDS said
+	shift
+	printf '\n######## %s: %s\n' "$name" "$*"
+	"$@" </dev/null || status=$?
+	said=$([ $status -eq 0 ] && echo ok || echo "FAILED ($status)")
+	pipeline_lines+=("$(printf '%-24s %5d s  %s' "$name" $((SECONDS - start)) "$said")")
+	[ $status -eq 0 ] || pipeline_failed+=("$name: $*")
+	return 0
+}
+
+offers() {
+	local help
+	help=$($vhostlab "$1" --help 2>/dev/null) || return 1
+	[ $# -lt 2 ] || grep -q -e "$2" <<<"$help"
+}
+
+leave_out() {
+	pipeline_lines+=("$(printf '%-24s %7s  not done: %s' "$1" - "$2")")
+}
+
+finish() {
+	local line
+	printf '\n######## summary\n'
+	printf '%s\n' "${pipeline_lines[@]}"
+	printf '%-24s %5d s\n' total $SECONDS
+	for line in "${pipeline_failed[@]}"; do
+		printf 'failed: %s\n' "$line"
+	done
+	[ ${#pipeline_failed[@]} -eq 0 ]
+}
