@@ -46,12 +46,12 @@ def judge(
     """fail: it has grown; inconclusive: counts of one build are too far apart; else pass."""
     before, after = fmean(base), fmean(head)
     apart = max(spread(base), spread(head))
-    limit = max(rules.floor, rules.factor * apart)
+    # Counts that are apart by less than what is called a change are not apart.
+    steady = apart * before <= metric.least
+    limit = rules.floor if steady else max(rules.floor, rules.factor * apart)
     change = (after - before) / before if before > 0 else 0.0
     grown = after - before > max(limit * before, metric.least)
-    # Counts that are apart by less than what is called a change are not apart.
-    loose = limit > rules.most and apart * before > metric.least
-    verdict = "fail" if grown else "inconclusive" if loose else "pass"
+    verdict = "fail" if grown else "inconclusive" if limit > rules.most else "pass"
     return Finding(case, metric.name, metric.title, before, after, change, apart, limit, verdict)
 
 

@@ -36,8 +36,11 @@ static inline void planted_busy(void)
 	unsigned int i;
 
 	for (i = 0; i < PLANTED_NS; i++) {
-		x *= 5;
-		__asm__ volatile("" : "+r"(x));
+		uint64_t by = x;
+
+		/* By what is not known: it could be an addition otherwise, which takes one cycle. */
+		__asm__ volatile("" : "+r"(x), "+r"(by));
+		x *= by;
 	}
 }
 #endif
