@@ -134,10 +134,15 @@ static int count(const struct options *options, uint64_t requests, const char *o
 		 struct counts *ret_counts, struct load_result *ret_result)
 {
 	static char to[PATH_MAX + sizeof("--callgrind-out-file=")];
-	/* Not counted: at its end DPDK spins until a core has come back, which takes as long as it takes. */
+	/*
+	 * Not counted: DPDK waits until a thread has started (the second one, from 24.03 on the third), and at its end
+	 * until a core has come back, which takes as long as it takes.
+	 */
 	const char *const wrapper[] = { "valgrind",
 					"--tool=callgrind",
 					"--toggle-collect=rte_eal_wait_lcore",
+					"--toggle-collect=rte_ctrl_thread_create",
+					"--toggle-collect=rte_thread_create_control",
 					"--collect-atstart=yes",
 					"--collect-systime=yes",
 					"--branch-sim=yes",
