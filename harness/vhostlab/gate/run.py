@@ -31,7 +31,7 @@ from vhostlab.host.facts import facts as host_facts
 PARTS = ("work", "ab", "coverage")
 STORE = "build/gate"
 BUILD_S = 60.0
-AB_S = 420.0
+AB_S = 540.0
 JUDGE_DEADLINE_S = 120.0
 AB_EXITS = (0, 1)
 """Of ``vhostlab ab``: it came to a verdict."""
@@ -146,10 +146,10 @@ class Gate:
             (self.out / "work.json").write_text(json.dumps({"cases": counted}, indent=1) + "\n")
 
     def ab_words(self) -> list[str]:
-        """What follows `vhostlab`."""
-        words = ["ab", self.base.commit, self.head.commit, "-o", str(self.out / "ab")]
-        options = shlex.join(self.request.head_options)
-        words += [f"--head-options={options}"] if options else []
+        """What follows `vhostlab`: the very programs whose work was counted."""
+        words = ["ab", "-o", str(self.out / "ab")]
+        for name, built in self.built.items():
+            words += [f"--{name}-binary", str(built.program)]
         return words + list(self.request.ab_options)
 
     def _ab(self) -> None:
