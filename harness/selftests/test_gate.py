@@ -6,8 +6,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from vhostlab import cli, process
-from vhostlab.gate import coverage, revisions
+from vhostlab.gate import child, coverage, revisions
 from vhostlab.gate.run import Gate, Request
 from vhostlab.gate.steps import Steps
 from vhostlab.paths import source_dir
@@ -223,3 +226,50 @@ def test_coverage_of_another_revision_is_left_out(tree: Path) -> None:
     status, found = gate(tree, "HEAD~2", "HEAD~1", "--only", "coverage")
     assert status == 0
     assert "another revision lies" in found["tiers"][2]["not_judged"][0]
+
+
+# ---- programs that are run ----
+
+PARENT = """
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from vhostlab.gate import child
+child.run(sys.argv[1:], cwd=Path("/"))
+"""
+CHILD = """
+import pathlib, subprocess, sys
+inner = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+pathlib.Path(sys.argv[1]).write_text(str(inner.pid))
+try:
+    inner.wait()
+except KeyboardInterrupt:
+    inner.kill()
+    pathlib.Path(sys.argv[2]).touch()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_what_was_run_ends_with_us_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    """Steps: end the gate. Verify: the program that it ran was told, and could tidy up."""
+    started, tidied = tmp_path / "started", tmp_path / "tidied"
+    words = [sys.executable, "-c", CHILD, str(started), str(tidied)]
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, *words])
+    until(lambda: started.exists() and started.read_text() != "")
+    parent.send_signal(number)
+    assert parent.wait(60) != 0
+    until(tidied.exists)
+    until(lambda: not Path(f"/proc/{started.read_text()}").exists())
+
+
+def test_a_program_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.run(["tail", "-f", "/dev/null"], cwd=tmp_path, timeout_s=0.1)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)

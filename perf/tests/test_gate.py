@@ -50,7 +50,8 @@ def summary(**changes: Any) -> dict[str, Any]:
 
 def ab(found: str, **cell: Any) -> dict[str, Any]:
     """As vhostlab ab leaves it, what the gate reads of it."""
-    usual = {"id": "blk-4k", "params": {}, "metric": "iops", "ratio": 0.99, "low": 0.95}
+    usual: dict[str, Any] = {"id": "abc", "params": {"device": "blk", "depth": 32, "path": "x"}}
+    usual |= {"metric": "iops", "ratio": 0.99, "low": 0.95}
     usual |= {"high": 1.03, "blocks": 6, "mde": 0.06, "margin": 0.02, "verdict": found}
     return {"verdict": found, "cells": [usual | cell], "replay": "vhostlab ab A B"}
 
@@ -158,6 +159,10 @@ def test_the_comparison_decides(directory: Path, said: str, expected: str) -> No
     (directory / "ab/ab.json").write_text(json.dumps(ab(said)))
     found = verdict.judge(directory, RULES)
     assert found["verdict"] == expected
+    tier = found["tiers"][1]
+    assert tier["rows"][0]["label"] == "blk depth 32"
+    if said == "fail":
+        assert tier["findings"][0].startswith("blk depth 32: iops ratio 0.990 [0.950, 1.030], 6 b")
     if said == "inconclusive":
         assert "minimal detectable effect up to 6.0%" in found["reason"]
 

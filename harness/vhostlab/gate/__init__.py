@@ -5,6 +5,7 @@
 ``builds``     a daemon of a revision, built once
 ``work``       T0: work per request, counted
 ``coverage``   which lines the tests run
+``child``      programs that end with us
 ``steps``      where a long command is, and how long it will still take
 ``run``        all of it, in order; what was measured is judged by ``perf/``, run as a program
 """

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import tempfile
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vhostlab.errors import HarnessError
+from vhostlab.gate import child
 from vhostlab.gate.revisions import Revision, git
 from vhostlab.process import find_program
 
@@ -31,24 +31,14 @@ class Built:
     version: str
 
 
-def environment() -> dict[str, str]:
-    """Two trees of the same sources share what the compiler cache knows."""
-    return {**os.environ, "CCACHE_NOHASHDIR": "1"}
+#: Two trees of the same sources share what the compiler cache knows.
+ENVIRONMENT = {"CCACHE_NOHASHDIR": "1"}
 
 
 def run(argv: Sequence[str | Path], log: Path, cwd: Path) -> None:
     """A step of a build; the end of what it said is in the error."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as file:
-        status = subprocess.run(
-            [str(word) for word in argv],
-            cwd=cwd,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-        ).returncode
-    if status != 0:
+    if child.run(argv, cwd=cwd, log=log, env=ENVIRONMENT).returncode != 0:
         words = " / ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
         raise HarnessError(f"the build failed: {words}", f"all of it is in {log}")
 

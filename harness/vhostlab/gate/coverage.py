@@ -10,9 +10,7 @@ also adds the parts up.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -22,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vhostlab.errors import HarnessError
-from vhostlab.gate import builds
+from vhostlab.gate import builds, child
 from vhostlab.gate.steps import Steps
 from vhostlab.process import find_program
 
@@ -117,31 +115,25 @@ def _prepare(root: Path, run: Path) -> None:
 
 def _run(root: Path, part: Part, log: Path) -> int:
     """The part's tests, with the daemon that counts; their exit status."""
+    counts = root / RUNS / part.name
+    daemon = str(root / BUILD / builds.DAEMON)
     env = {
-        **os.environ,
-        "GCOV_PREFIX": str(root / RUNS / part.name),
-        "VHOST_BINARY": str(root / BUILD / builds.DAEMON),
-        "VHOSTLAB_TARGET_PROGRAM": str(root / BUILD / builds.DAEMON),
+        "GCOV_PREFIX": str(counts),
+        # Whatever goes wrong there is no output of the program.
+        "GCOV_ERROR_FILE": str(counts / "errors"),
+        "VHOST_BINARY": daemon,
+        "VHOSTLAB_TARGET_PROGRAM": daemon,
         "FRONTEND_BIN": str(root / BUILD / "harness/frontend"),
     }
-    with log.open("w") as file:
-        child = subprocess.Popen(
-            part.argv(root),
-            cwd=root,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            process_group=0,
+    log.unlink(missing_ok=True)
+    try:
+        # One user's daemon adds to the counts of another one's.
+        done = child.run(
+            part.argv(root), cwd=root, log=log, env=env, umask=0, timeout_s=PART_DEADLINE_S
         )
-        try:
-            return child.wait(PART_DEADLINE_S)
-        except subprocess.TimeoutExpired:
-            raise HarnessError(f"{part.what}: no end within {PART_DEADLINE_S:g} s") from None
-        finally:
-            if child.poll() is None:
-                os.killpg(child.pid, signal.SIGTERM)
-                child.wait()
+    except subprocess.TimeoutExpired:
+        raise HarnessError(f"{part.what}: no end within {PART_DEADLINE_S:g} s") from None
+    return done.returncode
 
 
 def _gcovr(root: Path, log: Path, *words: str | Path) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 
 from vhostlab.errors import HarnessError
-from vhostlab.gate import builds, coverage, revisions, work
+from vhostlab.gate import builds, child, coverage, revisions, work
 from vhostlab.gate.builds import Built
 from vhostlab.gate.revisions import Revision
 from vhostlab.gate.steps import Steps
@@ -157,14 +157,9 @@ class Gate:
             words = self.ab_words()
             part.replay = [shlex.join(["vhostlab", *words])]
             log = self.out / "ab.log"
-            with log.open("w") as file:
-                status = subprocess.run(
-                    [sys.executable, "-m", "vhostlab", *words],
-                    cwd=self.root,
-                    stdin=subprocess.DEVNULL,
-                    stdout=file,
-                    stderr=file,
-                ).returncode
+            log.unlink(missing_ok=True)
+            argv = [sys.executable, "-m", "vhostlab", *words]
+            status = child.run(argv, cwd=self.root, log=log).returncode
             if status not in AB_EXITS or not (self.out / "ab/ab.json").is_file():
                 said = log.read_text(errors="replace").strip().splitlines()
                 raise HarnessError(said[-1] if said else "it gave no reason", f"see {log}")

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.status import Status
 
 TICK_S = 1.0
+DONE_BEFORE = 0.1
+"""A step that took less than that part of its estimate."""
 
 
 def duration(seconds: float) -> str:
@@ -59,8 +61,10 @@ class Steps:
         finally:
             took = time.monotonic() - begin
             self.left.pop(name, None)
-            self._planned += seconds
-            self._took += took if seconds else 0.0
+            # What takes next to no time had been done before, as a build, and says nothing.
+            if took > DONE_BEFORE * seconds > 0:
+                self._planned += seconds
+                self._took += took
 
     @contextmanager
     def _shown(self, name: str, begin: float) -> Iterator[None]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vhostlab.errors import HarnessError, Unavailable
+from vhostlab.gate import child
 from vhostlab.gate.builds import Built
 from vhostlab.gate.steps import Steps
 from vhostlab.process import find_program
@@ -76,7 +77,7 @@ def replay(name: str, program: Path) -> list[str]:
 def _count(root: Path, name: str, program: Path) -> dict[str, float]:
     argv = [sys.executable, *replay(name, program)[1:]]
     try:
-        done = subprocess.run(argv, cwd=root, capture_output=True, text=True, timeout=DEADLINE_S)
+        done = child.run(argv, cwd=root, timeout_s=DEADLINE_S)
     except subprocess.TimeoutExpired:
         raise HarnessError(f"{name} was not counted within {DEADLINE_S:g} s") from None
     if done.returncode != 0:

@@ -61,10 +61,20 @@ def judge_work(directory: Path, rules: Rules) -> Tier:
     )
 
 
+def _label(cell: dict[str, Any]) -> str:
+    """What a person calls a cell."""
+    words = [
+        f"{name} {value}" if isinstance(value, int) else value
+        for name, value in cell["params"].items()
+        if name != "path"
+    ]
+    return " ".join(map(str, words)) or str(cell["id"])
+
+
 def _ab_line(cell: dict[str, Any]) -> str:
     mde = cell.get("mde")
     return (
-        f"{cell['id']}: {cell['metric']} ratio {cell['ratio']:.3f} "
+        f"{_label(cell)}: {cell['metric']} ratio {cell['ratio']:.3f} "
         f"[{cell['low']:.3f}, {cell['high']:.3f}], {cell['blocks']} blocks, "
         f"{'' if mde is None else f'MDE {mde:.1%}, '}margin {cell['margin']:.1%}"
     )
@@ -94,7 +104,7 @@ def judge_ab(directory: Path) -> Tier:
         summary,
         [_ab_line(c) for c in worse],
         [_ab_line(c) for c in open_ones],
-        cells,
+        [{"label": _label(c), **c} for c in cells],
         [replay] if isinstance(replay, str) and replay else [],
     )
 
