@@ -4,6 +4,8 @@
 # What the pipelines have in common; sourced by merge_request.sh, nightly.sh and release.sh, from the root of the tree.
 #
 #   step NAME COMMAND...        run it, go on whatever becomes of it, remember how it ended
+#   attempt NAME COMMAND...     the same; exit status 2, this machine lacks something, is no failure
+#   runs DIRECTORY              the directories of all runs in there that came to a result, in order
 #   offers COMMAND [OPTION]     does this version of vhostlab have that?
 #   leave_out NAME WHY          a step that is not done, told in the summary
 #   finish                      the summary; exit 1 if a step failed
@@ -19,16 +21,27 @@ pipeline_begin() {
 	command -v make >/dev/null || ci/setup.sh
 }
 
-step() {
-	local name=$1 status=0 start=$SECONDS said
-	shift
+step() { carry_out - "$@"; }
+attempt() { carry_out 2 "$@"; }
+
+# carry_out STATUS NAME COMMAND...: STATUS is no failure either.
+carry_out() {
+	local harmless=$1 name=$2 status=0 start=$SECONDS said
+	shift 2
 	printf '\n######## %s: %s\n' "$name" "$*"
 	"$@" </dev/null || status=$?
-	said=$([ $status -eq 0 ] && echo ok || echo "FAILED ($status)")
+	case $status in
+	0) said=ok ;;
+	"$harmless") said="not done: this machine lacks something, see above" ;;
+	*)
+		said="FAILED ($status)"
+		pipeline_failed+=("$name: $*")
+		;;
+	esac
 	pipeline_lines+=("$(printf '%-24s %5d s  %s' "$name" $((SECONDS - start)) "$said")")
-	[ $status -eq 0 ] || pipeline_failed+=("$name: $*")
-	return 0
 }
+
+runs() { find "$1" -name result.json -type f -printf '%h\n' | sort; }
 
 offers() {
 	local help

@@ -45,7 +45,9 @@ else
 	step "matrix release" $vhostlab bench --results "$results"
 fi
 if offers report --edition; then
-	step report $vhostlab report --edition release "$results" -o "$PWD/$frozen/report.html"
+	mapfile -t found < <(runs "$results")
+	step report $vhostlab report --edition release --title "vhostlab $version" --pdf --json --csv \
+		-o "$PWD/$frozen/report.html" "${found[@]}"
 else
 	leave_out report "this version has no vhostlab report --edition"
 fi

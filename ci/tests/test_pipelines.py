@@ -85,6 +85,26 @@ def test_a_failed_step_does_not_end_the_pipeline(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "failed: one: false"
 
 
+def test_what_a_machine_lacks_is_no_failure(tmp_path: Path) -> None:
+    done = pipeline(tmp_path, "attempt one bash -c 'exit 2'")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"^one .* not done: this machine lacks", done.stdout, re.MULTILINE)
+    assert pipeline(tmp_path, "attempt one bash -c 'exit 1'").returncode == 1
+    assert pipeline(tmp_path, "step one bash -c 'exit 2'").returncode == 1
+
+
+def test_runs_that_came_to_a_result(tmp_path: Path) -> None:
+    """Neither one that was cut off, nor the link to the latest."""
+    for name in ("b 2", "a", "cut off"):
+        (tmp_path / "results" / name).mkdir(parents=True)
+    (tmp_path / "results/latest").symlink_to("b 2")
+    for name in ("a", "b 2"):
+        (tmp_path / "results" / name / "result.json").touch()
+    done = pipeline(tmp_path, "step one true\nruns results")
+    assert "results/a\nresults/b 2\n" in done.stdout
+    assert "cut off" not in done.stdout and "latest" not in done.stdout
+
+
 def test_steps_that_all_went_well(tmp_path: Path) -> None:
     done = pipeline(tmp_path, "step one true")
     assert done.returncode == 0, done.stdout
@@ -112,6 +132,92 @@ def test_a_release_wants_its_tag() -> None:
     done = subprocess.run([ROOT / "ci/release.sh", "987.0.0"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "v987.0.0 is no tag" in done.stderr
+
+
+# ---- whole pipelines, of programs that only say that they were called ----
+
+SAY = '#!/bin/bash\necho "{name} $*" >>"{calls}"\n'
+RUN = """
+words=$*
+place=${words##*--results }
+place=${place%% *}/r-$1
+case $words in
+*--help) echo " --matrix --edition" ;;
+*--results*) mkdir -p "$place" && touch "$place/result.json" ;;
+esac
+[[ $words != *kernel* ]] || exit 2
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A repository with the scripts and nothing else that is real."""
+    place = tmp_path / "tree"
+    shutil.copytree(ROOT / "ci", place / "ci", ignore=shutil.ignore_patterns("tests", "__*"))
+    calls = tmp_path / "calls"
+    stubs = {
+        "bin/make": "",
+        ".ci/run": "mkdir -p build/reports",
+        ".venv/bin/python": "mkdir -p build/reports; printf 'kernel\\nvhostlab\\n'",
+        ".venv/bin/vhostlab": RUN,
+    }
+    for name, body in stubs.items():
+        path = place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(SAY.format(name=path.name, calls=calls) + body + "\n")
+        path.chmod(0o755)
+    for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "all"]):
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", *identity, *words], cwd=place, check=True)
+    return place
+
+
+def script(tree: Path, name: str, *arguments: str, **more: str) -> tuple[int, str, str]:
+    """Exit status, output, and what was called."""
+    done = subprocess.run(
+        [tree / "ci" / name, *arguments],
+        capture_output=True,
+        text=True,
+        env={"PATH": f"{tree}/bin:/usr/bin:/bin", "HOME": str(tree), **more},
+    )
+    return done.returncode, done.stdout + done.stderr, (tree.parent / "calls").read_text()
+
+
+def test_a_merge_request_is_tested_and_judged(tree: Path) -> None:
+    status, said, calls = script(tree, "merge_request.sh")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tree, capture_output=True, text=True)
+    assert status == 0, said
+    assert calls.startswith("run ")
+    assert f"make gate BASE={head.stdout.strip()} GATE_OUTPUT={tree}/build/artifacts/gate" in calls
+
+
+def test_a_night(tree: Path) -> None:
+    status, said, calls = script(tree, "nightly.sh", VHOSTLAB_DB="x.sqlite")
+    assert status == 0, said
+    assert re.search(r"^vmtest kernel .*this machine lacks", said, re.MULTILINE)
+    results = f"{tree}/build/artifacts/results"
+    assert f"vhostlab db import {results}/r-bench {results}/r-run {results}/r-vmtest\n" in calls
+    assert f"vhostlab publish --results {results} --db x.sqlite -o" in calls
+    for word in ("torture", "fuzz", "coverage", "planted"):
+        assert f"make {word}" in calls
+
+
+def test_a_release_is_frozen(tree: Path) -> None:
+    status, said, calls = script(tree, "release.sh", "1.2.3", NO_TAG="1")
+    assert status == 0, said
+    assert "vhostlab report --edition release --title vhostlab 1.2.3 --pdf" in calls
+    artifacts = tree / "build/artifacts"
+    name = "vhostlab-1.2.3-results"
+    for directory, sums in ((artifacts, f"{name}.tar.gz.sha256"), (artifacts / name, "SHA256SUMS")):
+        subprocess.run(["sha256sum", "--quiet", "-c", sums], cwd=directory, check=True)
+    inside = subprocess.run(
+        ["tar", "-tzf", artifacts / f"{name}.tar.gz"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert f"{name}/results/r-run/result.json" in inside
+    assert f"{name}/vhostlab-1.2.3.tar.gz" in inside
+    assert not (artifacts / name / "REVISION").stat().st_mode & 0o222
+    for path in (artifacts / name).rglob("*"):
+        path.chmod(0o755)  # so that it can be removed
 
 
 @pytest.mark.skipif(shutil.which("vagrant") is None, reason="vagrant is not installed")
