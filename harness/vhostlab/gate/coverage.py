@@ -80,10 +80,11 @@ PARTS = {
         ),
         Part(
             "vm",
-            "a guest",
-            120,
+            "guests, under one of which the daemon is killed",
+            150,
             lambda root: [
-                *(sys.executable, "-m", "vhostlab", "vmtest", "--suite", "quick"),
+                *(sys.executable, "-m", "vhostlab", "vmtest", "--scenario", "boot"),
+                *("--scenario", "readonly", "--scenario", "integrity", "--scenario", "reconnect"),
                 *("--results", str(root / RUNS / "vm-results")),
             ],
         ),
@@ -124,6 +125,7 @@ def _run(root: Path, part: Part, log: Path) -> int:
         "VHOST_BINARY": daemon,
         "VHOSTLAB_TARGET_PROGRAM": daemon,
         "FRONTEND_BIN": str(root / BUILD / "harness/frontend"),
+        "VHOSTLAB_KILLS": "2",
     }
     log.unlink(missing_ok=True)
     try:

@@ -13,7 +13,6 @@
 #ifndef VHT_VIRTIO_PLANTED_H
 #define VHT_VIRTIO_PLANTED_H
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -79,13 +78,13 @@ static inline void planted_pop(struct virtq_req *const *reqs, unsigned int n)
 #endif
 }
 
-/* A completion was staged: are so many to be published now? */
-static inline bool planted_commit(unsigned int staged_n)
+/* A completion was staged, and now there are so many. */
+static inline void planted_push(struct virtq *vq, unsigned int staged_n)
 {
 #if PLANTED_BATCH > 0
-	return staged_n >= PLANTED_BATCH;
-#else
-	return false;
+	if (staged_n >= PLANTED_BATCH) {
+		virtq_commit(vq);
+	}
 #endif
 }
 

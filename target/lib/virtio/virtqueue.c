@@ -378,9 +378,7 @@ void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written)
 		return;
 	}
 	push(vq, req, written);
-	if (planted_commit(vq->staged_n)) {
-		virtq_commit(vq);
-	}
+	planted_push(vq, vq->staged_n);
 }
 
 static void staged_clear(struct virtq *vq)
