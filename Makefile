@@ -17,6 +17,9 @@ RESULT ?=
 REPORT_FLAGS ?=
 SITE ?= $(BUILD)/site
 DB ?=
+BASE ?=
+GATE_OUTPUT ?=
+GATE ?=
 KILLS ?= 200
 HANDOVERS ?= 100
 RUN_KILLS ?= 3
@@ -29,9 +32,10 @@ VENV := .venv/.stamp
 REPORTS := $(BUILD)/reports
 
 BENCH_FLAGS = --target $(TARGET) $(if $(RESULTS),--results $(RESULTS))
+GATE_FLAGS = $(if $(GATE_OUTPUT),-o $(GATE_OUTPUT)) $(GATE)
 VMTEST_FLAGS = --target $(TARGET) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(RESULTS),--results $(RESULTS))
 
-.PHONY: all build test vmtest guest-shell bench ladder report publish bench-compare verify-4g torture torture-runs lint format check-c check-py check-protocol check-engine check-frontend check-vm fuzz hostile \
+.PHONY: all build test vmtest guest-shell bench ladder report publish bench-compare verify-4g gate coverage planted torture torture-runs lint format check-c check-py check-protocol check-engine check-frontend check-vm fuzz hostile \
 	instructions-baseline selftest images-check docs setup venv lock clean distclean help
 
 all: build ## same as build
@@ -68,6 +72,16 @@ verify-4g: build venv ## write 4 GiB of each target's disks through the fio engi
 	@for target in vhostlab qemu-storage-daemon; do \
 		$(BIN)/vhostlab bench --target $$target --verify 4096 $(if $(RESULTS),--results $(RESULTS)); \
 	done
+
+gate: build venv ## judge a change: make gate BASE=HEAD~1 (GATE='--only work': further options of vhostlab gate)
+	@$(if $(BASE),,echo "gate: name the revision to compare with: make gate BASE=origin/main" >&2; exit 2)
+	@$(BIN)/vhostlab gate $(BASE) $(GATE_FLAGS)
+
+coverage: build venv ## which lines of the target the tests run, guests included: build/reports/coverage (7 minutes)
+	@$(BIN)/vhostlab coverage
+
+planted: build venv ## slowness planted into the daemon must turn the gate red (GATE='--only work')
+	@$(BIN)/python ci/planted.py $(if $(GATE_OUTPUT),-o $(GATE_OUTPUT)) $(GATE)
 
 test: setup venv ## everything short: lint, unit, fuzz smoke, protocol, self-tests, one small guest
 	@$(BIN)/python ci/steps.py

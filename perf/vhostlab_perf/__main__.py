@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from vhostlab_perf import db, publish_command, report_command, trend
 from vhostlab_perf.ab import command as ab
+from vhostlab_perf.gate import cli as gate
 from vhostlab_perf.reader import BadResult
 
 
@@ -18,10 +19,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (report_command, publish_command, ab):
         command.add(commands)
+    gate.add(commands.add_parser("gate", help="judge what vhostlab gate has measured"))
     db.add(commands.add_parser("db", help="the results store"))
     db.add_trend(commands.add_parser("trend", help=trend.HELP))
     options = parser.parse_args(argv)
-    run = {"db": db.run, "trend": db.run}.get(options.command, options.run)
+    of_its_own = {"gate": gate.run, "db": db.run, "trend": db.run}
+    run = of_its_own.get(options.command) or options.run
     try:
         status: int = run(options)
         return status

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Instructions of a target per request. The target runs under callgrind twice, with few and with many requests; the
+ * Work of a target per request: instructions, and what else callgrind counts (branches, system calls); kicks and calls
+ * as this side sees them. The target runs under callgrind twice, with few and with many requests; the
  * difference leaves start and end out. Requests go in batches, the next when the target has gone to sleep, so the
  * count does not depend on the clock: each batch costs one wake-up, and is not seen in parts.
  */
@@ -22,6 +23,15 @@
 #define BASE_REQUESTS	  3200
 #define SLEEP_DEADLINE_NS 20000000000u
 #define LOOK_NS		  200000
+#define EVENTS_MAX	  16
+#define EVENT_NAME_MAX	  16
+
+/* What callgrind counted in the whole life of a target. */
+struct counts {
+	unsigned int n;
+	char names[EVENTS_MAX][EVENT_NAME_MAX];
+	unsigned long long values[EVENTS_MAX];
+};
 
 /* Are all of its threads asleep? Under valgrind one that works is never. */
 static bool all_asleep(pid_t pid)
@@ -73,17 +83,43 @@ static int wait_asleep(void *arg)
 	return 0;
 }
 
-static int read_total(const char *path, uint64_t *ret_total)
+/* The words behind the colon. */
+static void read_names(char *words, struct counts *counts)
 {
-	unsigned long long total;
+	char *state;
+
+	counts->n = 0;
+	for (char *name = strtok_r(words, " \n", &state); name != NULL && counts->n < EVENTS_MAX;
+	     name = strtok_r(NULL, " \n", &state)) {
+		snprintf(counts->names[counts->n++], EVENT_NAME_MAX, "%s", name);
+	}
+}
+
+/* Zeros at the end are left out of the file. */
+static void read_values(char *words, struct counts *counts)
+{
+	char *end;
+
+	memset(counts->values, 0, sizeof(counts->values));
+	for (unsigned int i = 0; i < counts->n; i++, words = end) {
+		counts->values[i] = strtoull(words, &end, 10);
+	}
+}
+
+static int read_counts(const char *path, struct counts *ret_counts)
+{
 	char line[512];
 	int r = -ENOENT;
 	FILE *f = fopen(path, "re");
 
+	ret_counts->n = 0;
 	while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
-		if (sscanf(line, "summary: %llu", &total) == 1 ||
-		    sscanf(line, "totals: %llu", &total) == 1) {
-			*ret_total = total;
+		if (strncmp(line, "events: ", strlen("events: ")) == 0) {
+			read_names(line + strlen("events: "), ret_counts);
+		} else if ((strncmp(line, "summary: ", strlen("summary: ")) == 0 ||
+			    strncmp(line, "totals: ", strlen("totals: ")) == 0) &&
+			   ret_counts->n > 0) {
+			read_values(strchr(line, ':') + 1, ret_counts);
 			r = 0;
 		}
 	}
@@ -93,20 +129,26 @@ static int read_total(const char *path, uint64_t *ret_total)
 	return r;
 }
 
-/* One run of the target, of which callgrind writes to `out`; *ret_total: the instructions of its whole life. */
+/* One run of the target, of which callgrind writes to `out`. */
 static int count(const struct options *options, uint64_t requests, const char *out,
-		 uint64_t *ret_total)
+		 struct counts *ret_counts, struct load_result *ret_result)
 {
 	static char to[PATH_MAX + sizeof("--callgrind-out-file=")];
-	/* Not counted: at its end DPDK spins until a core has come back, which takes as long as it takes. */
+	/*
+	 * Not counted: DPDK waits until a thread has started (the second one, from 24.03 on the third), and at its end
+	 * until a core has come back, which takes as long as it takes.
+	 */
 	const char *const wrapper[] = { "valgrind",
 					"--tool=callgrind",
 					"--toggle-collect=rte_eal_wait_lcore",
+					"--toggle-collect=rte_ctrl_thread_create",
+					"--toggle-collect=rte_thread_create_control",
 					"--collect-atstart=yes",
+					"--collect-systime=yes",
+					"--branch-sim=yes",
 					to,
 					NULL };
 	struct target target = options->targets[0];
-	struct load_result result;
 	struct side side;
 	int r;
 
@@ -117,19 +159,20 @@ static int count(const struct options *options, uint64_t requests, const char *o
 	target.load.timeout_ms = 60000;
 	r = side_open(&side, &target);
 	if (r == 0) {
-		r = load_run_batches(side.load, requests, wait_asleep, &side, &result);
-		if (r < 0 || result.errors > 0) {
+		r = load_run_batches(side.load, requests, wait_asleep, &side, ret_result);
+		if (r < 0 || ret_result->errors > 0) {
 			fprintf(stderr, "vhost-bench: %s: %s\n", target.name,
 				r < 0 ? strerror(-r) : "requests failed");
 			r = -EIO;
 		}
 		r = side_close(&side) < 0 ? -EIO : r;
 	}
-	return r == 0 ? read_total(out, ret_total) : r;
+	return r == 0 ? read_counts(out, ret_counts) : r;
 }
 
-/* The longer run's counts are kept if --callgrind-out names a file for them. */
-static int count_twice(const struct options *options, uint64_t *ret_base, uint64_t *ret_total)
+/* The longer run's counts are kept if --callgrind-out names a file for them; *ret_result is that run's. */
+static int count_twice(const struct options *options, struct counts *ret_base,
+		       struct counts *ret_all, struct load_result *ret_result)
 {
 	char temporary[] = "/tmp/vhost-bench-callgrind-XXXXXX";
 	const char *kept = options->callgrind_out;
@@ -140,37 +183,65 @@ static int count_twice(const struct options *options, uint64_t *ret_base, uint64
 		return -errno;
 	}
 	close(fd);
-	r = count(options, BASE_REQUESTS, temporary, ret_base);
+	r = count(options, BASE_REQUESTS, temporary, ret_base, ret_result);
 	if (r == 0) {
 		r = count(options, BASE_REQUESTS + options->requests,
-			  kept != NULL ? kept : temporary, ret_total);
+			  kept != NULL ? kept : temporary, ret_all, ret_result);
 	}
 	unlink(temporary);
-	return r;
+	return r == 0 && ret_base->n != ret_all->n ? -EPROTO : r;
+}
+
+/* Of each event, per request. */
+static json_t *differences(const struct options *options, const struct counts *base,
+			   const struct counts *all)
+{
+	json_t *each = json_object();
+
+	for (unsigned int i = 0; i < all->n; i++) {
+		double more = (double)all->values[i] - (double)base->values[i];
+
+		json_object_set_new(each, all->names[i],
+				    json_real(more / (double)options->requests));
+	}
+	return each;
+}
+
+static double per_request(const struct load_result *result, uint64_t n)
+{
+	return (double)n / (double)result->requests;
 }
 
 int mode_instructions(const struct options *options)
 {
-	uint64_t base, total;
+	struct counts base, all;
+	struct load_result result = { 0 };
+	json_t *events;
 	double each;
-	int r = count_twice(options, &base, &total);
+	int r = count_twice(options, &base, &all, &result);
 
 	if (r < 0) {
 		fprintf(stderr, "vhost-bench: nothing was counted: %s\n", strerror(-r));
 		return 1;
 	}
-	each = ((double)total - (double)base) / (double)options->requests;
+	events = differences(options, &base, &all);
+	each = json_real_value(json_object_get(events, "Ir"));
 	if (options->json == NULL || strcmp(options->json, "-") != 0) {
 		printf("%.1f instructions per request (%s, %u bytes, batches of %u, %llu requests)\n",
 		       each, options->workload, options->load.block, options->load.batch,
 		       (unsigned long long)options->requests);
 	}
-	if (options->json != NULL) {
-		r = report_write(options->json,
-				 json_pack("{s:s, s:o, s:f, s:I}", "target",
-					   options->targets[0].name, "workload",
-					   report_workload(options), "instructions_per_request",
-					   each, "requests", (json_int_t)options->requests));
+	if (options->json == NULL) {
+		json_decref(events);
+		return 0;
 	}
+	r = report_write(options->json,
+			 json_pack("{s:s, s:o, s:f, s:I, s:I, s:o, s:f, s:f}", "target",
+				   options->targets[0].name, "workload", report_workload(options),
+				   "instructions_per_request", each, "requests",
+				   (json_int_t)options->requests, "requests_in_file",
+				   (json_int_t)result.requests, "events_per_request", events,
+				   "kicks_per_request", per_request(&result, result.kicks),
+				   "calls_per_request", per_request(&result, result.calls)));
 	return r < 0 ? 1 : 0;
 }

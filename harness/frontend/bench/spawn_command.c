@@ -93,6 +93,10 @@ static int prepare_vhost(struct spawned *s, const struct spawn_config *config, c
 	arg(s, s->dir);
 	arg(s, "--mode");
 	arg(s, config->mode);
+	if (config->wrapper != NULL) {
+		/* What watches a process would watch its starter too, and write to the same file. */
+		arg(s, "--no-handover");
+	}
 	return write_conf(s, config, bdev);
 }
 

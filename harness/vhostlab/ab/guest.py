@@ -24,7 +24,7 @@ from vhostlab.matrix import Cell
 from vhostlab.paths import source_dir
 from vhostlab.process import find_program, process_cpu_seconds
 from vhostlab.qemu import Vm
-from vhostlab.qemu.config import QEMU_HINT
+from vhostlab.qemu.newer import HINT as QEMU_HINT
 from vhostlab.scenario.layout import Hardware, boot
 from vhostlab.target import Controller
 from vhostlab.target.vhostlab import VhostlabTarget

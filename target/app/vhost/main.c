@@ -12,6 +12,7 @@
 
 #include <vhost_target/target.h>
 
+#include "base/coverage.h"
 #include "base/log.h"
 #include "options.h"
 
@@ -218,6 +219,7 @@ static int serve(struct vht_target *target, const struct options *o, int handove
 	if (r < 0) {
 		log_error("%s", reason);
 		if (handover_fd >= 0) {
+			coverage_dump();
 			_exit(EXIT_FAILURE);
 		}
 		return r;
@@ -230,6 +232,7 @@ static int serve(struct vht_target *target, const struct options *o, int handove
 	}
 	r = vht_target_run(target, &reason);
 	if (r == VHT_HANDED_OVER) {
+		coverage_dump();
 		_exit(EXIT_SUCCESS);
 	}
 	if (r < 0) {
@@ -310,6 +313,7 @@ int main(int argc, char **argv)
 	catch_signals(target);
 	r = serve(target, &options, handover_fd);
 	if (r == -ETIMEDOUT) {
+		coverage_dump();
 		_exit(EXIT_FAILURE); /* its threads cannot be joined */
 	}
 	release_signals();

@@ -19,6 +19,7 @@
 
 #include <vhost_target/target.h>
 
+#include "base/coverage.h"
 #include "base/fd.h"
 #include "base/parcel.h"
 
@@ -239,6 +240,7 @@ static _Noreturn void run(char *const *argv, int fd)
 	closefrom(ONLY_FD + 1);
 	say_hello();
 	answer_requests(&self);
+	coverage_dump();
 	_exit(EXIT_SUCCESS);
 }
 

@@ -9,6 +9,7 @@
 
 #include <vhost_target/version.h>
 
+#include "base/coverage.h"
 #include "base/log.h"
 #include "base/why.h"
 #include "env/env.h"
@@ -154,7 +155,18 @@ static int kill_instance(struct rpc_call *call, json_t **ret_result)
 	return -EINVAL;
 }
 
+#ifdef VHT_COVERAGE
+static int gcov_dump(struct rpc_call *call, json_t **ret_result)
+{
+	coverage_dump();
+	return done(ret_result);
+}
+#endif
+
 const struct rpc_method rpc_app_methods[] = {
+#ifdef VHT_COVERAGE
+	{ "gcov_dump", NULL, NULL, gcov_dump, { { NULL } } },
+#endif
 	{ "rpc_get_methods",
 	  "get_rpc_methods",
 	  NULL,

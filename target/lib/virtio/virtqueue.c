@@ -11,6 +11,7 @@
 #include "base/likely.h"
 #include "base/notify.h"
 #include "env/env.h"
+#include "virtio/planted.h"
 #include "virtio/ring.h"
 
 /* Iovecs in a spill block of each kind, and how many blocks a queue of n slots gets. The first takes
@@ -321,6 +322,7 @@ unsigned int virtq_pop(struct virtq *vq, struct virtq_req **reqs, unsigned int m
 	}
 	n = unlikely(vq->meter != NULL) ? virtq_pop_metered(vq, reqs, max) :
 					  virtq_pop_format(vq, reqs, max);
+	planted_pop(reqs, n);
 	if (n > 0) {
 		virtq_count(&vq->stats.requests, n);
 		virtq_count(&vq->stats.batches, 1);
@@ -376,6 +378,7 @@ void virtq_push(struct virtq *vq, struct virtq_req *req, uint32_t written)
 		return;
 	}
 	push(vq, req, written);
+	planted_push(vq, vq->staged_n);
 }
 
 static void staged_clear(struct virtq *vq)
