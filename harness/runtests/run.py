@@ -25,7 +25,7 @@ from vhostlab.scenario.progress import Follower
 CLEAN_DEADLINE_S = 60.0
 
 #: Until the next thing happens in a run; TCG on a busy machine fits.
-EVENT_DEADLINE_S = 240.0
+EVENT_DEADLINE_S = 600.0
 
 MATRIX = """
 name = "kills"

@@ -11,21 +11,15 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import jsonschema
-import pytest
 from vhostlab import matrix
-from vhostlab.errors import HarnessError
 from vhostlab.paths import source_dir
 from vhostlab.results import RESULT_FILE, Result, Status, read
-from vhostlab.target.vhostlab import find_daemon
 
-from runtests.run import CLEAN_DEADLINE_S, EVENT_DEADLINE_S, Run, World
+from runtests.run import EVENT_DEADLINE_S, Run, World
 
 #: Who is sent what.
 ROUNDS = (
@@ -39,19 +33,6 @@ ROUNDS = (
 #: What a run has just done when it happens; a moment later, to be exact.
 MOMENTS = ("launch", "started", "booted", "cell", "measured")
 LATER_S = {"launch": 3.0, "started": 3.0, "booted": 0.5, "cell": 2.0, "measured": 0.3}
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    try:
-        find_daemon()
-    except HarnessError as error:
-        pytest.skip(str(error))
-    if shutil.which("qemu-system-x86_64") is None:
-        pytest.skip("qemu-system-x86_64 is not installed")
-    made = World(tmp_path)
-    yield made
-    made.close()
 
 
 def kill(world: World, who: str, number: signal.Signals, moment: str, later_s: float) -> bool:
@@ -120,23 +101,3 @@ def test_a_run_that_is_killed_again_and_again(world: World) -> None:
             expect_complete(world, tried)
             (world.results / "latest").unlink()
     expect_complete(world, tried)
-
-
-def test_two_runs_do_not_disturb_each_other(world: World) -> None:
-    # each pins the target and a vCPU: with two cores the second one waits for the first
-    text = world.matrix.read_text().replace("[1, 32]", "[1]").replace(', "randwrite"', "")
-    world.matrix.write_text(text)
-    first = Run(world)
-    assert first.wait_event("booted")
-    (world.results / "latest").unlink()
-    second = Run(world)
-    for run in (first, second):
-        assert run.end(EVENT_DEADLINE_S) == 0, run.log.read_text()[-3000:]
-    world.expect_clean(CLEAN_DEADLINE_S)
-    found = [read(Result, path) for path in world.results.glob(f"2*/{RESULT_FILE}")]
-    assert [r.status for r in found] == [Status.PASS] * 2
-    pinned = [cell.placement for r in found for cell in r.cells]
-    assert len(pinned) == 4 and not any("not pinned" in words for words in pinned)
-    cores = len(os.sched_getaffinity(0))
-    waited = any("waiting for 2 cores" in run.log.read_text() for run in (first, second))
-    assert waited == (cores < 4)
