@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from vhostlab.scenario import registry
 from vhostlab.scenario.stage import scenario_directory
@@ -15,6 +15,7 @@ registry.load(scenario_directory())
 jain = sys.modules["vhostlab_scenarios.density"].jain
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.001, 1e9), min_size=1, max_size=9), st.floats(0.01, 100.0))
 def test_an_index_of_shares(shares: list[float], scale: float) -> None:
     index = jain(shares)
