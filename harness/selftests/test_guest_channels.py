@@ -46,6 +46,23 @@ def test_console_sees_milestones_however_the_bytes_come(tmp_path: Path) -> None:
     assert console.text().startswith("SeaBIOS (version 1.16.2)\nBooting")
 
 
+def test_console_sees_a_distribution_boot_from_its_disk(tmp_path: Path) -> None:
+    console = Console(tmp_path / "console.log", tmp_path / "socket")
+    reached = []
+    for line in (
+        "SeaBIOS (version 1.16.2)",
+        "Welcome to GRUB!",
+        "[    0.000000] Linux version 6.8.0",
+        "\x1b[0mWelcome to \x1b[1mUbuntu 24.04 LTS\x1b[0m!",
+        "vhostlab: agent",
+    ):
+        with console.log.open("a") as file:
+            file.write(line + "\r\n")
+        console.poll()
+        reached.append(list(console.reached)[-1])
+    assert reached == ["firmware", "firmware", "kernel", "init", "agent"]
+
+
 def test_console_notices_a_panic(tmp_path: Path) -> None:
     log = tmp_path / "console.log"
     log.write_text(BOOT + "\n[    3.1] Kernel panic - not syncing: Attempted to kill init!\r\n")

@@ -59,6 +59,7 @@ def run(
             timeout_s=timeout_s,
             network=True,
             press_key=firmware == "uefi",
+            drives=firmware == "uefi",
         )
 
     asyncio.run(go())

@@ -37,7 +37,7 @@ SEED_TIMEOUT_S = 3600.0
 
 MILESTONES = (
     Milestone("kernel", r"Linux version"),
-    Milestone("systemd", r"Welcome to .+!"),
+    Milestone("systemd", r"Welcome to (?!GRUB).+!"),
     Milestone("cloud-init", r"[Cc]loud-init v\."),
     Milestone("seeded", SEEDED),
 )

@@ -96,6 +96,7 @@ class WindowsBuilder:
             memory_mib=self._recipe.memory_mib,
             timeout_s=INSTALL_TIMEOUT_S,
             press_key=self._firmware == "uefi",
+            drives=True,
             extra=DEVICES,
         )
         return {

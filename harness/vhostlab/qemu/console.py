@@ -18,7 +18,7 @@ MILESTONES: dict[str, re.Pattern[str]] = {
         r"SeaBIOS \(version|UEFI|BdsDxe|Booting from|vhostlab: grub|Linux version"
     ),
     "kernel": re.compile(r"Linux version"),
-    "init": re.compile(r"vhostlab: init|^Welcome to .+!"),
+    "init": re.compile(r"vhostlab: init|^Welcome to (?!GRUB).+!"),
     "modules": re.compile(r"vhostlab: modules"),
     "agent": re.compile(r"vhostlab: agent"),
 }

@@ -48,11 +48,13 @@ async def install(
     timeout_s: float,
     network: bool = False,
     press_key: bool = False,
+    drives: bool = False,
     extra: Sequence[str] = (),
 ) -> None:
     """Run it until it powers itself off. The last milestone is the evidence that all was done;
     ``failure`` on the serial port says that it was not. ``press_key``: the first disc boots when
-    somebody presses a key.
+    somebody presses a key. ``drives``: the discs are in drives, and bootable after the disk;
+    otherwise they are disks, since kernels for clouds may know no drives.
     """
     # The accelerator is found out by booting a guest, which needs an image, which may need this.
     from vhostlab.host.accel import installer_accelerator
@@ -65,8 +67,9 @@ async def install(
     argv += ["-drive", f"if=none,id=root,format=qcow2,cache=unsafe,file={escaped(disk)}"]
     argv += ["-device", "virtio-blk-pci,drive=root,bootindex=0"]
     for number, disc in enumerate(discs):
-        argv += ["-drive", f"if=none,id=disc{number},media=cdrom,readonly=on,file={escaped(disc)}"]
-        argv += ["-device", f"ide-cd,drive=disc{number},bus=ide.{number},bootindex={number + 1}"]
+        argv += ["-drive", f"if=none,id=disc{number},format=raw,readonly=on,file={escaped(disc)}"]
+        device = f"ide-cd,bus=ide.{number},bootindex={number + 1}" if drives else "virtio-blk-pci"
+        argv += ["-device", f"{device},drive=disc{number}"]
     if firmware == "uefi":
         code, empty = ovmf()
         variables = work / "variables.fd"
