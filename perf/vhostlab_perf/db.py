@@ -19,11 +19,12 @@ from rich.table import Table
 from rich.text import Text
 
 from vhostlab_perf import trend
-from vhostlab_perf.store import engine, export, query
+from vhostlab_perf.store import engine, export, query, verdicts
 from vhostlab_perf.store.engine import Store, chosen_url, opened
 from vhostlab_perf.store.errors import StoreError
 from vhostlab_perf.store.load import Outcome, import_run
 from vhostlab_perf.store.prune import prune
+from vhostlab_perf.store.rows import RESULT_FILE
 
 DEFAULT_METRIC = "iops"
 
@@ -45,8 +46,16 @@ def add(parser: argparse.ArgumentParser) -> None:
         sub.add_argument("--json", action="store_true", help="for a program")
         return sub
 
-    sub = action("import", "take in runs; what is there already stays as it is", _import)
-    sub.add_argument("paths", type=Path, nargs="+", metavar="RUN_DIR", help="or its result.json")
+    sub = action(
+        "import", "take in runs and verdicts; what is there already stays as it is", _import
+    )
+    sub.add_argument(
+        "paths",
+        type=Path,
+        nargs="+",
+        metavar="RUN_DIR",
+        help="or a file of it: result.json, ab.json, gate.json",
+    )
     sub.add_argument(
         "--replace", action="store_true", help="a run that was resumed takes its own place"
     )
@@ -61,6 +70,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     sub.add_argument("cell", metavar="CELL", help="its id, or as much of it as is unique")
     sub.add_argument("--metric", default=DEFAULT_METRIC, help=f"default: {DEFAULT_METRIC}")
     sub.add_argument("--target", default="", metavar="NAME", help="only of this target")
+    sub = with_json(action("verdicts", "list what vhostlab ab and gate said", _verdicts))
+    sub.add_argument("--kind", default="", choices=("ab", "aa", "gate"), help="only these")
     sub = action("export", "write all measurements as flat rows", _export)
     way = sub.add_mutually_exclusive_group(required=True)
     way.add_argument("--csv", action="store_true")
@@ -127,25 +138,56 @@ def _import(options: argparse.Namespace) -> int:
     columns = (TextColumn("importing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        for path in progress.track(options.paths):
+        for path in progress.track([p for given in options.paths for p in _documents(given)]):
             try:
-                outcome, found = import_run(store, path, replace=options.replace)
+                told = _import_one(store, path, replace=options.replace)
             except StoreError as error:
                 refused += 1
                 _complain(error)
-                done.append({"path": str(path), "outcome": "refused", "reason": str(error)})
-                continue
-            notes = found.notes if outcome is not Outcome.SAME else []
-            done.append(
-                {"path": str(path), "run": found.run, "outcome": str(outcome), "notes": notes}
-            )
-            if not options.json:
-                more = f" and {len(notes) - NOTES} more" if len(notes) > NOTES else ""
-                words = f" ({', '.join(notes[:NOTES])}{more})" if notes else ""
-                print(f"{found.run}: {outcome}{words}")
+                told = {"path": str(path), "outcome": "refused", "reason": str(error)}
+            else:
+                if not options.json:
+                    print(_line(told))
+            done.append(told)
     if options.json:
         _json(done)
     return 2 if refused else 0
+
+
+def _documents(path: Path) -> list[Path]:
+    """What can be imported of a path: the files of a directory, else the path itself."""
+    there = [path / name for name in verdicts.FILES if (path / name).is_file()]
+    if there and not (path / RESULT_FILE).exists():
+        return there
+    return [path, *there]
+
+
+def _import_one(store: Store, path: Path, *, replace: bool) -> dict[str, Any]:
+    if path.name in verdicts.FILES:
+        outcome, row = verdicts.import_verdict(store, path)
+        what = f"{row['kind']} {row['base']} -> {row['head']}, {row['verdict']}"
+        return {"path": str(path), "verdict": what, "outcome": str(outcome), "notes": []}
+    outcome, found = import_run(store, path, replace=replace)
+    notes = found.notes if outcome is not Outcome.SAME else []
+    return {"path": str(path), "run": found.run, "outcome": str(outcome), "notes": notes}
+
+
+def _line(told: dict[str, Any]) -> str:
+    notes = told["notes"]
+    more = f" and {len(notes) - NOTES} more" if len(notes) > NOTES else ""
+    words = f" ({', '.join(notes[:NOTES])}{more})" if notes else ""
+    return f"{told.get('run') or told['verdict']}: {told['outcome']}{words}"
+
+
+def _verdicts(options: argparse.Namespace) -> int:
+    found = query.verdicts(_store(options), options.kind)
+    if options.json:
+        return _json([dataclasses.asdict(v) for v in found])
+    table = _table("began", "kind", "base", "head", "verdict", "reason")
+    for v in found:
+        table.add_row(v.started, v.kind, v.base, v.head, v.verdict, v.reason)
+    _print(table)
+    return 0
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -111,6 +111,52 @@ def test_export(filled: str, capsys: pytest.CaptureFixture[str], tmp_path: Path)
     assert "cannot write" in said(capsys, "export", "--csv", "-o", "/nowhere/x", status=2)
 
 
+SAID: dict[str, Any] = {
+    "schema_version": 1,
+    "verdict": "fail",
+    "reason": "iops of blk fell by 7 %",
+    "kind": "ab",
+    "started": "2026-02-01T00:00:00Z",
+    "seconds": 600.5,
+    "base": {"revision": "v1", "commit": "1" * 40, "build_id": "aa", "program": "/x"},
+    "head": {"revision": "", "commit": "", "build_id": "bb", "program": "/built/vhost"},
+    "fingerprint": "0123456789ab",
+    "command": "vhostlab ab v1 /built/vhost",
+}
+GATE = {
+    **{k: SAID[k] for k in ("schema_version", "reason", "seconds", "command")},
+    "verdict": "could not run",
+    "started": "2026-01-01T00:00:00Z",
+    "base": {"name": "HEAD~1", "commit": "2" * 40, "build_id": ""},
+    "head": {"name": "HEAD", "commit": "3" * 40, "build_id": ""},
+}
+
+
+def test_verdicts(db: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ab.json").write_text(json.dumps(SAID))
+    (tmp_path / "gate.json").write_text(json.dumps(GATE))
+    out = said(capsys, "import", str(tmp_path), "--db", db)
+    assert out.splitlines() == [
+        "ab v1 -> /built/vhost, fail: imported",
+        "gate HEAD~1 -> HEAD, could not run: imported",
+    ]
+    before = dump(db)
+    assert said(capsys, "import", str(tmp_path), "--db", db).count("already there") == 2
+    assert dump(db) == before and len(before["verdicts"]) == 2
+    gate, ab = loaded(capsys, "verdicts", "--json", "--db", db)
+    assert (gate["kind"], gate["base_build"], gate["fingerprint"]) == ("gate", "", "")
+    assert (ab["verdict"], ab["base_build"], ab["head_build"]) == ("fail", "aa", "bb")
+    assert len(loaded(capsys, "verdicts", "--json", "--kind", "aa", "--db", db)) == 0
+    assert "HEAD~1" in said(capsys, "verdicts", "--db", db)
+    (tmp_path / "ab.json").write_text(json.dumps(SAID | {"verdict": "could not run"}))
+    wrong = said(capsys, "import", str(tmp_path / "ab.json"), "--db", db, status=2)
+    assert "verdict is 'could not run', not one of" in wrong
+    (tmp_path / "gate.json").write_text(json.dumps(GATE | {"schema_version": 2}))
+    told = said(capsys, "import", str(tmp_path / "gate.json"), "--db", db, status=2)
+    assert "schema_version 2, this reads 1" in told
+    assert dump(db) == before
+
+
 def test_status_and_upgrade(filled: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "up to date" in said(capsys, "status")
     found = loaded(capsys, "status", "--json")

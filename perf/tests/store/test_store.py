@@ -87,7 +87,7 @@ def test_what_goes_in_comes_out(db: str, tmp_path: Path) -> None:
     assert kept_rows == {
         "builds": 1, "cells": 2, "environments": 1, "runs": 1, "scenarios": 2, "checks": 1,
         "scenario_measurements": 1, "cell_results": 2, "measurements": 4, "latencies": 2,
-        "series": 2, "guests": 1, "queue_counters": 2, "left_out": 1, "files": 4,
+        "series": 2, "guests": 1, "queue_counters": 2, "left_out": 1, "files": 4, "verdicts": 0,
     }  # fmt: skip
 
 

@@ -129,6 +129,25 @@ class Latency:
         return bins.percentile(self.bins, which)
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What was said about two builds."""
+
+    id: str
+    kind: str
+    """ab | aa | gate"""
+    started: str
+    seconds: float
+    verdict: str
+    reason: str
+    base: str
+    head: str
+    base_build: str
+    head_build: str
+    fingerprint: str
+    command: str
+
+
 _BUILD = (
     schema.builds.c.id.label("build_id"),
     schema.builds.c.target,
@@ -312,3 +331,14 @@ def document(store: Store, run: str, path: str = "result.json") -> bytes:
     if content is None:
         raise StoreError(f"the store keeps no {path} of run {run}; `db prune` may have dropped it")
     return zlib.decompress(content)
+
+
+def verdicts(store: Store, kind: str = "") -> tuple[Verdict, ...]:
+    """All verdicts, or those of a kind; the oldest first."""
+    v = schema.verdicts.c
+    question = sa.select(*(v[name] for name in Verdict.__dataclass_fields__))
+    if kind:
+        question = question.where(v.kind == kind)
+    with store.transaction() as connection:
+        found = [Verdict(*row) for row in connection.execute(question)]
+    return tuple(sorted(found, key=lambda verdict: (verdict.started, verdict.id)))

@@ -70,8 +70,8 @@ def locate(path: Path) -> Path:
 def read(path: Path) -> Rows:
     """The rows of a run; raises BrokenResult with one line that names the file."""
     source = locate(path)
-    content = _bytes(source)
-    root = Node.parse(_text(content, source), str(source))
+    content = contents(source)
+    root = Node.parse(text_of(content, source), str(source))
     version = root.raw.get("schema_version")
     if version != SCHEMA_VERSION:
         raise BrokenResult(f"{source} has schema_version {version!r}, this reads {SCHEMA_VERSION}")
@@ -91,14 +91,16 @@ def read(path: Path) -> Rows:
     return rows
 
 
-def _bytes(path: Path) -> bytes:
+def contents(path: Path) -> bytes:
+    """The bytes of a file; raises BrokenResult."""
     try:
         return path.read_bytes()
     except OSError as error:
         raise BrokenResult(f"cannot read {path}: {error.strerror}") from error
 
 
-def _text(content: bytes, path: Path) -> str:
+def text_of(content: bytes, path: Path) -> str:
+    """Its text; raises BrokenResult."""
     try:
         return content.decode()
     except UnicodeDecodeError as error:
@@ -221,7 +223,7 @@ def _beside(rows: Rows, where: Path, name: str) -> bytes | None:
     if not name or not path.is_file():
         rows.notes.append(f"no {name}")
         return None
-    content = _bytes(path)
+    content = contents(path)
     if all(row["path"] != name for row in rows.of(schema.files)):
         _file(rows, name, content)
     return content
@@ -229,7 +231,7 @@ def _beside(rows: Rows, where: Path, name: str) -> bytes | None:
 
 def _latencies(content: bytes, path: Path) -> Iterable[Row]:
     """One histogram for each way that data went, all jobs of the file together."""
-    text = _text(content, path)
+    text = text_of(content, path)
     # fio may print warnings before the document
     root = Node.parse(text[max(text.find("{"), 0) :], str(path))
     found: dict[str, list[Node]] = {}
@@ -268,7 +270,7 @@ def _series(rows: Rows, key: Row, where: Path, name: str) -> None:
     if content is None:
         return
     path = where / name
-    _, *names = next(lines := csv.reader(_text(content, path).splitlines()), [""])
+    _, *names = next(lines := csv.reader(text_of(content, path).splitlines()), [""])
     columns: list[list[float]] = [[] for _ in names]
     for line in lines:
         if len(line) != len(names) + 1:

@@ -231,3 +231,28 @@ files = Table(
     Column("path", String, primary_key=True),
     Column("content", LargeBinary, nullable=False),
 )
+
+#: What was said about two builds: by ``vhostlab ab`` (ab.json) and ``vhostlab gate`` (gate.json).
+verdicts = Table(
+    "verdicts",
+    metadata,
+    # SHA-256 of the file
+    Column("id", String, primary_key=True),
+    # ab | aa (the same build twice) | gate
+    Column("kind", String, nullable=False),
+    Column("started", String, nullable=False, index=True),
+    Column("seconds", Double, nullable=False),
+    Column("verdict", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    # as they were asked for
+    Column("base", String, nullable=False),
+    Column("head", String, nullable=False),
+    # what the linker calls them; empty where nothing was built
+    Column("base_build", String, nullable=False),
+    Column("head_build", String, nullable=False),
+    # empty for a gate, which may have measured on several
+    Column("fingerprint", String, nullable=False),
+    Column("command", Text, nullable=False),
+    # the whole file
+    Column("document", LargeBinary, nullable=False),
+)
