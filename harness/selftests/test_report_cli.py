@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from vhostlab import cli
 
 LEAST = {"schema_version": 1, "run_id": "one", "target": {"name": "vhostlab", "version": "1"}}
@@ -16,7 +15,7 @@ LEAST = {"schema_version": 1, "run_id": "one", "target": {"name": "vhostlab", "v
 def test_a_report_of_a_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "result.json").write_text(json.dumps(LEAST))
     page = tmp_path / "out" / "page.html"
-    more = ["--title", "-x", "--edition", "release", "--revision", "-1.0", "--json", "--csv"]
+    more = ["--title=-x", "--edition=release", "--revision=-1.0", "--json", "--csv"]
     assert cli.main(["report", str(tmp_path), "-o", str(page), *more]) == 0
     assert capfd.readouterr().out.split() == [str(page.with_suffix(s)) for s in WRITTEN]
     assert "-x" in page.read_text() and "-1.0" in page.read_text()
@@ -42,5 +41,5 @@ def test_a_site_of_results(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     (tmp_path / "results" / "one" / "result.json").write_text(json.dumps(LEAST))
     site = tmp_path / "site"
     assert cli.main(["publish", "--results", str(tmp_path / "results"), "-o", str(site)]) == 0
-    assert "1 runs" in capfd.readouterr().out
+    assert "1 run," in capfd.readouterr().out
     assert (site / "runs" / "one" / "index.html").exists()
