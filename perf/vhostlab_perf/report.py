@@ -32,6 +32,9 @@ VERDICTS = {
     "error": "Ended with errors",
     "unavailable": "Could not be run",
 }
+#: How much of a processor others may use before a figure is one of a disturbed machine.
+QUIET = 0.3
+
 #: The verdict on several runs is that of the worst one.
 _WORST = ("fail", "error", "unavailable", "pass")
 
@@ -204,6 +207,8 @@ def render(report: Report, paper: bool = False) -> str:
         since=compare.since(cells, report.previous) if report.previous else None,
         left_out=report.left_out(),
         not_steady=[c for c in cells if c.verdict() == NOT_STEADY],
+        disturbed=sum((c.value("others_cpu") or 0.0) > QUIET for c in cells),
+        quiet=QUIET,
         with_series=[c for c in cells if c.series],
         surroundings=surroundings.compare(report.results),
         queues=queues,
