@@ -302,6 +302,6 @@ def test_this_host_as_json(
     found = json.loads(capsys.readouterr().out)
     assert status in (0, 2)
     names = {one["name"] for one in found}
-    assert {"QEMU", "DPDK", "governor", "steal time", "SPDK", "disk space"} <= names
+    assert {"QEMU", "DPDK", "governor", "steal time", "spdk", "disk space"} <= names
     assert all(one["remedy"] for one in found if one["state"] != "ok")
     assert {one["state"] for one in found} <= {"ok", "warning", "missing"}

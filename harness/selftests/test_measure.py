@@ -293,6 +293,7 @@ def test_fairness(shares: list[float], factor: float) -> None:
 
 def test_metrics_of_guests() -> None:
     assert fairness([1.0, 0.0, 0.0, 0.0]) == 0.25
+    assert fairness([0.0, 0.0]) == 0.0
     assert of_guests([way(1.0, {1: 1})]) == []
     found = {m.name: m.value for m in of_guests([way(100.0, {10: 5}), way(300.0, {70: 5})])}
     assert found == {

@@ -18,8 +18,7 @@ from vhostlab import target as known
 from vhostlab.doctor.finding import Area, Finding, State
 from vhostlab.errors import HarnessError
 from vhostlab.host.accel import KVM
-from vhostlab.host.capacity import available_mib
-from vhostlab.host.facts import program_version
+from vhostlab.host.facts import free_mib, program_version
 from vhostlab.host.root import Root
 from vhostlab.process import find_program
 from vhostlab.qemu.newer import HINT as QEMU_HINT
@@ -93,7 +92,7 @@ def kernel(root: Root) -> Finding:
 
 def memory(root: Root) -> Finding:
     """Room for a guest, a target and its ramdisks."""
-    free = available_mib(root.path / "proc/meminfo")
+    free = free_mib(root.path / "proc/meminfo")
     if free < MEMORY_MIB:
         words = f"{free} MiB can be had; a guest and its target take {MEMORY_MIB} MiB"
         return Finding(Area.FUNCTION, "memory", State.WARNING, words, "end what uses it")

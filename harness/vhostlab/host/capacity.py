@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import os
-import re
-from pathlib import Path
 
 from vhostlab import images
-from vhostlab.host.facts import numa_nodes
+from vhostlab.host.facts import free_mib, numa_nodes
 from vhostlab.matrix import Host
 
 
@@ -17,7 +15,7 @@ def capacity(accel: str) -> Host:
     return Host(
         cores=len(os.sched_getaffinity(0)),
         numa_nodes=numa_nodes(),
-        memory_mib=available_mib(),
+        memory_mib=free_mib(),
         accel=accel,
         guests=frozenset(name for name in images.names() if _is_at_hand(name)),
     )
@@ -27,9 +25,3 @@ def _is_at_hand(guest: str) -> bool:
     """Small guests are built on the way; for others somebody has to say so first."""
     recipe = images.recipe_path(guest)
     return guest == images.DEFAULT_GUEST or images.cached(recipe) is not None
-
-
-def available_mib(meminfo: Path = Path("/proc/meminfo")) -> int:
-    """Memory that is free, or would be if something asked for it."""
-    found = re.search(r"^MemAvailable:\s*(\d+) kB", meminfo.read_text(), re.MULTILINE)
-    return int(found.group(1)) // 1024 if found else 0

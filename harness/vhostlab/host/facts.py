@@ -82,9 +82,9 @@ def usable_cpus() -> tuple[int, ...]:
     return tuple(sorted(os.sched_getaffinity(0)))
 
 
-def free_mib() -> int:
+def free_mib(meminfo: Path = Path("/proc/meminfo")) -> int:
     """Memory that can be had now without swapping."""
-    found = re.search(r"^MemAvailable:\s*(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
+    found = re.search(r"^MemAvailable:\s*(\d+) kB", _read(meminfo), re.MULTILINE)
     return int(found.group(1)) // 1024 if found else 0
 
 

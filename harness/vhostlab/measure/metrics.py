@@ -89,9 +89,9 @@ def percentile(bins: Mapping[int, int], which: float) -> int:
 
 
 def fairness(shares: Sequence[float]) -> float:
-    """Jain's index: 1 when all have the same, 1/n when one has everything."""
+    """Jain's index: 1 when all have the same, 1/n when one has everything, 0 when none has."""
     squares = sum(share**2 for share in shares)
-    return sum(shares) ** 2 / (len(shares) * squares) if squares else 1.0
+    return sum(shares) ** 2 / (len(shares) * squares) if squares else 0.0
 
 
 def of_guests(ways: Sequence[fio.Direction]) -> list[Metric]:
