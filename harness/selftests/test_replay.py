@@ -119,8 +119,12 @@ def test_how_this_host_differs(
         ({}, ["--scenario", "boot"], "has no scenario boot; it has bench"),
         ({"command": "rm -rf /"}, [], "is none that makes a result: 'rm -rf /'"),
         ({"command": "vhostlab stage --name x"}, [], "is none that makes a result"),
-        ({"command": "vhostlab bench --results /etc"}, [], "an option unknown here: --results"),
-        ({"command": "vhostlab bench --res /etc"}, [], "an option unknown here: --res"),
+        (
+            {"command": "vhostlab bench --results /etc"},
+            [],
+            "an option not repeated here: --results",
+        ),
+        ({"command": "vhostlab bench --res /etc"}, [], "an option not repeated here: --res"),
         ({"command": "vhostlab bench 'x"}, [], "cannot be read"),
         ({"command": "vhostlab bench --target spec"}, [], "no target is called 'spec'"),
         ({"command": ""}, [], "is none that makes a result"),
@@ -256,6 +260,7 @@ def test_the_matrix_of_a_command() -> None:
     assert replay.matrix_file(["bench"]) == SMOKE
     assert replay.matrix_file(["vmtest", "--suite", "vmtest"]) is not None
     assert replay.matrix_file(["bench", "--verify", "64"]) is None
+    assert replay.matrix_file(["ladder", "--device", "blk"]) is None
     assert replay.with_matrix(["run", "--matrix", "a"], Path("/b")) == ["run", "--matrix", "/b"]
     assert matrix.load(SMOKE).cells
 

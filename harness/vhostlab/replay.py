@@ -30,9 +30,13 @@ from vhostlab.results import RESULT_FILE, Better, Metric, Result
 from vhostlab.scenario.stage import host_environment
 
 #: Sub-commands that leave a result, and the options they may be recorded with.
-COMMANDS = ("vmtest", "bench", "run")
+COMMANDS = ("vmtest", "bench", "run", "ladder")
 OPTIONS = frozenset(
-    {"--target", "--suite", "--scenario", "--matrix", "--cell", "--poll", "--verify"}
+    {
+        *("--target", "--suite", "--scenario", "--guest", "--matrix", "--cell"),
+        *("--poll", "--verify"),
+        *("--device", "--job", "--rounds", "--runtime"),
+    }
 )
 
 STANDARD_ERROR = 2
@@ -108,7 +112,7 @@ def words_of(command: str) -> list[str]:
         raise NotReplayable(f"the recorded command is none that makes a result: {command!r}")
     unknown = [w for w in words[2:] if w.startswith("-") and w not in OPTIONS]
     if unknown:
-        raise NotReplayable(f"the recorded command has an option unknown here: {unknown[0]}")
+        raise NotReplayable(f"the recorded command has an option not repeated here: {unknown[0]}")
     target = _value(words, "--target") or running.DEFAULT_TARGET
     try:
         targets.get(target)
@@ -121,9 +125,14 @@ def _value(words: Sequence[str], option: str) -> str:
     return words[words.index(option) + 1] if option in words[:-1] else ""
 
 
+def reads_matrix(words: Sequence[str]) -> bool:
+    """Whether a command measures cells."""
+    return words[0] != "ladder" and "--verify" not in words
+
+
 def matrix_file(words: Sequence[str]) -> Path | None:
     """The matrix that a command reads; None where it reads none."""
-    if "--verify" in words:
+    if not reads_matrix(words):
         return None
     request = running.Request(suite=_value(words, "--suite"), matrix=_value(words, "--matrix"))
     return request.matrix_file()
@@ -205,7 +214,7 @@ def command_line(
     """
     words = words_of(recorded_command(recorded.result, cell, scenario))
     matrices = recorded.files("matrix")
-    if not matrices or "--verify" in words:
+    if not matrices or not reads_matrix(words):
         return words
     try:
         own = matrix_file(words)

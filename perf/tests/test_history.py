@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binom, ttest_ind
 from vhostlab_perf import calibrate, history
-from vhostlab_perf.history import MIN_SEGMENT, WINDOW, change_points, look, scores, threshold
+from vhostlab_perf.history import change_points, look, scores
 from vhostlab_perf.store.query import Build, Metric, Point, Series
+from vhostlab_perf.thresholds import MIN_SEGMENT, WINDOW, alphas, threshold
 
 Values = NDArray[np.float64]
 Noise = Callable[[np.random.Generator, int], Values]
@@ -59,7 +60,7 @@ def test_false_alarms_are_at_most_the_nominal_rate(noise: Noise, alpha: float) -
 def test_the_table_is_what_a_simulation_finds() -> None:
     for n in (16, 45):
         found = calibrate.simulate(n, seed=99, times=2000)
-        for alpha in history.alphas():
+        for alpha in alphas():
             for changes in (1, 2):
                 above = int((found[:, changes - 1] > threshold(n, changes, alpha)).sum())
                 where = f"{n} runs, {changes} changes, {alpha}: {above} of 2000"
@@ -69,11 +70,11 @@ def test_the_table_is_what_a_simulation_finds() -> None:
 
 def test_the_table_covers_every_length_and_ascends() -> None:
     for changes in (1, 2):
-        for alpha in history.alphas():
+        for alpha in alphas():
             row = [threshold(n, changes, alpha) for n in range(2 * MIN_SEGMENT, WINDOW + 1)]
             assert row == sorted(row)
         for n in (10, 50, WINDOW):
-            column = [threshold(n, changes, alpha) for alpha in sorted(history.alphas())]
+            column = [threshold(n, changes, alpha) for alpha in sorted(alphas())]
             assert column == sorted(column, reverse=True)
 
 

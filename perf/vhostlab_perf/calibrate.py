@@ -16,15 +16,8 @@ import sys
 import numpy as np
 from scipy.stats import beta
 
-from vhostlab_perf.history import (
-    MIN_SEGMENT,
-    THRESHOLDS_FILE,
-    WINDOW,
-    Values,
-    best,
-    gain,
-    scores,
-)
+from vhostlab_perf.history import Values, best, gain, scores
+from vhostlab_perf.thresholds import MIN_SEGMENT, THRESHOLDS_FILE, WINDOW
 
 ALPHAS = (0.05, 0.01, 0.001)
 LENGTHS = (

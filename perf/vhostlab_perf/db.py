@@ -108,8 +108,14 @@ def add_trend(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_trend)
 
 
-def _store(options: argparse.Namespace, *, write: bool = False) -> Store:
-    return opened(chosen_url(options.db), write=write)
+def _store(options: argparse.Namespace) -> Store:
+    return opened(chosen_url(options.db))
+
+
+def _own(options: argparse.Namespace) -> Store:
+    """A store to change: one that is there, or the complaint that it is not."""
+    _store(options)
+    return opened(chosen_url(options.db), write=True)
 
 
 def _json(value: Any) -> int:
@@ -132,7 +138,7 @@ def _print(*what: Table | str) -> None:
 
 def _import(options: argparse.Namespace) -> int:
     """A broken one does not keep the others out; the exit status tells that there was one."""
-    store = _store(options, write=True)
+    store = opened(chosen_url(options.db), write=True)
     done: list[dict[str, Any]] = []
     refused = 0
     columns = (TextColumn("importing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -318,7 +324,7 @@ def _upgrade(options: argparse.Namespace) -> int:
 def _prune(options: argparse.Namespace) -> int:
     if options.days < 1:
         raise StoreError("--days takes at least 1")
-    store = _store(options, write=True)
+    store = _own(options)
     found = prune(store, options.days, dry=options.dry_run)
     word = "would drop" if options.dry_run else "dropped"
     print(
@@ -329,7 +335,7 @@ def _prune(options: argparse.Namespace) -> int:
 
 
 def _vacuum(options: argparse.Namespace) -> int:
-    _store(options, write=True).vacuum()
+    _own(options).vacuum()
     return 0
 
 

@@ -17,13 +17,10 @@ change and its interval come from the values themselves.
 
 from __future__ import annotations
 
-import functools
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import ruptures  # type: ignore[import-untyped]
@@ -31,28 +28,15 @@ from numpy.typing import NDArray
 from scipy.stats import norm, rankdata, t
 
 from vhostlab_perf.store.query import Build, Point, Series
+from vhostlab_perf.thresholds import ALPHA, MIN_SEGMENT, MIN_SIZE, WINDOW, threshold
 
 Values = NDArray[np.float64]
-
-#: A level counts from so many runs on.
-MIN_SEGMENT = 5
-
-#: So many runs of a series are looked at, the newest ones.
-WINDOW = 400
-
-#: The probability that a series without a change shows one. A thousand series are a usual store.
-ALPHA = 0.001
-
-#: Changes of less than that are not worth anybody's time.
-MIN_SIZE = 0.02
 
 #: Of the interval of a change's size.
 CONFIDENCE = 0.95
 
 #: What is new: found thanks to runs of the last night only.
 NIGHT = timedelta(hours=20)
-
-THRESHOLDS_FILE = Path(__file__).with_name("thresholds.json")
 
 
 @dataclass(frozen=True)
@@ -102,26 +86,6 @@ class Looked:
     def expected_false(self) -> float:
         """How many of the points may be expected to be chance."""
         return self.series * self.alpha
-
-
-@functools.cache
-def _thresholds() -> dict[float, dict[int, tuple[float, float]]]:
-    table = json.loads(THRESHOLDS_FILE.read_text())["thresholds"]
-    return {
-        float(alpha): {int(n): (one, two) for n, (one, two) in row.items()}
-        for alpha, row in table.items()
-    }
-
-
-def alphas() -> tuple[float, ...]:
-    """The rates of false alarms that there are thresholds for."""
-    return tuple(_thresholds())
-
-
-def threshold(n: int, changes: int, alpha: float) -> float:
-    """What noise of n runs explains by so many changes: that of the next longer in the table."""
-    row = _thresholds()[alpha]
-    return row[min(length for length in row if length >= n)][changes - 1]
 
 
 def scores(values: Values) -> Values:

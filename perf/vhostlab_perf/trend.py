@@ -7,17 +7,20 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vhostlab_perf import history
-from vhostlab_perf.history import ChangePoint, Looked
+from vhostlab_perf import thresholds
 from vhostlab_perf.store import query
 from vhostlab_perf.store.engine import Store
 from vhostlab_perf.store.errors import StoreError
+
+if TYPE_CHECKING:
+    from vhostlab_perf.history import ChangePoint, Looked
 
 HELP = "list where the performance history changed its level"
 
@@ -37,14 +40,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alpha",
         type=float,
-        default=history.ALPHA,
-        choices=history.alphas(),
+        default=thresholds.ALPHA,
+        choices=thresholds.alphas(),
         help="the rate of false alarms per series (default: %(default)s)",
     )
     parser.add_argument(
         "--min-size",
         type=float,
-        default=100 * history.MIN_SIZE,
+        default=100 * thresholds.MIN_SIZE,
         metavar="PERCENT",
         help="smaller changes are not listed (default: %(default)g)",
     )
@@ -58,6 +61,9 @@ def run(options: argparse.Namespace, store: Store) -> int:
     """Exit status 0, or 1 with --fail-on-new."""
     if not options.min_size >= 0:
         raise StoreError("--min-size takes a percentage of at least 0")
+    # numpy, scipy and ruptures take a second that other commands need not wait for
+    from vhostlab_perf import history
+
     series = query.history(store, options.cell, options.metric, target=options.target)
     looked = history.look(
         series, since=options.since, alpha=options.alpha, min_size=options.min_size / 100
@@ -118,7 +124,7 @@ def _show(looked: Looked, labels: Mapping[str, str]) -> None:
         Text(
             f"{len(looked.points)} change points in {looked.series} series"
             f" ({looked.expected_false:.1g} may be expected to be chance),"
-            f" {looked.too_short} series have fewer than {2 * history.MIN_SEGMENT} runs"
+            f" {looked.too_short} series have fewer than {2 * thresholds.MIN_SEGMENT} runs"
         ),
         soft_wrap=True,
     )

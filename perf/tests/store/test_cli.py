@@ -207,6 +207,9 @@ def test_where_the_store_is(
     said(capsys, "import", run)
     made = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.sqlite"))
     assert made == ["a.sqlite", "deep/b.sqlite", "results/history.sqlite"]
+    for words in (["prune", "--days", "1"], ["vacuum"], ["list"], ["status"]):
+        assert "there is no store" in said(capsys, *words, "--db", "none", status=2)
+    assert not (tmp_path / "none").exists()
     (tmp_path / "file").write_text("")
     assert "cannot make" in said(capsys, "import", run, "--db", "file/x/y.sqlite", status=2)
 

@@ -14,7 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 from vhostlab_perf.store import BrokenResult, StoreError, bins, opened, query, url_of
@@ -295,6 +295,7 @@ NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
     fact=st.recursive(TEXTS | NUMBERS | st.booleans() | st.none(), st.lists, max_leaves=5),
     number=st.integers(0, 2**62),
 )  # fmt: skip
+@example(name="a\0b\ud800", reason="\0", value=-0.0, counter=2**63 - 1, fact=["\0"], number=1)
 def test_both_engines_hold_the_same_whatever_it_is(
     both: tuple[str, str], tmp_path_factory: pytest.TempPathFactory, name: str, reason: str,
     value: float, counter: int, fact: Any, number: int,
