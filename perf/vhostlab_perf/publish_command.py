@@ -79,8 +79,7 @@ def run(options: argparse.Namespace) -> int:
         return 2
     for problem in counts.unreadable:
         print(f"vhostlab_perf: left out: {problem}", file=sys.stderr)
-    pages = f"{counts.written} files written, {counts.unchanged} unchanged"
-    print(
-        f"{options.output / 'index.html'}: {counts.runs} run{'' if counts.runs == 1 else 's'}, {pages}"
-    )
+    runs = f"{counts.runs} run{'' if counts.runs == 1 else 's'}"
+    files = f"{counts.written} files written, {counts.unchanged} unchanged"
+    print(f"{options.output / 'index.html'}: {runs}, {files}")
     return 1 if counts.unreadable else 0
