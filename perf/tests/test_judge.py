@@ -41,6 +41,9 @@ CELLS: list[dict[str, Any]] = [
     for n, d in enumerate(["blk", "blk", "scsi"])
 ]
 
+#: Of a record: as long as the blocks here.
+LONG = {"cell_s": 1.0, "turns": 1}
+
 Effects = Mapping[tuple[str, str], float]
 
 
@@ -90,7 +93,7 @@ def document(made: list[dict[str, Any]], planned: int = 16, **changes: Any) -> d
         "blocks": made,
         "environment": {"accel": "none", "host.usable_cpus": [0, 1]},
         "fingerprint": "0123456789ab",
-        "design": {"cell_s": 1.0, "canary_s": 0.25},
+        "design": {"cell_s": 0.25, "canary_s": 0.1, "turns": 4},
         "command": "vhostlab ab HEAD~1 HEAD",
         "replay": "vhostlab ab --base-binary=/a --head-binary=/b",
         **changes,
@@ -215,7 +218,7 @@ def test_a_canary_that_moved_by_nothing_that_matters() -> None:
 
 def test_what_the_machine_is_not_qualified_for_does_not_block() -> None:
     spread = {c["id"]: {"iops": 0.2, "target_cpu_per_io": 0.2} for c in CELLS}
-    record = qualification.Qualification(20, 0, {}, spread)
+    record = qualification.Qualification(20, 0, LONG, spread)
     rng = np.random.default_rng(10)
     made = [block(rng, n + 1, effects=worse(0.3), sd=0.004) for n in range(16)]
     said = look(made, record=record)
@@ -224,9 +227,17 @@ def test_what_the_machine_is_not_qualified_for_does_not_block() -> None:
     assert "not blocking" in judge.line(said.cells[0], said.canaries)
 
 
+def test_a_record_of_much_shorter_turns_disqualifies_nothing() -> None:
+    spread = {c["id"]: {"iops": 0.2, "target_cpu_per_io": 0.2} for c in CELLS}
+    record = qualification.Qualification(20, 0, {"cell_s": 0.05, "turns": 2}, spread)
+    rng = np.random.default_rng(10)
+    made = [block(rng, n + 1, sd=0.004) for n in range(16)]
+    assert look(made, record=record).verdict == "pass"
+
+
 def test_one_metric_that_is_qualified_is_enough_to_pass_and_to_fail() -> None:
     spread = {c["id"]: {"iops": 0.2, "target_cpu_per_io": 0.002} for c in CELLS}
-    record = qualification.Qualification(20, 0, {}, spread)
+    record = qualification.Qualification(20, 0, LONG, spread)
     rng = np.random.default_rng(11)
     good = [block(rng, n + 1, sd=0.004) for n in range(16)]
     assert look(good, record=record).verdict == "pass"

@@ -204,7 +204,8 @@ def _qualify(
     """May this runner block on it? By its A/A record, or by what this run shows of itself."""
     if comparison.functional and entry.metric != "target_instructions_per_io":
         return replace(entry, qualified=False)
-    sd = record.sd(entry.id, entry.metric)
+    fits = record.fits(comparison.raw["design"])
+    sd = record.sd(entry.id, entry.metric) if fits else None
     if sd is None:
         sd = float(entry.differences.std(ddof=1))
     able = power.mde(sd, planned, gates.alpha, gates.power) <= entry.gate.margin

@@ -35,6 +35,11 @@ class Qualification:
     spread: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Cell or family, metric: the standard deviation of the differences between blocks."""
 
+    def fits(self, design: Mapping[str, Any]) -> bool:
+        """Whether its cells were measured about as long as those of ``design``: what was measured
+        for a shorter time spread more, and would disqualify what is fine."""
+        return _measured_s(self.design) >= LEAST_SHARE * _measured_s(design)
+
     def sd(self, entry: str, metric: str) -> float | None:
         """Of a cell that was not qualified: the worst of those that were."""
         own = self.spread.get(entry, {}).get(metric)
@@ -45,6 +50,13 @@ class Qualification:
 
 
 NONE = Qualification()
+
+#: Of the time that an arm is measured at a cell in a block.
+LEAST_SHARE = 0.5
+
+
+def _measured_s(design: Mapping[str, Any]) -> float:
+    return float(design.get("cell_s", 0.0)) * float(design.get("turns", 1))
 
 
 def read(path: Path | None) -> Qualification:
