@@ -77,7 +77,7 @@ gate: build venv ## judge a change: make gate BASE=HEAD~1 (GATE='--only work': f
 	@$(if $(BASE),,echo "gate: name the revision to compare with: make gate BASE=origin/main" >&2; exit 2)
 	@$(BIN)/vhostlab gate $(BASE) $(GATE_FLAGS)
 
-coverage: build venv ## which lines of the target the tests run, guests included: build/reports/coverage (7 minutes)
+coverage: build venv ## which lines of the target the tests run, guests included: build/reports/coverage (10 minutes)
 	@$(BIN)/vhostlab coverage
 
 planted: build venv ## slowness planted into the daemon must turn the gate red (GATE='--only work')

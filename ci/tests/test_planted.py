@@ -42,6 +42,7 @@ BUSY = Plant("busy", 20)
         (Row(BUSY, 0.2, None, None, "pass"), "MISSED", False),
         (Row(BUSY, 0.02, None, None, "pass"), "small", True),
         (Row(BUSY, None, None, None, "pass"), "MISSED", False),
+        (Row(BUSY, 0.02, None, None, "could not run"), "NOT RUN", False),
     ],
 )
 def test_outcomes(row: Row, outcome: str, good: bool) -> None:

@@ -95,6 +95,23 @@ def test_what_is_not_committed_is_judged(tree: Path) -> None:
     assert git(tree, "stash", "list") == ""
 
 
+def test_what_the_base_got_meanwhile_is_no_change(tree: Path) -> None:
+    """Steps: main goes on after the branch was made. Verify: the branch is compared with its start;
+    a revision and one of its past are compared as they are."""
+    begin = revisions.resolve(tree, "HEAD")
+    git(tree, "checkout", "-q", "-b", "other")
+    commit(tree, "meson.build", "# other\n")
+    git(tree, "checkout", "-q", "-")
+    commit(tree, "docs/TESTING.md", "more\n")
+    head, other = revisions.resolve(tree, "HEAD"), revisions.resolve(tree, "other")
+    assert revisions.start(tree, other, head).commit == begin.commit
+    assert revisions.start(tree, begin, head) == begin
+    assert revisions.start(tree, head, begin) == head
+    _, found = gate(tree, "other")
+    assert found["base"]["name"] == "where HEAD left other"
+    assert found["changed"] == {"files": 1, "of_the_daemon": 0}
+
+
 def test_a_change_of_the_daemon_is_measured(tree: Path) -> None:
     commit(tree, "target/lib/virtio/split.c", "/* more */\n")
     request = Request(base="HEAD~1")

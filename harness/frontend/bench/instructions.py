@@ -179,12 +179,17 @@ def main() -> int:
     if args.list:
         print("\n".join(CASES))
         return 0
-    if args.work:
-        if args.only is None:
-            parser.error("--work goes with --only")
-        print(json.dumps(count(build, args.only)))
-        return 0
-    return compare(build, args)
+    if args.work and args.only is None:
+        parser.error("--work goes with --only")
+    try:
+        if args.work:
+            print(json.dumps(count(build, args.only)))
+            return 0
+        return compare(build, args)
+    except subprocess.CalledProcessError as error:
+        # It has said why.
+        print(f"instructions: {error.cmd[0]} failed", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

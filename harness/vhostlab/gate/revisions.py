@@ -72,6 +72,19 @@ def here(root: Path) -> Revision:
     return Revision("HEAD and uncommitted changes", made, head.subject, True) if made else head
 
 
+def start(root: Path, base: Revision, head: Revision) -> Revision:
+    """Where head left base, which may have gone on since: what came there is no change of head's.
+    Two revisions one of which is the other's past are compared as they are."""
+    try:
+        left = git(root, "merge-base", base.commit, head.commit)
+    except HarnessError:
+        return base  # they have nothing in common
+    if left in (base.commit, head.commit):
+        return base
+    subject = git(root, "log", "-1", "--format=%s", left)
+    return Revision(f"where {head.name} left {base.name}", left, subject)
+
+
 def changed(root: Path, base: Revision, head: Revision) -> list[str]:
     """Paths that differ."""
     names = git(root, "diff", "--name-only", "--no-renames", base.commit, head.commit)

@@ -76,8 +76,9 @@ class Gate:
         self.out = out
         self.request = request
         self.steps = Steps(console)
-        self.base = revisions.resolve(root, request.base)
+        base = revisions.resolve(root, request.base)
         self.head = revisions.resolve(root, request.head) if request.head else revisions.here(root)
+        self.base = revisions.start(root, base, self.head)
         self.parts = {name: Part(name) for name in PARTS}
         self.changed = revisions.changed(root, self.base, self.head)
         self.built: dict[str, Built] = {}

@@ -9,6 +9,7 @@ how far two counts can be apart by chance.
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -82,6 +83,9 @@ def _count(root: Path, name: str, program: Path) -> dict[str, float]:
         raise HarnessError(f"{name} was not counted within {DEADLINE_S:g} s") from None
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()
-        raise HarnessError(f"{name} of {program} was not counted: {said[-1] if said else ''}")
+        raise HarnessError(
+            f"{name} of {program} was not counted: {said[0] if said else 'no reason given'}",
+            f"to repeat it: {shlex.join(replay(name, program))}",
+        )
     counts: dict[str, float] = json.loads(done.stdout)
     return counts
