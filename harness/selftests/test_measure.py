@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from vhostlab.host.leases import Leases
 from vhostlab.host.numa import cpu_list, shown, usable_cores
 from vhostlab.images import Image
 from vhostlab.matrix import Cell
-from vhostlab.measure import layout, placement, series
+from vhostlab.measure import layout, placement, series, verify
 from vhostlab.measure.cell import CpuMeter
 from vhostlab.measure.metrics import fairness, of_guests, percentile, together
 from vhostlab.measure.placement import Need, Placement
@@ -188,6 +189,25 @@ def test_a_vm_with_all_of_them(tmp_path: Path) -> None:
 )
 def test_old_kernels_are_told_to_use_blk_mq(version: str, told: bool) -> None:
     assert layout.kernel_options(version) == (("scsi_mod.use_blk_mq=1",) if told else ())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "bound"), [("N", "Y", "virtio3"), ("Y", "Y", ""), (None, None, "")]
+)
+def test_running_kernels_are_told_to_use_blk_mq(
+    tmp_path: Path, before: str | None, after: str | None, bound: str
+) -> None:
+    parameter = tmp_path / "module" / "scsi_mod" / "parameters" / "use_blk_mq"
+    driver = tmp_path / "bus" / "virtio" / "drivers" / "virtio_scsi"
+    (driver / "virtio3").mkdir(parents=True)
+    if before:
+        parameter.parent.mkdir(parents=True)
+        parameter.write_text(before + "\n")
+    subprocess.run(["sh", "-c", verify.use_blk_mq(str(tmp_path))], check=True)
+    assert (parameter.read_text().strip() if before else None) == after
+    for file in ("unbind", "bind"):
+        told = driver / file
+        assert (told.read_text().strip() if told.exists() else "") == bound
 
 
 def test_each_guest_has_disks_of_its_own(tmp_path: Path) -> None:

@@ -203,6 +203,8 @@ async def _up(ctx: HostContext, cells: Sequence[Cell]) -> AsyncIterator[Up]:
                 placement.pin_threads(await vm.vcpu_threads(), seats.guests[n - 1])
             await bench.booted(vm)
             vms.append(vm)
+            # a guest that boots from a disk of its own has not seen layout.kernel_options
+            await vm.guest.run(verify.use_blk_mq())
             disks.append(await guestdisk.find(vm, mine))
         yield Up(target, tuple(vms), tuple(disks), seats)
 

@@ -20,6 +20,18 @@ _FEATURES = {"blk": "device/features", "scsi": "device/../../../features"}
 _NODES = "/sys/devices/system/node"
 
 
+def use_blk_mq(sysfs: str = "/sys") -> str:
+    """The command that turns blk-mq on for SCSI in a running kernel that has it off, and lets the
+    driver find its controllers anew. Kernels that have nothing else have no such parameter."""
+    return (
+        f"p={sysfs}/module/scsi_mod/parameters/use_blk_mq; "
+        '[ -e "$p" ] || exit 0; [ "$(cat "$p")" = N ] || exit 0; echo Y > "$p"; '
+        f"cd {sysfs}/bus/virtio/drivers/virtio_scsi || exit 0; "
+        'for d in virtio*; do [ -e "$d" ] || continue; '
+        'echo "$d" > unbind && echo "$d" > bind; done'
+    )
+
+
 async def disk(ctx: Context, found: GuestDisk, wanted: Wanted) -> None:
     """blk-mq, the scheduler, the ring format."""
     label = found.label
