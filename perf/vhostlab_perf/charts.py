@@ -117,7 +117,8 @@ def coloured(text: str, colours: Mapping[str, str] | None = None) -> str:
 
 
 def _svg(chart: alt.TopLevelMixin, prefix: str) -> str:
-    svg: str = vl_convert.vegalite_to_svg(chart.to_dict())
+    # Altair's check of a specification takes longer than making it, and Vega-Lite checks it too
+    svg: str = vl_convert.vegalite_to_svg(chart.to_dict(validate=False))
     # several drawings share one page, so their ids must differ
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", svg)
