@@ -200,3 +200,4 @@ def test_fingerprint_tells_environments_apart() -> None:
     one = {"accel": "tcg", "host.cpus": 2}
     assert results.fingerprint(one) == results.fingerprint(dict(reversed(one.items())))
     assert results.fingerprint(one) != results.fingerprint(one | {"host.cpus": 4})
+    assert results.fingerprint(one) == results.fingerprint(one | {"host.hugepages_2048kib": 4})

@@ -323,9 +323,14 @@ def new_run_directory(base: Path, target: str, now: datetime | None = None) -> P
     raise HarnessError(f"a hundred runs of {target} in one second in {base}")
 
 
+#: What comes and goes on one machine while it is used: it is told, and makes no other world.
+PASSING = ("host.hugepages_",)
+
+
 def fingerprint(environment: Mapping[str, Any]) -> str:
     """A short hash of the environment: results with equal ones may be compared."""
-    canonical = json.dumps(environment, sort_keys=True, separators=(",", ":"))
+    lasting = {k: v for k, v in environment.items() if not k.startswith(PASSING)}
+    canonical = json.dumps(lasting, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
