@@ -28,8 +28,12 @@ def test_log_ratios() -> None:
         paired.log_ratios([1, 0], [1, 1])
 
 
-@settings(deadline=None, max_examples=30)
-@given(samples, st.sampled_from(["two-sided", "greater", "less"]))
+#: Sums of whole numbers are exact, so that ties are ties in scipy too.
+whole = st.lists(st.integers(-50, 50).map(float), min_size=4, max_size=8)
+
+
+@settings(deadline=None, max_examples=20)
+@given(whole, st.sampled_from(["two-sided", "greater", "less"]))
 def test_sign_flips_are_those_of_scipy(
     d: list[float], alternative: Literal["two-sided", "greater", "less"]
 ) -> None:

@@ -74,7 +74,7 @@ def test_it_goes_red(tmp_path: Path, gates: Path) -> None:
     head.write_text(f'#!/bin/sh\nexec {daemon()} "$@" --mode event\n')
     head.chmod(0o755)
     done = subprocess.run(
-        command(tmp_path, gates, head, "--blocks", "4", "--budget", "4", "--json"),
+        command(tmp_path, gates, head, "--blocks", "8", "--budget", "4", "--json"),
         capture_output=True,
         text=True,
         timeout=300,
