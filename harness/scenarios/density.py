@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from vhostlab import fio, host
 from vhostlab.guestdisk import GuestDisk
 from vhostlab.host.load import OthersMeter
+from vhostlab.measure.metrics import fairness
 from vhostlab.paths import source_dir
 from vhostlab.results import Better
 from vhostlab.scenario import HostContext, Needs, host_scenario
@@ -71,7 +72,7 @@ async def density(ctx: HostContext) -> None:
     overlap = min(s.ended for s in shares) - max(s.began for s in shares)
     ctx.check("they ran at the same time", overlap > RUNTIME_S / 2, f"for {overlap:.1f} s")
     rates = [share.iops for share in shares]
-    index = jain(rates)
+    index = fairness(rates)
     said = f"Jain's index {index:.3f}, not below {FAIR:g}"
     if ctx.bench.accel == "tcg" and others > OTHERS:
         ctx.check(
@@ -79,16 +80,10 @@ async def density(ctx: HostContext) -> None:
         )
     else:
         ctx.check("the shares are fair", index >= FAIR, said)
-    ctx.metric("guests", "1", Better.NEITHER, count)
-    ctx.metric("jain_index", "1", Better.HIGHER, index)
-    ctx.metric("worst_latency_p99", "ns", Better.LOWER, max(share.p99_ns for share in shares))
+    ctx.metric("guests", "", Better.NEITHER, count)
+    ctx.metric("fairness_jain", "", Better.HIGHER, index)
+    ctx.metric("latency_p99_worst_vm", "ns", Better.LOWER, max(share.p99_ns for share in shares))
     ctx.metric("iops_of_all", "1/s", Better.HIGHER, sum(rates))
-
-
-def jain(shares: Sequence[float]) -> float:
-    """1 for equal shares, 1/n when one of n has everything."""
-    squares = sum(share * share for share in shares)
-    return sum(shares) ** 2 / (len(shares) * squares) if squares else 0.0
 
 
 def _count() -> int:
@@ -112,7 +107,7 @@ def _controllers(ctx: HostContext, count: int) -> tuple[Controller, ...]:
 def _used(target: Target) -> float:
     """CPU time of the guests, and of the target if that is no part of them."""
     guests = sum(vm.process.cpu_seconds() for vm in target.guests)
-    return guests + (target.cpu_seconds() if target.capabilities.process else 0.0)
+    return guests + (0.0 if target.inside else target.cpu_seconds())
 
 
 async def _boot(
