@@ -8,7 +8,7 @@ from typing import Any
 
 import inventory
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inventory import Allowed, Seen
 
@@ -76,6 +76,7 @@ def test_forgotten_scenarios_and_entries() -> None:
     assert line == "gone: a skip is allowed, but there is no such scenario"
 
 
+@settings(deadline=None)
 @given(st.sets(st.sampled_from(("boot", "guide", "kill", "swap"))))
 def test_whatever_was_not_run_is_named(ran: set[str]) -> None:
     declared = {"boot", "guide", "kill", "swap"}

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from vhostlab import cli, results, summary, vmtest
@@ -34,6 +34,7 @@ def test_a_request_survives_the_way_to_the_runner(
         assert parse_reference(request.reference(), request.environment()) == request
 
 
+@settings(deadline=None)  # the parser takes its time on a busy machine
 @given(names, st.lists(names, min_size=1, max_size=3, unique=True), st.lists(names, max_size=2))
 def test_the_command_of_a_request_asks_for_the_same(
     target: str, scenarios: list[str], cells: list[str]
