@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vhostlab import fio
+from vhostlab import target as targets
 from vhostlab.host.leases import Leases
 from vhostlab.host.numa import cpu_list, shown, usable_cores
 from vhostlab.images import Image
@@ -134,16 +135,19 @@ def test_threads_are_pinned() -> None:
 # -- the VM
 
 
-def argv(tmp_path: Path, one: Cell, host_nodes: tuple[int, ...] = ()) -> str:
+def argv(
+    tmp_path: Path, one: Cell, host_nodes: tuple[int, ...] = (), target: str = "vhostlab"
+) -> str:
     wanted = layout.Wanted.of(one)
     (mine,) = layout.controllers([one], wanted, tmp_path)
     image = Image(
         "micro", "id", tmp_path / "k", tmp_path / "i", "quiet", {"kernel_version": "6.1.0-1"}
     )
-    sockets = {controller.name: tmp_path / controller.name for controller in mine}
+    driver = targets.get(target)(tmp_path)
+    driver.endpoints = {controller.name: tmp_path / controller.name for controller in mine}
     seats = Placement((), (), host_nodes, "")
     config = replace(
-        layout.vm(wanted, image, "tcg", mine, sockets, seats, "vm1"), qemu=Path("/bin/true")
+        layout.vm(wanted, image, "tcg", mine, driver, seats, "vm1"), qemu=Path("/bin/true")
     )
     return " ".join(qemu_argv(config, Channels(3, 4, tmp_path / "c", tmp_path / "l")))
 
@@ -174,6 +178,15 @@ def test_a_vm_with_all_of_them(tmp_path: Path) -> None:
         "virtio-serial-pci,id=serial0,bus=pcie.0",
     ):
         assert part in words, part
+
+
+def test_a_vm_whose_qemu_is_the_target(tmp_path: Path) -> None:
+    words = argv(tmp_path, cell(numa="two", ring="packed"), target="qemu")
+    assert (
+        "iothread,id=io-blk-null" in words and "chardev" not in words.split("-object iothread")[1]
+    )
+    assert "virtio-blk-pci,id=blk-null,iothread=io-blk-null" in words
+    assert "packed=on,bus=numa1-port0" in words
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ import json
 import re
 import shlex
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -49,6 +48,7 @@ from vhostlab.rungs import IN_PROCESS, Rung, Site, Tools, job_file, stand
 from vhostlab.scenario.context import described
 from vhostlab.scenario.progress import Progress
 from vhostlab.scenario.stage import environment
+from vhostlab.scratch import scratch_dir
 from vhostlab.target.base import DeviceType
 from vhostlab.vmtest import Narrator
 
@@ -282,13 +282,14 @@ async def _stand_and_climb(ladder: Ladder) -> None:
         target=TargetRecord("+".join(names), " + ".join(versions)),
         environment=environment(accel, image),
     )
-    with tempfile.TemporaryDirectory(prefix="vl-ladder-", dir=request.directory or None) as made:
+    parent = Path(request.directory) if request.directory else None
+    with scratch_dir("ladder", parent) as made:
         site = Site(
             tools=tools,
             image=image,
             accel=accel,
             device=request.device,
-            scratch=Path(made),
+            scratch=made,
             logs=ladder.run_dir / "logs" / STAGE,
             booted=ladder.booted,
         )

@@ -210,18 +210,16 @@ class Process:
         return self._child
 
 
-class Adopted(Process):
-    """A process that is not our child: the one that a child of ours has handed over to.
+class Foreign(Process):
+    """A process that somebody else has started: it is looked at, and never ended by us.
 
-    It is in the child's process group. Nobody can tell us its exit status, and the kernel does not
-    end it when the harness dies: the guardian does.
+    Nobody can tell us its exit status.
     """
 
     def __init__(self, pid: int, argv: Sequence[str], log: Path) -> None:
         super().__init__(argv, log)
         self._pid = pid
         self._pidfd = os.pidfd_open(pid)
-        self._watch(os.getpgid(pid))
 
     def __del__(self) -> None:
         os.close(self._pidfd)
@@ -239,8 +237,7 @@ class Adopted(Process):
         return not select.select([self._pidfd], [], [], 0)[0]
 
     def signal(self, number: int) -> None:
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, number)
+        raise HarnessError(f"process {self._pid} is not ours to end")
 
     async def wait(self, timeout_s: float | None = None) -> int:
         loop = asyncio.get_running_loop()
@@ -254,6 +251,30 @@ class Adopted(Process):
         return 0
 
     async def stop(self) -> None:
+        """We have nothing to do with it any more."""
+        self._remember_cpu()
+
+    def _remember_cpu(self) -> None:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            self._cpu_seconds = process_cpu_seconds(self._pid)
+
+
+class Adopted(Foreign):
+    """A process that is not our child, but ours: the one that a child of ours has handed over to.
+
+    It is in the child's process group. The kernel does not end it when the harness dies: the
+    guardian does.
+    """
+
+    def __init__(self, pid: int, argv: Sequence[str], log: Path) -> None:
+        super().__init__(pid, argv, log)
+        self._watch(os.getpgid(pid))
+
+    def signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, number)
+
+    async def stop(self) -> None:
         self._remember_cpu()
         self.signal(signal.SIGTERM)
         try:
@@ -262,10 +283,6 @@ class Adopted(Process):
             self.kill()
             await self.wait()
         self._unwatch()
-
-    def _remember_cpu(self) -> None:
-        with suppress(FileNotFoundError, ProcessLookupError):
-            self._cpu_seconds = process_cpu_seconds(self._pid)
 
 
 def spawn(

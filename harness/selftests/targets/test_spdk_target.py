@@ -124,7 +124,10 @@ def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]
     """A vhost of SPDK that somebody has started, with a disk of theirs."""
     with socket_dir("spdk") as directory:
         argv = [sys.executable, fake_spdk.__file__, "-S", str(directory)]
-        child = subprocess.Popen([*argv, "-r", str(directory / "spdk.sock")])
+        # in a session of its own: a harness that errs must not take these tests with it
+        child = subprocess.Popen(
+            [*argv, "-r", str(directory / "spdk.sock")], start_new_session=True
+        )
         monkeypatch.setenv(VARIABLE, str(directory / "spdk.sock"))
         try:
             deadline = time.monotonic() + 30
@@ -161,6 +164,44 @@ def test_one_that_runs_is_left_as_it_was(
 
     asyncio.run(run())
     assert theirs.poll() is None
+
+
+USER = """
+import asyncio, sys
+from pathlib import Path
+from vhostlab.target import Controller, Disk
+from vhostlab.target.spdk import RunningSpdk
+async def run():
+    running = RunningSpdk(Path(sys.argv[1]))
+    await running.__aenter__()
+    await running.start([Controller("c", "blk", (Disk("n", "null", 1 << 20),))])
+    print("made", flush=True)
+    await asyncio.sleep(600)
+asyncio.run(run())
+"""
+
+
+def test_one_that_runs_outlives_a_killed_harness(
+    tmp_path: Path, theirs: subprocess.Popen[bytes]
+) -> None:
+    user = subprocess.Popen([sys.executable, "-c", USER, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert user.stdout is not None and user.stdout.readline() == b"made\n"
+        guardians = _children(user.pid)
+        assert guardians
+    finally:
+        user.kill()
+        user.wait()
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in guardians):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert theirs.poll() is None
+
+
+def _children(parent: int) -> list[int]:
+    text = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+    return [int(pid) for pid in text.split()]
 
 
 def test_a_failure_leaves_nothing_in_one_that_runs(

@@ -192,15 +192,20 @@ async def _up(ctx: HostContext, cells: Sequence[Cell]) -> AsyncIterator[Up]:
         target = await stack.enter_async_context(
             bench.running_target(flat, where, wanted.mode, cores=seats.target)
         )
-        if seats.guests and len(seats.target) == 1:
+        alone = bool(seats.guests) and len(seats.target) == 1
+        if alone and target.capabilities.process:
             placement.pin_process(target.pid, seats.target)
         vms, disks = [], []
         for n, mine in enumerate(made, start=1):
             name = layout.guest_name(n)
-            config = layout.vm(wanted, image, bench.accel, mine, target.endpoints, seats, name)
+            config = layout.vm(wanted, image, bench.accel, mine, target, seats, name)
             vm = await stack.enter_async_context(Vm(config, where / name))
             if seats.guests:
                 placement.pin_threads(await vm.vcpu_threads(), seats.guests[n - 1])
+            await target.serves(vm)
+            if alone:
+                for thread in target.threads(vm):
+                    placement.pin_threads((thread,), seats.target)
             await bench.booted(vm)
             vms.append(vm)
             # a guest that boots from a disk of its own has not seen layout.kernel_options

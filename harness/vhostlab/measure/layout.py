@@ -13,9 +13,9 @@ from vhostlab.images import Image
 from vhostlab.matrix import Cell, guest_memory_mib
 from vhostlab.measure.placement import Placement, divided
 from vhostlab.qemu import Disk as QemuDisk
-from vhostlab.qemu import NumaNode, VhostBlk, VhostScsi, VmConfig, numa_port
+from vhostlab.qemu import NumaNode, VmConfig, numa_port
 from vhostlab.scenario.layout import FILE_SIZE, MEMORY_DISK_SIZE, NULL_SIZE
-from vhostlab.target import Controller, Disk
+from vhostlab.target import Controller, Disk, Target, Wiring
 
 Kind = Literal["null", "malloc", "aio"]
 
@@ -89,7 +89,7 @@ def vm(
     image: Image,
     accel: str,
     mine: Sequence[Controller],
-    sockets: dict[str, Path],
+    target: Target,
     placement: Placement,
     name: str,
 ) -> VmConfig:
@@ -100,25 +100,18 @@ def vm(
         accel=accel,
         vcpus=wanted.vcpus,
         memory_mib=memory,
-        disks=tuple(_disk(wanted, c, sockets[c.name], n) for n, c in enumerate(mine)),
+        disks=tuple(_disk(wanted, c, target, n) for n, c in enumerate(mine)),
         numa=_numa(wanted, memory, placement),
         kernel_options=kernel_options(str(image.manifest.get("kernel_version", ""))),
         name=name,
     )
 
 
-def _disk(wanted: Wanted, controller: Controller, socket: Path, number: int) -> QemuDisk:
+def _disk(wanted: Wanted, controller: Controller, target: Target, number: int) -> QemuDisk:
     # on the last node: half of the processors are near to it, half are not
     bus = numa_port(wanted.numa_nodes - 1, number) if wanted.numa_nodes > 1 else ""
-    driver = VhostBlk if controller.device == "blk" else VhostScsi
-    return driver(
-        socket,
-        num_queues=wanted.queues,
-        queue_size=wanted.queue_size,
-        id=controller.name,
-        packed=wanted.packed,
-        bus=bus,
-    )
+    wiring = Wiring(packed=wanted.packed, queue_size=wanted.queue_size, bus=bus)
+    return target.disk(controller, wiring)
 
 
 def _numa(wanted: Wanted, memory_mib: int, placement: Placement) -> tuple[NumaNode, ...]:

@@ -161,6 +161,8 @@ class Target(abc.ABC):
     """
 
     name: ClassVar[str]
+    inside: ClassVar[bool] = False
+    """Whether those who serve are part of the guests' QEMU processes."""
     capabilities: TargetCapabilities
 
     def __init__(
@@ -255,6 +257,10 @@ class Target(abc.ABC):
     async def serves(self, vm: Vm) -> None:
         """A guest has been booted on the target's controllers."""
         self.guests.append(vm)
+
+    def threads(self, vm: Vm) -> tuple[int, ...]:
+        """The threads that serve a guest, where they are not those of the target's process."""
+        return ()
 
     def whereabouts(self) -> list[str]:
         """Where to look while it runs: lines for a person."""

@@ -20,7 +20,7 @@ from vhostlab.host.leases import start_time
 from vhostlab.paths import runtime_dir
 from vhostlab.process import process_cpu_seconds, thread_cpu_seconds
 from vhostlab.qemu import Disk as QemuDisk
-from vhostlab.qemu import KernelScsi
+from vhostlab.qemu import KernelScsi, Vm
 from vhostlab.target.base import (
     PLAIN_WIRING,
     Controller,
@@ -185,6 +185,9 @@ class Kernel(Processless):
         for worker, known in self._workers.items():
             self._workers[worker] = self._used(worker, known)
         return sum(self._workers.values())
+
+    def threads(self, vm: Vm) -> tuple[int, ...]:
+        return tuple(int(w.name) for w in self._named(f"vhost-{vm.pid}", vm.pid))
 
     def _named(self, name: str, qemu: int) -> list[Path]:
         found = []

@@ -13,6 +13,8 @@ from vhostlab.target.base import Target
 class Processless(Target, abc.ABC):
     """What is asked of the target's process is asked of the QEMU of the guest that came last."""
 
+    inside = True
+
     @property
     def process(self) -> Process:
         if not self.guests:

@@ -95,6 +95,9 @@ class Qemu(Processless):
         threads = await vm.execute("query-iothreads")
         self._threads[vm.pid] = {int(t["thread-id"]): 0.0 for t in threads}
 
+    def threads(self, vm: Vm) -> tuple[int, ...]:
+        return tuple(self._threads.get(vm.pid, {}))
+
     def cpu_seconds(self) -> float:
         """CPU time of all I/O threads so far; of threads that ended, what was last known."""
         for pid, threads in self._threads.items():

@@ -17,7 +17,7 @@ from typing import Any
 
 from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.host.facts import hugepage_pools
-from vhostlab.process import Adopted, Process, output_of
+from vhostlab.process import Foreign, Process, output_of
 from vhostlab.rpc import RpcClient, RpcError
 from vhostlab.target.base import (
     READY_DEADLINE_S,
@@ -217,7 +217,7 @@ class RunningSpdk(Spdk):
 
     async def _start(self, controllers: tuple[Controller, ...]) -> None:
         pid = _server(self.rpc.path)
-        self._process = Adopted(pid, (f"process {pid}",), self.log)
+        self._process = Foreign(pid, (f"process {pid}",), self.log)
         # all of them, for whatever a failure leaves
         self._controllers = controllers
         await self._make(controllers)
