@@ -83,7 +83,7 @@ have() {
 	header) command -v gcc >/dev/null && gcc -E -x c - <<<"#include <$what>" >/dev/null 2>&1 ;;
 	py) [ -x /usr/bin/python3 ] && /usr/bin/python3 -c "import $what" 2>/dev/null ;;
 	file) compgen -G "$what" >/dev/null ;;
-	lib) ldconfig -p | grep -q -F "	$what " ;;
+	lib) [[ $(ldconfig -p) == *"	$what "* ]] ;;
 	postgres) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null ;;
 	fuzzer) command -v clang >/dev/null && fuzzer_runtime_present ;;
 	*) die "internal error: unknown kind of need '$kind'" 1 ;;

@@ -133,7 +133,7 @@ def test_default_cells_are_those_of_the_matrix_language() -> None:
         "malloc",
         "aio",
     }
-    assert len(cells.select("frontend", "", ("null 1",))[0]) == 1
+    assert len(cells.select("frontend", "", ("null qd1",))[0]) == 1
 
 
 def test_cells_of_a_matrix_that_cannot_be_swapped_are_left_out_with_a_reason(
@@ -308,10 +308,10 @@ def test_a_budget_that_is_spent_ends_it(tmp_path: Path) -> None:
 
 def test_a_command_that_repeats_it() -> None:
     request = Request(
-        base="v1", head="HEAD", head_options=("-Dplanted=busy",), cells=("null 1",), blocks=8
+        base="v1", head="HEAD", head_options=("-Dplanted=busy",), cells=("null qd1",), blocks=8
     )
     assert request.command() == (
-        "vhostlab ab v1 HEAD --head-options=-Dplanted=busy --blocks=8 '--cells=null 1'"
+        "vhostlab ab v1 HEAD --head-options=-Dplanted=busy --blocks=8 '--cells=null qd1'"
     )
     again = Request(base="worktree", aa=True, runs=20, budget_min=12)
     assert again.command() == "vhostlab ab --aa worktree --budget=12 --runs=20"

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -79,10 +78,10 @@ def test_bench_keeps_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(bench, "find_tools", lambda: bench.Tools("fio", Path("/x.so")))
     monkeypatch.setattr(identity, "record", lambda t, v: results.TargetRecord("vhostlab", "1", "p"))
 
-    async def version(_: object) -> str:
+    async def version() -> str:
         return "1"
 
-    monkeypatch.setattr(bench, "target_version", version)
+    monkeypatch.setattr(VhostlabTarget, "version", version)
     db = tmp_path / "b.sqlite"
     argv = ["bench", "--results", str(tmp_path), "--db", str(db)]
     assert cli.main(argv) == 0
@@ -101,19 +100,19 @@ def test_db_without_an_action_says_what_there_is(capfd: pytest.CaptureFixture[st
 def test_what_a_program_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "vhost"
     program.write_bytes(b"one")
-    monkeypatch.setattr(identity, "find_daemon", lambda: program)
+    monkeypatch.setattr(VhostlabTarget, "preflight", lambda: str(program))
     one = identity.record(VhostlabTarget, "0.1")
     assert (one.version, len(one.program), one.revision) == ("0.1", identity.DIGITS, "")
     program.write_bytes(b"two")
     assert identity.record(VhostlabTarget, "0.1").program != one.program
     assert identity.program_hash(tmp_path / "absent") == ""
 
-    def absent() -> Path:
+    def absent() -> str:
         raise HarnessError("not built")
 
-    monkeypatch.setattr(identity, "find_daemon", absent)
+    monkeypatch.setattr(VhostlabTarget, "preflight", absent)
     assert identity.record(VhostlabTarget, "0.1") == results.TargetRecord("vhostlab", "0.1")
-    monkeypatch.setattr(shutil, "which", lambda _: str(program))
+    monkeypatch.setattr(QemuStorageDaemon, "preflight", lambda: str(program))
     assert identity.record(QemuStorageDaemon, "7.2").program == identity.program_hash(program)
 
 
@@ -128,7 +127,7 @@ def test_the_revision_of_a_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(clean) == 12
     (tmp_path / "vhost").write_text("2")
     assert identity.revision(tmp_path) == f"{clean}-dirty"
-    monkeypatch.setattr(identity, "find_daemon", lambda: tmp_path / "vhost")
+    monkeypatch.setattr(VhostlabTarget, "preflight", lambda: str(tmp_path / "vhost"))
     monkeypatch.setattr(identity, "source_dir", lambda: tmp_path)
     assert identity.record(VhostlabTarget, "1").revision == f"{clean}-dirty"
     assert source_dir() != tmp_path

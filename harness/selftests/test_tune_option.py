@@ -46,7 +46,7 @@ def test_a_run_is_tuned_if_asked_and_its_environment_says_so(
 ) -> None:
     seen: dict[str, Any] = {}
 
-    def run(request: object, results_dir: Path, console: Console) -> int:
+    def run(request: object, results_dir: Path, console: Console, db: str) -> int:
         seen["watchdog"] = root.read(WATCHDOG)
         seen["pages"] = root.read(tuning.HUGEPAGES)
         seen["environment"] = host_environment()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,10 @@ def controllers(tmp_path: Path) -> list[Controller]:
 
 
 def everything(root: Path) -> list[str]:
-    return sorted(str(p.relative_to(root)) for p in root.rglob("*"))
+    """What is there now; somebody may be removing it meanwhile."""
+    while True:
+        with suppress(FileNotFoundError):
+            return sorted(str(p.relative_to(root)) for p in root.rglob("*"))
 
 
 def test_makes_what_a_guest_needs_and_removes_it(tmp_path: Path) -> None:

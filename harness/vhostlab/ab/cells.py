@@ -92,6 +92,6 @@ def select(
 
 
 def _named(cell: Cell, words: str) -> bool:
-    """By id, or by words of its label: "malloc", "null 32"."""
+    """By id, or by words of its label: "malloc", "null qd32"."""
     label = cell.label().split()
     return cell.id == words or all(word in label for word in words.split())

@@ -55,7 +55,7 @@ def command(tmp_path: Path, gates: Path, head: Path, *more: str) -> list[str]:
         "-o",
         tmp_path / "o",
     ]
-    cells = ["--cells", "null 1", "--turn", "0.03"]
+    cells = ["--cells", "null qd1", "--turn", "0.03"]
     return [sys.executable, "-m", "vhostlab", "ab", *map(str, words), *cells, *more]
 
 
