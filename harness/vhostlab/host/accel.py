@@ -50,7 +50,7 @@ async def verdict(image: Image, qemu: Path | None = None) -> tuple[str, str]:
     kept = paths.cache_dir() / "accel" / f"{key}.json"
     try:
         said = json.loads(kept.read_text())
-        answer, why = str(said["accel"]), str(said["why"])
+        answer, why = str(said["accel"]), str(said.get("why", ""))
     except (OSError, ValueError, KeyError):
         answer, why = await _probe(config)
         kept.parent.mkdir(parents=True, exist_ok=True)
