@@ -74,7 +74,7 @@ def fitted(disk: Disk, qemu: Path) -> Disk:
 
     The QEMU of Debian 13 offers the guest queues of 1024 whatever their size is said to be, and
     says that size to the target when it asks for the area of requests in flight. A ring that does
-    not fit into its area cannot be set up.
+    not fit into its area is not tracked, or cannot be set up at all.
     """
     if isinstance(disk, VhostBlk | VhostScsi) and version(qemu) >= _LARGE_QUEUES_SINCE:
         return replace(disk, queue_size=max(disk.queue_size, _LARGE_QUEUE))

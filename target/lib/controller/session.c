@@ -112,6 +112,29 @@ static void place(struct controller *controller, const struct vu_ring *ring)
 	queue->weight = 0;
 }
 
+/*
+ * Where the ring keeps what is in flight. QEMU from version 10 on shows its guest rings of 1024 entries for which it
+ * has asked for an area of `queue-size`. Such a ring has no place in the area, and is served like those of front-ends
+ * that know of none.
+ */
+static struct inflight_area *area_of(struct controller *controller, const struct vu_ring *ring)
+{
+	uint16_t room;
+
+	if (ring->inflight == NULL) {
+		return NULL;
+	}
+	room = inflight_area_queue_size(ring->inflight);
+	if (ring->size <= room) {
+		return ring->inflight;
+	}
+	log_limited(&controller->limiter, LOG_LEVEL_WARNING,
+		    "%s: queue %u has %u entries, its part of the in-flight area %u: if this process is "
+		    "killed, requests under way may be lost or done twice (QEMU: queue-size=1024)",
+		    controller->name, ring->index, ring->size, room);
+	return NULL;
+}
+
 static void owner_ring_start(void *owner, const struct vu_ring *ring)
 {
 	struct controller *controller = owner;
@@ -132,7 +155,7 @@ static void owner_ring_start(void *owner, const struct vu_ring *ring)
 		.err_fd = ring->err_fd,
 		.req_size = controller->device->ops->req_size(controller->device, ring->index),
 		.max_req_bytes = MAX_REQUEST_BYTES,
-		.inflight = ring->inflight,
+		.inflight = area_of(controller, ring),
 		.log = ring->log,
 		.index = ring->index,
 		.numa_node = env_core_numa_node(reactor_core(core_reactor(queue->wanted))),

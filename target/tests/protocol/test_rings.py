@@ -48,6 +48,26 @@ def test_without_bit_30_rings_start_enabled(front: FrontEnd, memory: GuestMemory
     ring.close()
 
 
+def test_a_ring_with_no_room_in_the_inflight_area(
+    daemon: Daemon, front: FrontEnd, memory: GuestMemory
+) -> None:
+    """QEMU from 10 on: rings are larger than those that the area was asked for."""
+    front.negotiate()
+    front.share(memory)
+    fd = os.memfd_create("area")
+    os.ftruncate(fd, 1 << 20)
+    front.send(wire.set_inflight(1 << 20, 0, 1, 16, fd))
+    os.close(fd)
+    ring = SplitRing(memory, 0, size=64)
+    front.start([ring])
+    disk = Blk(ring)
+    assert disk.write(100, PATTERN) == 0
+    assert disk.read(100, len(PATTERN)) == PATTERN
+    assert "queue 0 has 64 entries, its part of the in-flight area 16" in daemon.log_tail()
+    assert front.stop(0) == 2
+    ring.close()
+
+
 def test_one_ring_of_many(ready: FrontEnd, memory: GuestMemory) -> None:
     """As firmware does: one ring is started and stopped, the others are never spoken of."""
     for _ in range(3):
