@@ -128,10 +128,11 @@ static struct inflight_area *area_of(struct controller *controller, const struct
 	if (ring->size <= room) {
 		return ring->inflight;
 	}
-	log_limited(&controller->limiter, LOG_LEVEL_WARNING,
-		    "%s: queue %u has %u entries, its part of the in-flight area %u: if this process is "
-		    "killed, requests under way may be lost or done twice (QEMU: queue-size=1024)",
-		    controller->name, ring->index, ring->size, room);
+	log_limited(
+		&controller->limiter, LOG_LEVEL_WARNING,
+		"%s: queue %u has %u entries, its part of the in-flight area %u: if this process is "
+		"killed, requests under way may be lost or done twice (QEMU: queue-size=1024)",
+		controller->name, ring->index, ring->size, room);
 	return NULL;
 }
 
