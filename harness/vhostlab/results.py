@@ -430,6 +430,8 @@ def _targets(found: Iterable[Fragment], plan: Plan) -> TargetRecord:
     there = list(dict.fromkeys(f.target for f in found if f.target))
     if not there:
         return TargetRecord(plan.target, "unknown")
+    if len(there) == 1:
+        return there[0]
     return TargetRecord("+".join(t.name for t in there), "+".join(t.version for t in there))
 
 
