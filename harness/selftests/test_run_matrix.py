@@ -202,7 +202,7 @@ def test_no_cell_at_all_is_unavailable(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small.write_text(MATRIX.replace('["vhostlab", "qemu-storage-daemon", "nobody"]', '["nobody"]'))
-    monkeypatch.setattr(vmtest, "preflight", lambda target: (None, "tcg"))
+    monkeypatch.setattr(vmtest, "preflight", lambda *_: (None, "tcg"))
     with pytest.raises(Unavailable, match="can be measured here: is about target nobody"):
         matrixrun.start(Request(matrix=str(small)), tmp_path / "r", Console(file=io.StringIO()))
     assert not (tmp_path / "r").exists()
