@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from avocado.core.nrunner.runnable import Runnable
 from avocado.core.resolver import ReferenceResolutionResult
 from vhostlab import cli, results
 from vhostlab.results import Fragment, Plan, Status
+from vhostlab.run import Request
 from vhostlab.runner import RUN_DIR_VARIABLE
 from vhostlab_avocado.events import RunEvents
 from vhostlab_avocado.resolver import KIND, ScenarioResolver
@@ -153,6 +155,23 @@ def test_two_targets_in_one_job_make_no_result(tmp_path: Path, no_run_dir: None)
     events.pre_tests(mixed)
     events.post_tests(mixed)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recipe_is_a_run_of_its_matrix(tmp_path: Path, no_run_dir: None) -> None:
+    def one(stage: str, target: str, cells: str) -> Runnable:
+        request = Request(target, "", ("perf",), "smoke", tuple(cells.split(",")))
+        (planned,) = request.stages()
+        told = request.told(replace(planned, name=stage))
+        return Runnable(KIND, request.uri(planned), **told)
+
+    events = RunEvents()
+    recipe = job(tmp_path, one("perf", "vhostlab", "a,b"), one("perf-2", "qemu", "c"))
+    events.pre_tests(recipe)
+    plan = results.read(Plan, tmp_path / "vhostlab" / results.PLAN_FILE)
+    assert [(s.name, s.target) for s in plan.stages] == [("perf", "vhostlab"), ("perf-2", "qemu")]
+    assert plan.command == (
+        "vhostlab run --target vhostlab --matrix smoke --cell a --cell b --cell c"
+    )
 
 
 def test_avocado_finds_the_plugins() -> None:

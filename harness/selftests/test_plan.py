@@ -96,8 +96,30 @@ def test_without_a_guest_the_ids_are_those_of_bench(
 
 
 def test_one_cell(capsys: pytest.CaptureFixture[str]) -> None:
-    (told,) = plans(capsys, "--cell", "55b593d1ab", "--accel", "kvm")
+    (told,) = plans(capsys, "--cell", "55b593d1ab", "--accel", "tcg")
     assert [c["id"] for boot in told["boots"] for c in boot["cells"]] == ["55b593d1ab"]
+
+
+def test_what_the_run_would_leave_out_the_plan_leaves_out(
+    capsys: pytest.CaptureFixture[str], small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2})
+    small.write_text(DOCUMENT.replace("[1, 32]", "[1, 3]"))
+    (told,) = plans(capsys, "--matrix", str(small), "--accel", "kvm")
+    assert [boot["params"] for boot in told["boots"]] == [{}]
+    assert {one["reason"] for one in told["left_out"]} == {
+        "1 cores for the target and 4 for the guests' processors are more than the 3 of this host",
+        "fio-jobs has no randread-4k-qd3.fio",
+    }
+
+
+def test_a_recipe_starts_the_target_that_a_cell_names(
+    capsys: pytest.CaptureFixture[str], small: Path
+) -> None:
+    small.write_text(DOCUMENT.replace("vms = [1, 2]", 'target = ["vhostlab", "qemu"]'))
+    told = json.loads(plan(capsys, "--recipe", "--matrix", str(small), "--accel", "tcg"))
+    assert [one["kwargs"]["target"] for one in told] == ["vhostlab", "qemu"]
+    assert [one["uri"] for one in told] == ["perf@vhostlab", "perf@qemu"]
 
 
 @pytest.mark.parametrize(
@@ -119,11 +141,12 @@ def test_bad_input_is_one_line(
     assert said.count("\n") == 1
 
 
-def result(path: Path, accel: str, image: str, *seconds: float) -> None:
+def result(path: Path, accel: str, image: str, *seconds: float, guest: str = "") -> None:
     path.mkdir(parents=True)
     body = {
         "environment": {"accel": accel, "guest.image": image},
         "guests": [{"boot_seconds": s} for s in seconds],
+        "cells": [{"params": {"guest": guest} if guest else {}}],
     }
     (path / "result.json").write_text(json.dumps(body))
 
@@ -135,6 +158,7 @@ def test_boot_times_of_earlier_runs_are_used(
     result(results / "20260101T000000Z-vhostlab", "tcg", "micro-abc", 30.0, 50.0)
     result(results / "20260102T000000Z-vhostlab", "tcg", "micro-def", 40.0)
     result(results / "20260103T000000Z-vhostlab", "kvm", "micro-def", 1.0)
+    result(results / "20260103T000001Z-vhostlab", "tcg", "micro-def", 900.0, guest="debian-12")
     (results / "20260104T000000Z-vhostlab").mkdir()
     (results / "20260104T000000Z-vhostlab" / "result.json").write_text("{")
     times = BootTimes.of(results)

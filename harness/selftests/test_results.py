@@ -64,6 +64,18 @@ def fragment(*scenarios: results.ScenarioResult) -> results.Fragment:
     )
 
 
+def test_one_target_keeps_what_identifies_it() -> None:
+    ours = results.TargetRecord("vhostlab", "0.1", program="abc", revision="v0.1-3-gabc")
+    one = dataclasses.replace(fragment(scenario("a")), target=ours)
+    stages = (results.PlannedStage("standard", ("a",)), results.PlannedStage("other", ("b",)))
+    two = dataclasses.replace(plan("a"), stages=stages)
+    again = dataclasses.replace(one, stage="other")
+    assert results.merge(two, {"standard": one, "other": again}, 1.0).target == ours
+    qemu = dataclasses.replace(again, target=results.TargetRecord("qemu", "7.2", program="def"))
+    merged = results.merge(two, {"standard": one, "other": qemu}, 1.0).target
+    assert merged == results.TargetRecord("vhostlab+qemu", "0.1+7.2")
+
+
 def store(run: Path, plan_: results.Plan, *fragments: results.Fragment) -> None:
     results.write(plan_, run / results.PLAN_FILE)
     for f in fragments:

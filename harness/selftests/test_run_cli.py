@@ -174,6 +174,26 @@ def finished(tmp_path: Path, *scenarios: results.ScenarioResult) -> results.Resu
     return results.finish(tmp_path, 61.0)
 
 
+def test_summary_tells_paths_where_there_are_several(tmp_path: Path) -> None:
+    metric = results.Metric("iops", "1/s", results.Better.HIGHER, 1000.0)
+
+    def shown(*paths: str) -> str:
+        cells = tuple(
+            results.CellResult("0" * 10, "s", {"depth": 1, "path": p}, (metric,), "f", "replay")
+            for p in paths
+        )
+        plan = results.Plan("r", "t", "ladder", "c", "qemu", (results.PlannedStage("s", ()),))
+        made = results.merge(plan, {"s": results.Fragment("s", cells=cells)}, 1.0)
+        out = io.StringIO()
+        summary.show(made, tmp_path, Console(file=out, width=100))
+        return out.getvalue()
+
+    assert "qd1 guest" in shown("guest", "frontend") and "qd1 frontend" in shown(
+        "guest", "file", "frontend"
+    )
+    assert "frontend" not in shown("frontend", "frontend")
+
+
 def test_summary_shows_failures_skips_and_where_to_look(tmp_path: Path) -> None:
     result = finished(
         tmp_path,

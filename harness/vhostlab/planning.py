@@ -61,6 +61,8 @@ def _boots_of(path: Path) -> Iterable[tuple[tuple[str, str], float]]:
     try:
         raw = json.loads(path.read_text())
         guest = str(raw["environment"]["guest.image"]).rpartition("-")[0]
+        if any("guest" in cell["params"] for cell in raw.get("cells", [])):
+            return []  # of which guest each boot was is not said
         accel = str(raw["environment"]["accel"])
         return [((accel, guest), float(g["boot_seconds"])) for g in raw["guests"]]
     except (OSError, ValueError, KeyError, TypeError):
@@ -172,7 +174,8 @@ def recipe(request: Request, planned: Plan) -> list[dict[str, Any]]:
     """The boots of a plan as runnables, in the form of Avocado's recipe files: one for each."""
     found = []
     for number, one in enumerate(planned.boots, start=1):
-        part = replace(request, cells=tuple(cell.id for cell in one.boot.cells))
+        target = str(one.boot.params.get("target", request.target))
+        part = replace(request, target=target, cells=tuple(cell.id for cell in one.boot.cells))
         (stage,) = part.stages()
         told = part.told(
             replace(stage, name=f"{stage.name}-{number}" if number > 1 else stage.name)

@@ -82,9 +82,11 @@ def _cells(result: Result) -> Table:
     table.add_column("cell")  # the one that gives way on a narrow terminal: numbers are whole
     for _, heading, _, _ in _CELL_COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
+    one_path = len({cell.params.get("path") for cell in result.cells}) == 1
     for cell in result.cells:
-        # the path is the same for all cells of a run
-        label = Cell({k: v for k, v in cell.params.items() if k != "path"}).label()
+        # not told where it is the same for all cells, as everywhere but in a ladder
+        told = {k: v for k, v in cell.params.items() if k != "path" or not one_path}
+        label = Cell(told).label()
         table.add_row(label, *_cell_row(cell))
     return table
 

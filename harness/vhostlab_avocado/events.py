@@ -14,11 +14,12 @@ from typing import Any
 from avocado.core.output import LOG_UI
 from avocado.core.plugin_interfaces import ResultEvents
 from rich.console import Console
-from vhostlab import report, results, summary
+from vhostlab import matrixrun, report, results, summary
 from vhostlab.errors import HarnessError
 from vhostlab.results import PLAN_FILE, PlannedStage
 from vhostlab.run import Request
 from vhostlab.runner import RUN_DIR_VARIABLE
+from vhostlab.scenario import Options
 
 from vhostlab_avocado.resolver import KIND
 
@@ -42,7 +43,7 @@ class RunEvents(ResultEvents):  # type: ignore[misc]
         if run_dir := _planned():
             self._run_dir, self._began = run_dir, time.monotonic()
             return
-        if len({t["target"] for t in told}) > 1:
+        if len({t["target"] for t in told}) > 1 and not _only_cells(told):
             LOG_UI.error("vhostlab: one target per job, please: no result.json is made of this one")
             return
         self._began = time.monotonic()
@@ -94,23 +95,35 @@ def _unique_stages(told: list[dict[str, str]]) -> None:
             runnable["stage"] += f"-{count}"
 
 
+def _only_cells(told: list[dict[str, str]]) -> bool:
+    """Whether a job is a recipe of `vhostlab plan`: nothing but named cells is measured."""
+    return all(t["scenarios"] == matrixrun.SCENARIO and t["cells"] for t in told)
+
+
 def _plan(told: list[dict[str, str]], run_dir: Path, by_hand: bool) -> results.Plan:
     """The plan behind the runnables of a job."""
-    stages = [PlannedStage(t["stage"], tuple(t["scenarios"].split(","))) for t in told]
+    stages = [
+        PlannedStage(t["stage"], tuple(t["scenarios"].split(",")), target=t["target"]) for t in told
+    ]
     suite, now = told[0]["suite"], datetime.now(UTC)
+    cells = tuple(dict.fromkeys(c for t in told for c in t["cells"].split(",") if c))
     request = Request(
         target=told[0]["target"],
         suite=suite,
-        scenarios=() if suite else tuple(name for s in stages for name in s.scenarios),
+        scenarios=() if suite else tuple(dict.fromkeys(n for s in stages for n in s.scenarios)),
         matrix=os.environ.get("VHOSTLAB_RUN_MATRIX", ""),
-        cells=tuple(c for c in told[0]["cells"].split(",") if c),
+        cells=cells,
         guest=told[0]["guest"],
     )
+    command = request.command()
+    if by_hand and _only_cells(told):
+        matrix = Options(Path(told[0]["matrix"])).matrix_name()
+        command = matrixrun.Request(request.target, matrix, cells).command()
     return results.Plan(
         run_id=f"{now:%Y%m%dT%H%M%SZ}-{request.target}" if by_hand else run_dir.name,
         started=f"{now:%Y-%m-%dT%H:%M:%SZ}",
         suite=suite or "selection",
-        command=request.command(),
+        command=command,
         target=request.target,
         stages=tuple(stages),
         guest=request.guest,

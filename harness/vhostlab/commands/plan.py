@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import json
 from datetime import timedelta
+from functools import partial
 
 from rich import box
 from rich.console import Console
@@ -19,6 +20,7 @@ from vhostlab.bench import Request as BenchRequest
 from vhostlab.bench import lacking_without_guest
 from vhostlab.commands.common import BadInput, add_cells, add_results, results_dir, validate
 from vhostlab.host.capacity import capacity
+from vhostlab.measure import carry
 from vhostlab.planning import BootTimes, Plan
 from vhostlab.results import NO_GUEST
 from vhostlab.run import DEFAULT_TARGET, Request
@@ -66,16 +68,16 @@ def run(options: argparse.Namespace, console: Console) -> int:
         validate(_bench(options, name) if options.no_guest else _request(options, name))
     here = capacity(_accelerator(options, console))
     times = BootTimes.of(results_dir(options))
-    known = {name: targets.get(name).capabilities for name in targets.names()}
+    more = lacking_without_guest if options.no_guest else partial(carry.more, accel=here.accel)
     plans = [
         planning.plan(
             _matrix(options, name),
-            matrix.Subject(name, known[name]),
+            matrix.Subject(name, targets.get(name).capabilities),
             here,
             times,
             options.cell,
-            others={} if options.no_guest else known,
-            more=lacking_without_guest if options.no_guest else lambda cell: None,
+            others={} if options.no_guest else carry.others(),
+            more=more,
         )
         for name in names
     ]

@@ -98,14 +98,12 @@ class TargetCapabilities:
     """What a target can do, so that a scenario is skipped with a reason and not failed.
 
     ``serial`` says what the guest reads as a blk disk's serial: "configured" is the Disk's own, any
-    other text is what every disk says. ``modes``: the ways in which it can be told to wait for
-    requests. ``migration``: guests move to another QEMU on it, which shares the disk meanwhile.
-    ``max_cores``: how many it can be told to serve with.
     other text is what every disk says, None that it is not known. ``modes``: the ways in which it
     can be told to wait for requests. ``migration``: guests move to another QEMU on it, which shares
-    the disk meanwhile. ``process``: it can be killed and started again. ``sockets``: it speaks
-    vhost-user. ``counters``: ``stats`` tells the requests of each controller. ``sleeps``: an idle
-    one uses no CPU. ``write_cache``: guests see one in front of files, and so flush them.
+    the disk meanwhile. ``max_cores``: how many it can be told to serve with. ``process``: it can be
+    killed and started again. ``sockets``: it speaks vhost-user. ``counters``: ``stats`` tells the
+    requests of each controller. ``sleeps``: an idle one uses no CPU. ``write_cache``: guests see
+    one in front of files, and so flush them.
     """
 
     devices: frozenset[str]
