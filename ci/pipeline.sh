@@ -6,11 +6,10 @@
 #   step NAME COMMAND...        run it, go on whatever becomes of it, remember how it ended
 #   attempt NAME COMMAND...     the same; exit status 2, this machine lacks something, is no failure
 #   runs DIRECTORY              the directories of all runs in there that came to a result, in order
-#   offers COMMAND [OPTION]     does this version of vhostlab have that?
-#   leave_out NAME WHY          a step that is not done, told in the summary
 #   finish                      the summary; exit 1 if a step failed
 
 artifacts=${ARTIFACTS:-build/artifacts}
+# shellcheck disable=SC2034  # for those who source this
 vhostlab=.venv/bin/vhostlab
 pipeline_failed=() pipeline_lines=()
 
@@ -42,16 +41,6 @@ carry_out() {
 }
 
 runs() { find "$1" -name result.json -type f -printf '%h\n' | sort; }
-
-offers() {
-	local help
-	help=$($vhostlab "$1" --help 2>/dev/null) || return 1
-	[ $# -lt 2 ] || grep -q -e "$2" <<<"$help"
-}
-
-leave_out() {
-	pipeline_lines+=("$(printf '%-24s %7s  not done: %s' "$1" - "$2")")
-}
 
 finish() {
 	local line

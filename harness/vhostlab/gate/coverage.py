@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vhostlab import store
 from vhostlab.errors import HarnessError
 from vhostlab.gate import builds, child
 from vhostlab.gate.steps import Steps
@@ -126,6 +127,8 @@ def _run(root: Path, part: Part, log: Path) -> int:
         "VHOSTLAB_TARGET_PROGRAM": daemon,
         "FRONTEND_BIN": str(root / BUILD / "harness/frontend"),
         "VHOSTLAB_KILLS": "2",
+        # what is measured on this daemon is nobody's history
+        store.VARIABLE: "",
     }
     log.unlink(missing_ok=True)
     try:
