@@ -325,6 +325,7 @@ def _unfinished(directory: Path) -> Any:
             **{k: plan.get(k) for k in ("run_id", "started", "suite", "command")},
             "target": {"name": plan.get("target")},
             "environment": {},
+            "left_out": [*(plan.get("left_out") or [])],
         }
         for stage in plan["stages"]:
             path = directory / "stages" / f"{Path(str(stage['name'])).name}.json"

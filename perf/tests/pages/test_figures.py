@@ -214,6 +214,7 @@ def test_a_run_that_was_killed_makes_a_page_of_what_there_is(tmp_path: Path) -> 
         "command": "vhostlab vmtest",
         "target": "vhostlab",
         "stages": [{"name": "a", "scenarios": ["boot"]}, {"name": "b", "scenarios": ["blk"]}],
+        "left_out": [{"id": "00aa00aa00", "params": {"vms": 9}, "reason": "too little memory"}],
     }
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     (tmp_path / "stages").mkdir()
@@ -225,6 +226,7 @@ def test_a_run_that_was_killed_makes_a_page_of_what_there_is(tmp_path: Path) -> 
         "Ended with errors",
         "the run left no result.json",
         "the run ended before this scenario did",
+        "too little memory",
         "blk null randread 4k qd32",
     ):
         assert expected in words, expected
