@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from vhostlab_perf import db, publish_command, report_command, trend
+from vhostlab_perf import db, publish_command, report_command
 from vhostlab_perf.ab import command as ab
 from vhostlab_perf.gate import cli as gate
 from vhostlab_perf.reader import BadResult
@@ -20,10 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for command in (report_command, publish_command, ab):
         command.add(commands)
     gate.add(commands.add_parser("gate", help="judge what vhostlab gate has measured"))
-    db.add(commands.add_parser("db", help="the results store"))
-    db.add_trend(commands.add_parser("trend", help=trend.HELP))
+    # `vhostlab db` passes on what it was given, so mistakes in it are answered from here
+    db.add(commands.add_parser("db", prog="vhostlab db", help="the results store"))
     options = parser.parse_args(argv)
-    of_its_own = {"gate": gate.run, "db": db.run, "trend": db.run}
+    of_its_own = {"gate": gate.run, "db": db.run}
     run = of_its_own.get(options.command) or options.run
     try:
         status: int = run(options)

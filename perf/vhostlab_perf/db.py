@@ -101,13 +101,6 @@ def add_db(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_trend(parser: argparse.ArgumentParser) -> None:
-    """``trend`` without ``db`` is the same."""
-    add_db(parser)
-    trend.add(parser)
-    parser.set_defaults(run=_trend)
-
-
 def _store(options: argparse.Namespace) -> Store:
     return opened(chosen_url(options.db))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``python -m vhostlab_perf trend``, ``db trend``: change points of the histories in a store."""
+"""``vhostlab db trend``: change points of the histories in a store."""
 
 from __future__ import annotations
 

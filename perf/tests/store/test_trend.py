@@ -47,7 +47,7 @@ def plant(db: str, where: Path, nights: range) -> None:
 
 def trend(db: str, capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> Any:
     capsys.readouterr()
-    assert main(["trend", "--db", db, "--json", *words]) == status
+    assert main(["db", "trend", "--db", db, "--json", *words]) == status
     return json.loads(capsys.readouterr().out)
 
 
@@ -92,7 +92,7 @@ def test_an_alarm_is_new_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     failed = []
     for n in range(BEFORE, BEFORE + AFTER):
         plant(db, tmp_path, range(n, n + 1))
-        if main(["trend", "--db", db, "--fail-on-new", "--metric", "iops"]) == 1:
+        if main(["db", "trend", "--db", db, "--fail-on-new", "--metric", "iops"]) == 1:
             failed.append(n)
     assert len(failed) == 1 and failed[0] - BEFORE >= 4
     since = night(BEFORE)
@@ -103,10 +103,10 @@ def test_an_alarm_is_new_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["trend", "--db", str(tmp_path / "x")]) == 2
+    assert main(["db", "trend", "--db", str(tmp_path / "x")]) == 2
     assert "there is no store" in capsys.readouterr().err
     db = str(tmp_path / "history.sqlite")
     import_run(opened(url_of(db), write=True), made_runs.run(tmp_path))
-    assert main(["trend", "--db", db, "--min-size", "-1"]) == 2
+    assert main(["db", "trend", "--db", db, "--min-size", "-1"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert trend(db, capsys)["too_short"] == 4
