@@ -343,7 +343,10 @@ def test_meson_options_begin_with_a_dash(
         (["--aa", "HEAD", "HEAD"], "--aa compares BASE with itself"),
         (["HEAD", "HEAD", "--runs", "2"], "--runs is for --aa"),
         (["HEAD", "HEAD", "--blocks", "2"], "--blocks must be 4 or more"),
+        (["HEAD", "HEAD", "--blocks", "0"], "--blocks must be 4 or more"),
         (["HEAD", "HEAD", "--budget", "-1"], "must be positive"),
+        (["HEAD", "HEAD", "--turn", "0"], "must be positive"),
+        (["HEAD", "HEAD", "--gates", "/nowhere"], "there is no file /nowhere"),
         (["HEAD", "HEAD", "--cells", "nonsense"], "there is no cell nonsense"),
         (["HEAD", "HEAD", "--matrix", "nonsense"], "no matrix is called"),
         (

@@ -136,6 +136,8 @@ def test_what_cannot_be_built_is_no_pass(tree: Path) -> None:
         (["HEAD", "--only", "works"], "there is no part works"),
         (["HEAD", "--cases", "null"], "there is no case null"),
         (["HEAD", "--coverage-parts", "all"], "there is no part all"),
+        (["HEAD", "--budget", "0"], "--budget must be positive"),
+        (["HEAD", "-o", "/proc/x"], "cannot make /proc/x"),
         (["HEAD", "--only", ""], "no part is named"),
     ],
 )

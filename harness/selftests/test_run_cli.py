@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import shlex
@@ -246,3 +247,15 @@ def test_the_runner_measures_one_thing_at_a_time(tmp_path: Path) -> None:
     assert words[0] == sys.executable
     assert words[words.index("--max-parallel-tasks") + 1] == "1"
     assert words[-1] == "suite:quick@vhostlab"
+
+
+def test_what_the_system_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/result.json")
+
+    monkeypatch.setattr("vhostlab.commands.doctor.run", full)
+    assert cli.main(["doctor"]) == 1
+    said = capsys.readouterr().err
+    assert said == "vhostlab: /somewhere/result.json: No space left on device\n"

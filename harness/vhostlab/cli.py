@@ -54,6 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         print(f"vhostlab: {error}", file=sys.stderr)
         return error.exit_status
+    except OSError as error:
+        # a full disk, a place that cannot be written to: the system has said all there is
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"vhostlab: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("vhostlab: interrupted", file=sys.stderr)
         return 1

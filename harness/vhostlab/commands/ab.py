@@ -18,7 +18,7 @@ from vhostlab.ab import judging
 from vhostlab.ab.request import PATHS, Request
 from vhostlab.ab.run import measure, prepare
 from vhostlab.ab.show import Show, show_verdict
-from vhostlab.commands.common import BadInput
+from vhostlab.commands.common import BadInput, made
 from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.paths import source_dir
 
@@ -49,13 +49,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cells", action="append", default=[], metavar="TEXT", help="an id, or words of a label"
     )
-    parser.add_argument("--blocks", type=int, default=0, metavar="N", help="at most so many (16)")
-    parser.add_argument(
-        "--budget", type=float, default=0.0, metavar="MIN", help="minutes of measuring (8)"
-    )
-    parser.add_argument(
-        "--turn", type=float, default=0.0, metavar="S", help="seconds at a cell (what fits)"
-    )
+    parser.add_argument("--blocks", type=int, metavar="N", help="at most so many (16)")
+    parser.add_argument("--budget", type=float, metavar="MIN", help="minutes of measuring (8)")
+    parser.add_argument("--turn", type=float, metavar="S", help="seconds at a cell (what fits)")
     parser.add_argument(
         "--aa", action="store_true", help="BASE against itself: qualify this machine"
     )
@@ -83,10 +79,16 @@ def _request(options: argparse.Namespace) -> Request:
             raise BadInput(f"{name} is given twice", "give a revision or a program")
         if not binary and not word:
             raise BadInput(f"{name} is missing", "vhostlab ab BASE HEAD, or --aa")
-    if options.blocks and options.blocks < 4:
+    if options.blocks is not None and options.blocks < 4:
         raise BadInput("--blocks must be 4 or more", "fewer say nothing")
-    if options.budget < 0 or options.turn < 0 or options.runs < 1:
-        raise BadInput("--budget, --turn and --runs must be positive")
+    if any(number is not None and number <= 0 for number in (options.budget, options.turn)):
+        raise BadInput("--budget and --turn must be positive")
+    if options.runs < 1:
+        raise BadInput("--runs must be positive")
+    if options.gates and not options.gates.is_file():
+        raise BadInput(
+            f"there is no file {options.gates}", "--gates is one such as perf/gates.toml"
+        )
     return Request(
         base=base,
         head=head,
@@ -97,9 +99,9 @@ def _request(options: argparse.Namespace) -> Request:
         path=options.path,
         matrix=options.matrix,
         cells=tuple(options.cells),
-        blocks=options.blocks,
-        budget_min=options.budget,
-        turn_s=options.turn,
+        blocks=options.blocks or 0,
+        budget_min=options.budget or 0.0,
+        turn_s=options.turn or 0.0,
         aa=options.aa,
         runs=options.runs,
         gates=options.gates.absolute() if options.gates else None,
@@ -113,11 +115,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         console = Console(highlight=False, stderr=True)
     when = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     chosen: Path | None = options.output
-    directory = (chosen or source_dir() / "results" / "ab" / when).absolute()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"cannot make {directory}: {error.strerror}") from error
+    directory = made((chosen or source_dir() / "results" / "ab" / when).absolute())
     try:
         return asyncio.run(_carry_out(request, directory, options.json, console))
     except Unavailable:

@@ -147,6 +147,15 @@ def results_dir(options: argparse.Namespace) -> Path:
     return chosen or source_dir() / "results"
 
 
+def made(directory: Path) -> Path:
+    """A directory for what a command leaves; one that cannot be had is bad input."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"cannot make {directory}: {error.strerror}") from error
+    return directory
+
+
 def add_db(parser: argparse.ArgumentParser, default: str) -> None:
     """--db"""
     parser.add_argument(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vhostlab.commands.common import BadInput
+from vhostlab.commands.common import BadInput, made
 from vhostlab.gate import coverage, revisions
 from vhostlab.gate.steps import Steps
 from vhostlab.paths import source_dir
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     root = source_dir()
     parts = parts_of(options.parts)
     base = revisions.resolve(root, options.base).commit if options.base else None
-    out = (options.output or root / "build/reports/coverage").absolute()
+    out = made((options.output or root / "build/reports/coverage").absolute())
     steps = Steps(Console(stderr=True, highlight=False) if options.json else console)
     coverage.plan(steps, parts)
     summary = coverage.measure(root, out, parts, base, steps)

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from vhostlab.commands.common import BadInput
+from vhostlab.commands.common import BadInput, made
 from vhostlab.commands.coverage import parts_of
 from vhostlab.gate import coverage, work
 from vhostlab.gate.run import PARTS, Gate, Request
@@ -104,7 +104,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
         command=shlex.join(["vhostlab", *sys.argv[1:]]),
     )
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    out = (options.output or root / "results/gate" / now).absolute()
+    if options.budget <= 0:
+        raise BadInput("--budget must be positive")
+    out = made((options.output or root / "results/gate" / now).absolute())
     shown = Console(stderr=True, highlight=False) if options.json else console
     verdict = Gate(root, out, request, shown).run()
     if options.json:
