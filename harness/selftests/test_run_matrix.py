@@ -158,7 +158,9 @@ def test_a_run_that_cannot_be_gone_on_with(small: Path, tmp_path: Path) -> None:
         ("--matrix nope", "no matrix is called 'nope'"),
         ("--cell abc", "matrix smoke has no cell abc"),
         ("--target nope", "no target is called 'nope'"),
-        ("--resume --cell abc", "--resume knows its matrix and cells"),
+        ("--resume --cell abc", "--resume knows its target, matrix and cells"),
+        ("--resume --target qemu", "--resume knows its target, matrix and cells"),
+        ("--resume", "there is no run in"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(

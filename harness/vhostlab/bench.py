@@ -14,23 +14,22 @@ import dataclasses
 import shlex
 import shutil
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from vhostlab import fio, frontend, identity, measure, report, results, store, summary
+from vhostlab import fio, frontend, identity, measure, report, results, steady, store, summary
 from vhostlab import target as targets
 from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.host.capacity import capacity
 from vhostlab.host.load import OthersMeter
 from vhostlab.matrix import Cell, Matrix, Subject, Value, boots, choose
 from vhostlab.matrix import load as load_matrix
+from vhostlab.measure import series
 from vhostlab.paths import source_dir
 from vhostlab.process import find_program
 from vhostlab.results import (
@@ -38,6 +37,7 @@ from vhostlab.results import (
     CellResult,
     Check,
     Fragment,
+    LeftOut,
     Metric,
     ScenarioResult,
     Status,
@@ -185,6 +185,7 @@ class Bench:
         self.tell("cell", scenario=self.request.scenario, cell=cell.id, label=cell.label())
         statement = f"cell {cell.id} ({cell.label()})"
         place = frontend.Place.of(at.controller, at.disk.name, target.endpoints[at.controller.name])
+        started = results.now()
         others, used = OthersMeter(), target.cpu_seconds()
         try:
             run = await self.fio(
@@ -195,7 +196,7 @@ class Bench:
                 plan.runtime_s,
                 plan.ramp_s + fio.FIO_START_STOP_S,
                 cell.text("ring"),
-                options(plan, cell),
+                [*options(plan, cell), *self.series_options(cell)],
             )
             way = run.main_direction()
         except fio.FioError as error:
@@ -206,6 +207,7 @@ class Bench:
         whole = way.short_ios == 0 and way.dropped_ios == 0
         self.check(statement, whole, f"{way.ios} I/Os")
         single = dataclasses.replace(self.request, cells=(cell.id,))
+        seconds = self.logged(cell)
         self.record.cells.append(
             CellResult(
                 id=cell.id,
@@ -214,9 +216,25 @@ class Bench:
                 metrics=(*measure.metrics(way, used * plan.measured_share), load),
                 fio_file=f"fio/{cell.id}.json",
                 replay=single.command(),
+                started=started,
+                steady=steady.verdict(series.total(seconds)),
+                series=series.keep(self.run_dir, cell.id, seconds),
             )
         )
         self.update(cells=tuple(self.record.cells))
+
+    def series_options(self, cell: Cell) -> list[str]:
+        """Lines of the job file: fio is to log each second."""
+        lines = [option.removeprefix("--") for option in series.OPTIONS]
+        return [*lines, f"write_iops_log={self.run_dir / 'fio' / cell.id}"]
+
+    def logged(self, cell: Cell) -> list[series.Series]:
+        """What fio logged, as the one part there is; its logs go. Empty: it was too short."""
+        logs = sorted((self.run_dir / "fio").glob(f"{cell.id}_iops.*.log"))
+        found = series.parse([log.read_text() for log in logs])
+        for log in logs:
+            log.unlink()
+        return [found] if found else []
 
 
 @dataclass(frozen=True)
@@ -271,6 +289,14 @@ async def _measure(bench: Bench, scratch: Path) -> None:
         request.cells,
         more=lacking_without_guest,
     )
+    bench.update(
+        left_out=tuple(LeftOut(one.cell.id, one.cell.params, one.reason) for one in chosen.left_out)
+    )
+    if not chosen.cells:
+        raise Unavailable(
+            f"no cell of matrix {plan.name} can be measured here: {chosen.left_out[0].reason}",
+            "`vhostlab plan --no-guest` shows the reason of each",
+        )
     for boot in boots(chosen.cells):
         controllers = tuple(
             _with_queues(c, boot.cells) for c in standard(scratch, driver.capabilities)
@@ -282,11 +308,6 @@ async def _measure(bench: Bench, scratch: Path) -> None:
                     await bench.cell(plan, cell, target, found)
                 else:
                     bench.check(f"cell {cell.id} ({cell.label()})", False, "no such disk")
-    if not bench.record.checks:
-        raise HarnessError(f"target {driver.name} has none of the disks of matrix {plan.name}")
-    reasons = Counter(one.reason for one in chosen.left_out)
-    for reason, number in reasons.items():
-        bench.check(f"left out: {reason}", True, f"{number} of {len(plan.cells)} cells")
 
 
 async def _verify(bench: Bench, target: Target, controllers: Sequence[Controller]) -> None:
@@ -409,7 +430,7 @@ def run(request: Request, results_dir: Path, console: Console, db: str = "") -> 
     run_dir = results.new_run_directory(results_dir.absolute(), request.target)
     plan = results.Plan(
         run_id=run_dir.name,
-        started=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        started=results.now(),
         suite=request.scenario,
         command=request.command(),
         target=request.target,

@@ -18,7 +18,6 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from vhostlab import fio, frontend, host, images, measure, report, results, summary
+from vhostlab import fio, frontend, host, images, measure, report, results, store, summary
 from vhostlab import target as targets
 from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.matrix import Cell, Value
@@ -345,7 +344,9 @@ def _show(found: Sequence[dict[str, Any]], accel: str, console: Console) -> None
         console.print(table)
 
 
-def run(request: Request, results_dir: Path, console: Console, as_json: bool = False) -> int:
+def run(
+    request: Request, results_dir: Path, console: Console, as_json: bool = False, db: str = ""
+) -> int:
     """Carry out a run; return the exit status for the shell."""
     request.validate()
     for name in (IN_PROCESS, *request.targets):
@@ -353,7 +354,7 @@ def run(request: Request, results_dir: Path, console: Console, as_json: bool = F
     run_dir = results.new_run_directory(results_dir.absolute(), "ladder")
     plan = results.Plan(
         run_id=run_dir.name,
-        started=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        started=results.now(),
         suite=SCENARIO,
         command=request.command(),
         target="+".join(dict.fromkeys((IN_PROCESS, *request.targets))),
@@ -375,4 +376,5 @@ def run(request: Request, results_dir: Path, console: Console, as_json: bool = F
     else:
         _show(found, str(result.environment.get("accel", "")), console)
         summary.show(result, run_dir, console)
+    store.keep(run_dir, said, db)
     return results.exit_code(result.status)

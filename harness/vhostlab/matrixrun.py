@@ -12,16 +12,15 @@ import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from vhostlab import matrix, planning, report, results, rundir, runner, summary, vmtest
+from vhostlab import matrix, planning, results, rundir, runner, summary, vmtest
 from vhostlab import target as targets
-from vhostlab.errors import HarnessError, Unavailable
+from vhostlab.errors import Unavailable
 from vhostlab.host.capacity import capacity
 from vhostlab.images import DEFAULT_GUEST
 from vhostlab.images.progress import Shown
@@ -31,7 +30,6 @@ from vhostlab.measure import carry
 from vhostlab.planning import CELL_S, BootTimes
 from vhostlab.results import (
     PLAN_FILE,
-    RESULT_FILE,
     Fragment,
     LeftOut,
     Plan,
@@ -72,11 +70,6 @@ class Request:
         self.stages().validate()
 
 
-def now() -> str:
-    """The time for files."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def plan(request: Request, run_id: str, accel: str, times: BootTimes) -> Plan:
     """Which cells are measured in which boot, and why the others are not."""
     read = request.load()
@@ -102,7 +95,7 @@ def plan(request: Request, run_id: str, accel: str, times: BootTimes) -> Plan:
     )
     return Plan(
         run_id=run_id,
-        started=now(),
+        started=results.now(),
         suite=f"matrix {read.name}",
         command=request.command(),
         target=request.target,
@@ -130,19 +123,19 @@ def _whole(stage: PlannedStage, run_dir: Path) -> bool:
 
 
 def resumable(results_dir: Path, chosen: Path | None) -> tuple[Path, Plan]:
-    """The run to go on with: the one named, or the latest. HarnessError says what is wrong."""
+    """The run to go on with: the one named, or the latest. Unavailable says what is wrong."""
     run_dir = (chosen or results_dir / "latest").resolve()
     if not (run_dir / PLAN_FILE).is_file():
         what = f"{run_dir} is no run" if chosen else f"there is no run in {results_dir}"
-        raise HarnessError(what, "name the directory of one: --resume RUN_DIR")
+        raise Unavailable(what, "name the directory of one: --resume RUN_DIR")
     said = results.read(Plan, run_dir / PLAN_FILE)
     if not said.matrix:
-        raise HarnessError(
+        raise Unavailable(
             f"{run_dir} is no run of a matrix", "only those of `vhostlab run` can be gone on with"
         )
     read = Request(said.target, said.matrix).load()
     if (read.runtime_s, read.ramp_s) != (said.runtime_s, said.ramp_s):
-        raise HarnessError(f"matrix {said.matrix} has changed since", "start a new run")
+        raise Unavailable(f"matrix {said.matrix} has changed since", "start a new run")
     return run_dir, said
 
 
@@ -176,9 +169,9 @@ def resume(results_dir: Path, chosen: Path | None, console: Console) -> tuple[Pa
     with rundir.taken_over(run_dir):
         rest = missing(made, run_dir)
         if rest:
-            made = dataclasses.replace(made, resumed=(*made.resumed, now()))
+            made = dataclasses.replace(made, resumed=(*made.resumed, results.now()))
             results.write(made, run_dir / PLAN_FILE)
-            (run_dir / RESULT_FILE).unlink(missing_ok=True)
+            vmtest.forget(run_dir)
     words = f"going on with {run_dir.name}: {len(rest)} of {len(made.stages)} boots to do"
     console.print(Text(words), soft_wrap=True)
     return run_dir, _carry_out(run_dir, made, rest, accel, console)
@@ -201,13 +194,11 @@ def _carry_out(
         with Narrator(console, pace) as narrator:
             status, interrupted = runner.run(f"run:{run_dir}", {}, run_dir, narrator)
     if interrupted or not stages:
-        # the runner may have summed up while a stage was still ending
-        (run_dir / RESULT_FILE).unlink(missing_ok=True)
-    result = vmtest.outcome(run_dir, time.monotonic() - began, status)
+        vmtest.forget(run_dir)
+    result = vmtest.conclude(run_dir, time.monotonic() - began, status)
     if interrupted:
         words = f"interrupted; to go on: vhostlab run --resume {shlex.quote(str(run_dir))}"
         console.print(Text(words), soft_wrap=True)
-    report.make(run_dir)
     return result
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from xml.etree import ElementTree
 
-from vhostlab.errors import HarnessError
+from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.images.recipe import DEFAULT_GUEST
 
 #: Raised by one whenever a reader of an older result.json would misread a newer one.
@@ -250,6 +250,11 @@ class Result:
     resumed: tuple[str, ...] = ()
 
 
+def now() -> str:
+    """The time, for files."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _decode(kind: Any, raw: Any) -> Any:
     """Builds a value of type ``kind`` from plain JSON data."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
@@ -319,7 +324,7 @@ def new_run_directory(base: Path, target: str, now: datetime | None = None) -> P
             fresh.replace(latest)
             return run
     except OSError as error:
-        raise HarnessError(f"cannot make a result directory in {base}: {error.strerror}") from error
+        raise Unavailable(f"cannot make a result directory in {base}: {error.strerror}") from error
     raise HarnessError(f"a hundred runs of {target} in one second in {base}")
 
 

@@ -20,7 +20,7 @@ from vhostlab.images.progress import Progress, Shown
 from vhostlab.process import find_program, tail
 from vhostlab.qemu import newer
 from vhostlab.qemu.newer import HINT as QEMU_HINT
-from vhostlab.results import PLAN_FILE, RESULT_FILE, Result
+from vhostlab.results import PLAN_FILE, REPORT_FILE, RESULT_FILE, Result
 from vhostlab.run import Request
 from vhostlab.runner import RUNNER_LOG
 
@@ -102,6 +102,20 @@ def outcome(run_dir: Path, seconds: float, status: int) -> Result:
     return results.finish(run_dir, seconds)
 
 
+def forget(run_dir: Path) -> None:
+    """What the runner summed up does not count: it may have, while a stage was still ending."""
+    for name in (RESULT_FILE, REPORT_FILE):
+        (run_dir / name).unlink(missing_ok=True)
+
+
+def conclude(run_dir: Path, seconds: float, status: int) -> Result:
+    """What came of a run, with its report; the runner's plugin has made both if all went well."""
+    result = outcome(run_dir, seconds, status)
+    if not (run_dir / REPORT_FILE).exists():
+        report.make(run_dir)
+    return result
+
+
 def run(request: Request, results_dir: Path, console: Console, db: str = "") -> int:
     """Carry out a run; return the exit status for the shell."""
     request.validate()
@@ -117,10 +131,8 @@ def run(request: Request, results_dir: Path, console: Console, db: str = "") -> 
             request.reference(), request.environment(), run_dir, narrator
         )
     if interrupted:
-        (run_dir / RESULT_FILE).unlink(missing_ok=True)
-    result = outcome(run_dir, time.monotonic() - began, status)
-    if not (run_dir / results.REPORT_FILE).exists():
-        report.make(run_dir)
+        forget(run_dir)
+    result = conclude(run_dir, time.monotonic() - began, status)
     summary.show(result, run_dir, console)
     store.keep(run_dir, console, db)
     return results.exit_code(result.status)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from vhostlab import ladder
 from vhostlab import target as targets
-from vhostlab.commands.common import add_results, add_spdk, results_dir, validate
+from vhostlab.commands.common import add_db, add_results, add_spdk, results_dir, validate
 from vhostlab.run import DEFAULT_TARGET
 
 HELP = "what each layer between fio and a file costs"
@@ -45,6 +45,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="the layers as JSON, nothing else")
     add_results(parser)
+    add_db(parser, "to import the run into (default: $VHOSTLAB_DB, else none)")
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -58,4 +59,4 @@ def run(options: argparse.Namespace, console: Console) -> int:
         directory=options.dir,
     )
     validate(request)
-    return ladder.run(request, results_dir(options), console, options.json)
+    return ladder.run(request, results_dir(options), console, options.json, options.db)

@@ -24,6 +24,7 @@ from vhostlab.commands.common import (
     validate,
 )
 from vhostlab.matrixrun import DEFAULT_MATRIX, Request
+from vhostlab.run import DEFAULT_TARGET
 
 HELP = "measure a matrix through guests, or go on with a run that was interrupted"
 
@@ -62,8 +63,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if options.resume is None:
         request = Request(options.target, options.matrix, tuple(options.cell))
         validate(request)
-    elif options.cell or options.matrix != DEFAULT_MATRIX:
-        raise BadInput("--resume knows its matrix and cells", "leave --matrix and --cell out")
+    elif options.cell or (options.matrix, options.target) != (DEFAULT_MATRIX, DEFAULT_TARGET):
+        raise BadInput(
+            "--resume knows its target, matrix and cells", "leave --target, --matrix and --cell out"
+        )
     elif options.resume != Path():
         resumed = options.resume
     with tuned(options, console):

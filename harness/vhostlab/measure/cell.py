@@ -9,7 +9,6 @@ import shlex
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from time import time
 
@@ -24,7 +23,7 @@ from vhostlab.measure import series
 from vhostlab.measure.metrics import metrics, of_guests, together
 from vhostlab.paths import source_dir
 from vhostlab.process import Process
-from vhostlab.results import Better, CellResult, Metric, replay_cell, write_text
+from vhostlab.results import Better, CellResult, Metric, now, replay_cell, write_text
 from vhostlab.target import Target
 
 #: The share of the time that several guests must run at once. Emulated ones are at the mercy of
@@ -127,7 +126,7 @@ async def measure(
 ) -> CellResult:
     """Measure a cell on a disk in each of the guests, which are these processes. Raises FioError,
     or Apart."""
-    started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    started = now()
     clocks = [await _clock(disk.guest) for disk in disks]
     others, used = OthersMeter(), sum(guest.cpu_seconds() for guest in guests)
     async with watched(place.target) as meter:
@@ -159,7 +158,7 @@ async def measure(
         replay=replay_cell(cell.id, place.target.name, place.matrix_name),
         started=started,
         steady=steady.verdict(series.total(parts)),
-        series=_keep_series(place, cell, parts),
+        series=series.keep(place.run_dir, cell.id, parts),
         placement=place.placement,
     )
 
@@ -196,14 +195,6 @@ def _shared(
     if share < TOGETHER_MIN[place.timing]:
         raise Apart(f"the guests ran at the same time for {share:.0%} of it only")
     return [Metric("vms_together", "", Better.HIGHER, round(share, 3))]
-
-
-def _keep_series(place: Place, cell: Cell, parts: Sequence[series.Series]) -> str:
-    if not parts:
-        return ""
-    name = f"series/{cell.id}.csv"
-    write_text(series.table(parts), place.run_dir / name)
-    return name
 
 
 async def _together(place: Place, cell: Cell, disks: Sequence[GuestDisk]) -> list[fio.Run]:

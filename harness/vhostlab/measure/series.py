@@ -8,6 +8,9 @@ import io
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from vhostlab.results import write_text
 
 #: What fio is told to write these logs. Times are those of the guest's clock, so that what several
 #: guests did can be laid side by side.
@@ -68,6 +71,15 @@ def table(parts: Sequence[Series]) -> str:
         each = [f"{part.iops[second]:.1f}" for part in parts] if several else []
         writer.writerow([second, f"{all_iops:.1f}", *each])
     return text.getvalue()
+
+
+def keep(run_dir: Path, cell: str, parts: Sequence[Series]) -> str:
+    """Write the file of a cell; its name, "" where there is nothing to write."""
+    if not parts:
+        return ""
+    name = f"series/{cell}.csv"
+    write_text(table(parts), run_dir / name)
+    return name
 
 
 def together(spans: Sequence[tuple[float, float]]) -> float:

@@ -38,10 +38,10 @@ vms = 2
 """
 
 
-def run(tmp_path: Path, target: str) -> dict[str, Any]:
-    (tmp_path / "wide.toml").write_text(DOCUMENT)
+def run(tmp_path: Path, target: str, document: str = DOCUMENT, status: int = 0) -> dict[str, Any]:
+    (tmp_path / "wide.toml").write_text(document)
     words = ["--matrix", str(tmp_path / "wide.toml"), "--results", str(tmp_path / "r")]
-    assert cli.main(["bench", "--target", target, *words]) == 0
+    assert cli.main(["bench", "--target", target, *words]) == status
     loaded = json.loads((tmp_path / "r" / "latest" / "result.json").read_text())
     assert isinstance(loaded, dict)
     return loaded
@@ -62,11 +62,16 @@ def test_cells_are_what_they_say(fio: Fio, tmp_path: Path, target: str, cells: i
         raw = json.loads((tmp_path / "r/latest/fio" / f"{cell.id}.json").read_text())
         assert raw["global options"]["numjobs"] == "2"
         assert raw["jobs"][0]["read"]["total_ios"] > 0
-    left = {c["name"] for c in result["scenarios"][0]["checks"] if "left out" in c["name"]}
-    assert "left out: is about a guest's vms, and there is no guest" in left or cells == 1
+        assert measured["started"]
+        assert measured["steady"] == "unknown"  # a second does not tell
+        seconds = (tmp_path / "r/latest" / measured["series"]).read_text().splitlines()
+        assert seconds[0] == "second,iops" and float(seconds[1].split(",")[1]) > 0
+    assert not list((tmp_path / "r/latest/fio").glob("*_iops*"))
+    left = {c["reason"] for c in result["left_out"]}
+    assert "is about a guest's vms, and there is no guest" in left or cells == 1
     if cells == 1:
-        assert f"left out: target {target} has no packed rings" in left
-        assert f"left out: target {target} cannot be told to wait for requests by 'event'" in left
+        assert f"target {target} has no packed rings" in left
+        assert f"target {target} cannot be told to wait for requests by 'event'" in left
         return
     # adaptive with split rings, packed rings, event: three starts of the daemon
     counters = {c["stage"] for c in result["queue_counters"] if c["counters"]["requests"] > 0}
@@ -77,3 +82,21 @@ def test_cells_are_what_they_say(fio: Fio, tmp_path: Path, target: str, cells: i
         if c["controller"] == "blk-malloc" and c["counters"]["requests"] > 0
     ]
     assert {c["queue"] for c in used} == {0, 1, 2, 3}
+
+
+def test_rates_of_each_second_say_whether_they_were_steady(fio: Fio, tmp_path: Path) -> None:
+    """Verify: five measured seconds are five lines, and enough for a verdict."""
+    document = DOCUMENT.split("[[report]]")[0].replace("runtime_s = 1", "runtime_s = 6")
+    (measured,) = run(tmp_path, "qemu-storage-daemon", document)["cells"]
+    assert measured["steady"] in ("steady", "not steady")
+    lines = (tmp_path / "r/latest" / measured["series"]).read_text().splitlines()
+    assert 5 <= len(lines) - 1 <= 7
+
+
+def test_a_target_that_has_none_of_the_cells(tmp_path: Path) -> None:
+    """Verify: that is something that this machine lacks, told with the reason."""
+    document = DOCUMENT.replace('["blk", "scsi"]', '["scsi"]').split("[[report]]")[0]
+    result = run(tmp_path, "qemu-storage-daemon", document, status=2)
+    assert result["status"] == "unavailable"
+    assert "target qemu-storage-daemon has no scsi devices" in result["scenarios"][0]["error"]
+    assert len(result["left_out"]) == 1
