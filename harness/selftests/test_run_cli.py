@@ -128,11 +128,13 @@ def test_progress_lines() -> None:
         narrator.tell({"event": "started", "scenario": "boot", "summary": "looks at disks"})
         narrator.tell({"event": "cell", "scenario": "perf", "cell": "x", "label": "blk null"})
         end = {"event": "ended", "scenario": "boot", "seconds": 2.0, "checks": 31, "reason": ""}
+        narrator.tell({"event": "left out", "cell": "x", "label": "scsi null", "reason": "no scsi"})
         narrator.tell({**end, "status": "pass"})
         narrator.tell({**end, "status": "fail", "reason": "size: got 1, expected 2"})
         narrator.tell({"event": "something new"})
     assert [line.split() for line in out.getvalue().splitlines()] == [
         ["6.5", "s", "guest", "of", "standard", "is", "up,", "Linux", "6.1"],
+        ["left", "out:", "scsi", "null:", "no", "scsi"],
         ["pass", "2.0", "s", "boot:", "31", "checks"],
         ["fail", "2.0", "s", "boot:", "size:", "got", "1,", "expected", "2"],
     ]

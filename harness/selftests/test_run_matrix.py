@@ -12,10 +12,13 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NoReturn, cast
 
 import pytest
 from rich.console import Console
 from vhostlab import cli, matrixrun, results, rundir, vmtest
+from vhostlab import target as targets
 from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.matrix import Cell, load
 from vhostlab.matrixprogress import Narrator, Pace, duration
@@ -24,6 +27,8 @@ from vhostlab.measure import carry
 from vhostlab.planning import BootTimes
 from vhostlab.results import Fragment, LeftOut, Plan, PlannedStage, Status, TargetRecord
 from vhostlab.runner import Interrupt
+from vhostlab.scenario import HostContext, Options
+from vhostlab.scenario.context import Skipped
 from vhostlab_avocado.resolver import ScenarioResolver
 
 MATRIX = """
@@ -136,6 +141,28 @@ def test_the_cells_of_a_plan_need_no_matrix(small: Path, tmp_path: Path) -> None
     assert carry.planned(tmp_path, ("0123456789",)) == []
 
 
+def test_no_cell_is_measured_in_another_guest_than_was_asked_for(small: Path) -> None:
+    def skip(reason: str) -> NoReturn:
+        raise Skipped(reason)
+
+    def chosen(guest: str) -> tuple[list[Cell], list[LeftOut]]:
+        left: list[LeftOut] = []
+        bench = SimpleNamespace(
+            target=targets.get("vhostlab"),
+            image=SimpleNamespace(name=guest),
+            accel="tcg",
+            options=Options(small),
+            keeper=SimpleNamespace(leave_out=left.append),
+        )
+        ctx = cast(HostContext, SimpleNamespace(bench=bench, skip=skip))
+        return carry._chosen(ctx, load(small)), left
+
+    cells, left = chosen("micro")
+    assert cells and not any("micro" in one.reason for one in left)
+    with pytest.raises(Skipped, match="is measured in guest micro, not in debian-12"):
+        chosen("debian-12")
+
+
 def test_a_run_that_cannot_be_gone_on_with(small: Path, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="there is no run in"):
         matrixrun.resumable(tmp_path, None)
@@ -174,8 +201,6 @@ def test_bad_input_is_one_line_and_status_2(
 
 
 def test_a_stage_goes_on_only_where_it_began(tmp_path: Path) -> None:
-    from vhostlab import target as targets
-    from vhostlab.scenario import Options
     from vhostlab.scenario.progress import Progress
     from vhostlab.scenario.stage import Stage
 

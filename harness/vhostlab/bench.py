@@ -292,6 +292,8 @@ async def _measure(bench: Bench, scratch: Path) -> None:
     bench.update(
         left_out=tuple(LeftOut(one.cell.id, one.cell.params, one.reason) for one in chosen.left_out)
     )
+    for cell, reason in chosen.left_out:
+        bench.tell("left out", cell=cell.id, label=cell.label(), reason=reason)
     if not chosen.cells:
         raise Unavailable(
             f"no cell of matrix {plan.name} can be measured here: {chosen.left_out[0].reason}",

@@ -71,6 +71,8 @@ class Narrator:
                 self._now(f"{event['scenario']}: {event['label']}")
             case "waiting":
                 self._line("", event["words"], "")
+            case "left out":
+                self._line("", f"left out: {event['label']}: {event['reason']}", "")
             case "round":
                 left = f"{event['left']:.0f} s left" if event["left"] else "done"
                 self._line("", f"round {event['number']} of {event['rounds']}", left)

@@ -7,7 +7,6 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from vhostlab import guestdisk, images, matrix
@@ -70,8 +69,6 @@ async def carry(ctx: HostContext) -> None:
     cells = [cell for cell in asked if cell.id not in bench.kept]
     if kept := len(asked) - len(cells):
         ctx.check("cells kept from before the interruption", True, str(kept))
-    elif not cells:
-        ctx.skip(f"target {bench.target.name} and this machine can have no cell of {plan.name}")
     for boot in matrix.boots(cells):
         await _boot(ctx, plan, boot)
 
@@ -87,15 +84,25 @@ def planned(run_dir: Path, ids: Sequence[str]) -> list[Cell]:
 
 def _chosen(ctx: HostContext, plan: Matrix) -> list[Cell]:
     bench, target = ctx.bench, ctx.bench.target
+    guest = bench.image.name
+
+    def reason(cell: Cell) -> str | None:
+        # a result tells one guest: what is measured in another one would pass for it
+        if guest != images.DEFAULT_GUEST and cell.text("guest") != guest:
+            return f"is measured in guest {cell.text('guest')}, not in {guest}"
+        return more(cell, bench.accel)
+
     choice = matrix.choose(
         plan,
         matrix.Subject(target.name, target.capabilities),
         capacity(bench.accel),
         bench.options.cells,
-        more=partial(more, accel=bench.accel),
+        more=reason,
     )
-    for cell, reason in choice.left_out:
-        bench.keeper.leave_out(LeftOut(cell.id, cell.params, reason))
+    for cell, why in choice.left_out:
+        bench.keeper.leave_out(LeftOut(cell.id, cell.params, why))
+    if not choice.cells:
+        ctx.skip(f"there is no cell of {plan.name} for it: {choice.left_out[0].reason}")
     return list(choice.cells)
 
 

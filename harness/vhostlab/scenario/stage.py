@@ -20,6 +20,7 @@ from vhostlab import target as targets
 from vhostlab.errors import REPLAY, HarnessError, MilestoneTimeout, Unavailable
 from vhostlab.guest import Guest
 from vhostlab.host import tuning
+from vhostlab.matrix import Cell
 from vhostlab.paths import source_dir
 from vhostlab.process import Process
 from vhostlab.qemu import Vm, newer
@@ -182,7 +183,8 @@ class Stage:
     def leave_out(self, cell: LeftOut) -> None:
         """A cell is not measured."""
         self.update(left_out=(*self.fragment.left_out, cell))
-        self.progress.emit("left out", cell=cell.id, reason=cell.reason)
+        label = Cell(cell.params).label()
+        self.progress.emit("left out", cell=cell.id, label=label, reason=cell.reason)
 
     def resume(self, scenarios: Iterable[str]) -> None:
         """Take over what an earlier part of this run wrote down, but for these scenarios."""
