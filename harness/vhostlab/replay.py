@@ -296,7 +296,7 @@ def compare(theirs: Result, mine: Result) -> Comparison:
         known = {c.id: c for c in theirs.cells}
         for cell in (c for c in mine.cells if c.id in known):
             values = {m.name: m.value for m in cell.metrics}
-            label = " ".join(str(v) for v in cell.params.values())
+            label = Cell(cell.params).label()
             pairs += [
                 Pair(cell.id, label, m, values[m.name])
                 for m in known[cell.id].metrics

@@ -160,9 +160,9 @@ def test_the_comparison_decides(directory: Path, said: str, expected: str) -> No
     found = verdict.judge(directory, RULES)
     assert found["verdict"] == expected
     tier = found["tiers"][1]
-    assert tier["rows"][0]["label"] == "blk depth 32"
+    assert tier["rows"][0]["label"] == "blk qd32"
     if said == "fail":
-        assert tier["findings"][0].startswith("blk depth 32: iops ratio 0.990 [0.950, 1.030], 6 b")
+        assert tier["findings"][0].startswith("blk qd32: iops ratio 0.990 [0.950, 1.030], 6 b")
     if said == "inconclusive":
         assert "minimal detectable effect up to 6.0%" in found["reason"]
 

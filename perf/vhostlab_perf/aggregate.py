@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
+from vhostlab_perf.labels import param
 from vhostlab_perf.reader import Cell, Result, Scalar
 
 #: How sure an interval is to be, where there are runs enough.
@@ -147,15 +148,6 @@ def _amount(text: str) -> tuple[float, str]:
     if found is None:
         return math.inf, text
     return float(found[1]) * 1024 ** " kmg".index(found[2].lower() or " "), text
-
-
-def param(name: str, value: Scalar) -> str:
-    """One parameter as people write it."""
-    if name == "depth":
-        return f"qd{value}"
-    if isinstance(value, bool):
-        return name if value else f"no {name}"
-    return f"{name}={value}" if isinstance(value, int | float) else str(value)
 
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:

@@ -12,8 +12,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vhostlab_perf.aggregate import CONFIDENCE, Estimate, Measured, Ratio, param, ratio
+from vhostlab_perf.aggregate import CONFIDENCE, Estimate, Measured, Ratio, ratio
 from vhostlab_perf.figures import CPU, IOPS, P99, Column
+from vhostlab_perf.labels import param
 
 #: Ways to a disk, the barest first; others come after them.
 PATHS = ("file", "host", "frontend", "guest")

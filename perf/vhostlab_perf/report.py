@@ -19,9 +19,10 @@ import jinja2
 from markupsafe import Markup
 
 from vhostlab_perf import charts, compare, export, figures, surroundings
-from vhostlab_perf.aggregate import NOT_STEADY, Estimate, Measured, Ratio, aggregate, param
+from vhostlab_perf.aggregate import NOT_STEADY, Estimate, Measured, Ratio, aggregate
 from vhostlab_perf.charts import Key
 from vhostlab_perf.figures import DASH, Figure, number
+from vhostlab_perf.labels import label
 from vhostlab_perf.reader import LeftOut, Result
 
 EDITIONS = ("run", "release", "comparison")
@@ -129,7 +130,7 @@ def _confidence(found: Ratio | Estimate | None) -> str:
 
 
 def _params(params: Mapping[str, Any]) -> str:
-    return " ".join(param(k, v) for k, v in params.items()) or DASH
+    return label(params) or DASH
 
 
 def templates() -> jinja2.Environment:

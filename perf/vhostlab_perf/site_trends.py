@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vhostlab_perf import charts
-from vhostlab_perf.aggregate import param
+from vhostlab_perf import charts, labels
 from vhostlab_perf.charts import Axis, Point
 from vhostlab_perf.figures import CPU, DASH, IOPS, P99, Figure, Table
 from vhostlab_perf.reader import Scalar, word
@@ -115,7 +114,7 @@ def collect(known: Mapping[str, Mapping[str, Any]], past: Sequence[Past] = ()) -
         groups.setdefault(p.id, []).append(p)
     trends = []
     for cell, runs in groups.items():
-        label = word(" ".join(param(k, v) for k, v in runs[0].params.items()) or cell)
+        label = word(labels.label(runs[0].params) or cell)
         prints = dict.fromkeys(p.fingerprint for p in runs)
         trends.append(
             Trend(cell, label, tuple(runs), tuple((f, special.get(f, "")) for f in prints))

@@ -80,7 +80,7 @@ def test_list_and_show(filled: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert loaded(capsys, "list", "--json", "--target", "none") == []
     cells = loaded(capsys, "list", "--cells", "--json")
     assert {c["results"] for c in cells} == {3} and CELL in {c["id"] for c in cells}
-    assert "blk null randread 4k 32" in said(capsys, "list", "--cells")
+    assert "blk null randread 4k qd32" in said(capsys, "list", "--cells")
     shown = said(capsys, "show", "20260102T000002Z-vhostlab")
     assert "host.cpus = 2" in shown and "1,002.00" in shown and "--suite vmtest" in shown
     assert loaded(capsys, "show", "--json", "20260102T000002Z-vhostlab")["seconds"] == 200.5

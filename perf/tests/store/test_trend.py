@@ -71,7 +71,7 @@ def test_the_steps_are_found_and_nothing_else(
     assert point["build"]["revision"] == "v1.0-21-gbad"
     change = point["change"]
     assert change["low"] < 0.95 < change["high"] and change["high"] - change["low"] < 0.04
-    assert found[CELLS[32], "iops"]["label"] == "blk null randread 4k 32"
+    assert found[CELLS[32], "iops"]["label"] == "blk null randread 4k qd32"
     assert len(trend(db, capsys, "--metric", "iops", "--cell", CELLS[1])["points"]) == 1
     assert trend(db, capsys, "--min-size", "6")["points"][0]["cell"] == CELLS[32]
     assert trend(db, capsys, "--target", "another")["points"] == []

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vhostlab_perf import labels
 from vhostlab_perf.ab.gates import Guards
 from vhostlab_perf.reader import BadResult, Scalar
 
@@ -63,17 +64,7 @@ class Cell:
         return f"{self.params.get('device', '?')} {self.params.get('ring', 'split')}"
 
     def label(self) -> str:
-        words = []
-        for name, value in self.params.items():
-            if name == "path":
-                continue
-            if name == "depth":
-                words.append(f"qd{value}")
-            elif isinstance(value, int):
-                words.append(f"{name}={value}")
-            else:
-                words.append(str(value))
-        return " ".join(words)
+        return labels.label(self.params, ("path",))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vhostlab_perf import labels
 from vhostlab_perf.gate import work
 from vhostlab_perf.gate.rules import CoverageRules, Reached, Rules
 
@@ -63,12 +64,7 @@ def judge_work(directory: Path, rules: Rules) -> Tier:
 
 def _label(cell: dict[str, Any]) -> str:
     """What a person calls a cell."""
-    words = [
-        f"{name} {value}" if isinstance(value, int) else value
-        for name, value in cell["params"].items()
-        if name != "path"
-    ]
-    return " ".join(map(str, words)) or str(cell["id"])
+    return labels.label(cell["params"], ("path",)) or str(cell["id"])
 
 
 def _ab_line(cell: dict[str, Any]) -> str:

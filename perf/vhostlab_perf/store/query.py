@@ -20,6 +20,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from vhostlab_perf import labels
 from vhostlab_perf.store import bins, schema
 from vhostlab_perf.store.engine import Store
 from vhostlab_perf.store.errors import StoreError
@@ -76,7 +77,7 @@ class Cell:
 
     def label(self) -> str:
         """For people: the values in the order of the axes."""
-        return " ".join(str(v) for v in self.params.values())
+        return labels.label(self.params)
 
 
 @dataclass(frozen=True)
