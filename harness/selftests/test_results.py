@@ -73,7 +73,9 @@ def test_one_target_keeps_what_identifies_it() -> None:
     assert results.merge(two, {"standard": one, "other": again}, 1.0).target == ours
     qemu = dataclasses.replace(again, target=results.TargetRecord("qemu", "7.2", program="def"))
     merged = results.merge(two, {"standard": one, "other": qemu}, 1.0).target
-    assert merged == results.TargetRecord("vhostlab+qemu", "0.1+7.2")
+    assert merged == results.TargetRecord(
+        "vhostlab+qemu", "0.1+7.2", program="abc+def", revision="v0.1-3-gabc"
+    )
 
 
 def store(run: Path, plan_: results.Plan, *fragments: results.Fragment) -> None:

@@ -25,7 +25,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from vhostlab import fio, frontend, host, images, measure, report, results, store, summary
+from vhostlab import fio, frontend, host, identity, images, measure, report, results, store, summary
 from vhostlab import target as targets
 from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.matrix import Cell, Value
@@ -40,7 +40,6 @@ from vhostlab.results import (
     Metric,
     ScenarioResult,
     Status,
-    TargetRecord,
 )
 from vhostlab.run import DEFAULT_TARGET
 from vhostlab.rungs import IN_PROCESS, Rung, Site, Tools, job_file, stand
@@ -276,9 +275,10 @@ async def _stand_and_climb(ladder: Ladder) -> None:
     image = await images.build()
     accel = await host.accelerator(image)
     names = tuple(dict.fromkeys((IN_PROCESS, *request.targets)))
-    versions = [await targets.get(name).version() for name in names]
+    kinds = [targets.get(name) for name in names]
+    built = [identity.record(kind, await kind.version()) for kind in kinds]
     ladder.update(
-        target=TargetRecord("+".join(names), " + ".join(versions)),
+        target=results.joined(built),
         environment=environment(accel, image),
     )
     parent = Path(request.directory) if request.directory else None

@@ -19,7 +19,7 @@ import json
 import shlex
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -433,11 +433,21 @@ def merge(plan: Plan, fragments: Mapping[str, Fragment], seconds: float) -> Resu
 def _targets(found: Iterable[Fragment], plan: Plan) -> TargetRecord:
     """The target; where cells chose several, all of them."""
     there = list(dict.fromkeys(f.target for f in found if f.target))
-    if not there:
-        return TargetRecord(plan.target, "unknown")
-    if len(there) == 1:
-        return there[0]
-    return TargetRecord("+".join(t.name for t in there), "+".join(t.version for t in there))
+    return joined(there) if there else TargetRecord(plan.target, "unknown")
+
+
+def joined(targets: Sequence[TargetRecord]) -> TargetRecord:
+    """Several as one."""
+
+    def all_of(words: Iterable[str]) -> str:
+        return "+".join(word for word in words if word)
+
+    return TargetRecord(
+        all_of(t.name for t in targets),
+        all_of(t.version for t in targets),
+        program=all_of(t.program for t in targets),
+        revision=all_of(t.revision for t in targets),
+    )
 
 
 def _junit_case(suite: ElementTree.Element, scenario: ScenarioResult, target: str) -> None:

@@ -53,7 +53,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="the plans as JSON")
     form.add_argument(
-        "--recipe", action="store_true", help="a recipe for `avocado run FILE.json`, one target"
+        "--recipe",
+        action="store_true",
+        help="a recipe for `avocado run --max-parallel-tasks 1 FILE.json`, one target",
     )
 
 
