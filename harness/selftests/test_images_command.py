@@ -97,6 +97,8 @@ def test_a_name_that_nobody_knows(cache: Path, capsys: pytest.CaptureFixture[str
     assert main(["images", "build", "debian-11"]) == 2
     error = capsys.readouterr().err
     assert "no guest image is called 'debian-11'" in error and "debian-12" in error
+    assert main(["images", "build", "micro", "--iso", "/x.iso"]) == 2
+    assert "micro is not made from a disc" in capsys.readouterr().err
     assert main(["vmtest", "--guest", "nobody", "--scenario", "boot"]) == 2
     assert "'nobody'" in capsys.readouterr().err
 

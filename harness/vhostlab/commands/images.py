@@ -138,10 +138,15 @@ def _verify(recipes: Sequence[Path], named: bool, as_json: bool, console: Consol
 
 
 def _build(recipes: Sequence[Path], options: argparse.Namespace, console: Console) -> int:
+    media = _media(options)
+    strange = [r.name for r in map(images.load, recipes) if r.kind != "windows"]
+    if media is not None and strange:
+        raise BadInput(f"{strange[0]} is not made from a disc", "leave the options for Windows out")
+
     async def each(progress: Progress) -> None:
         for recipe in recipes:
             image = await images.build(
-                recipe, refresh=options.refresh, progress=progress, media=_media(options)
+                recipe, refresh=options.refresh, progress=progress, media=media
             )
             # Whoever builds it now wants no other work when it is to be booted.
             await newer.ensure(image, "tcg", progress)
