@@ -9,13 +9,15 @@ import json
 import shlex
 import sys
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
-from vhostlab import cli, results, summary, vmtest
+from vhostlab import bench, cli, matrixrun, results, summary, vmtest
 from vhostlab.errors import HarnessError
+from vhostlab.paths import source_dir
 from vhostlab.results import Status
 from vhostlab.run import Request, parse_reference
 from vhostlab.runner import RUNNER_LOG, command
@@ -106,6 +108,24 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     for word in ("quick", "vmtest", "boot", "integrity", "smoke", "14 cells", "vhostlab"):
         assert word in said
+
+
+@pytest.mark.parametrize("command", ["run", "bench", "vmtest"])
+def test_a_matrix_file_is_recorded_by_a_path_that_holds_everywhere(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def look(request: Any, *_: object) -> NoReturn:
+        asked.append(request.command())
+        raise HarnessError("seen")
+
+    (tmp_path / "m.toml").write_bytes((source_dir() / "fio-jobs/matrix/quick.toml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    for module in (matrixrun, bench, vmtest):
+        monkeypatch.setattr(module, "run", look)
+    assert cli.main([command, "--matrix", "m.toml"]) == 1
+    assert f"--matrix {tmp_path / 'm.toml'}" in asked[0]
 
 
 def test_follower_sees_whole_lines_once(tmp_path: Path) -> None:

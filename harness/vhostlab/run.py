@@ -31,6 +31,11 @@ RUNNABLE_KIND = "vm-scenario"
 _PREFIX = "VHOSTLAB_RUN_"
 
 
+def is_path(matrix: str) -> bool:
+    """Whether a matrix is asked for by its file and not by name."""
+    return matrix.endswith(".toml") or "/" in matrix
+
+
 @dataclass(frozen=True)
 class Request:
     """A run as it was asked for. Empty texts stand for the default."""
@@ -103,7 +108,7 @@ class Request:
     def matrix_file(self) -> Path:
         """The matrix: by name from fio-jobs/matrix, or by path."""
         name = self.matrix or registry.suite(self.suite or DEFAULT_SUITE).matrix
-        if name.endswith(".toml") or "/" in name:
+        if is_path(name):
             return Path(name).absolute()
         path = source_dir() / "fio-jobs" / "matrix" / f"{name}.toml"
         if not path.is_file():

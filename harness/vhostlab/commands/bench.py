@@ -15,6 +15,7 @@ from vhostlab.commands.common import (
     add_results,
     add_target,
     add_tune,
+    matrix_of,
     results_dir,
     tuned,
     validate,
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """Carry out what the options say."""
     request = bench.Request(
         target=options.target,
-        matrix=options.matrix,
+        matrix=matrix_of(options),
         cells=tuple(options.cell),
         poll=options.poll,
         verify_mib=options.verify,

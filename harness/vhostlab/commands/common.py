@@ -20,7 +20,7 @@ from vhostlab import target as targets
 from vhostlab.errors import HarnessError, Unavailable
 from vhostlab.host.tuning import Tuning
 from vhostlab.paths import source_dir
-from vhostlab.run import DEFAULT_TARGET
+from vhostlab.run import DEFAULT_TARGET, is_path
 from vhostlab.target import spdk
 
 
@@ -79,6 +79,12 @@ def add_spdk(parser: argparse.ArgumentParser) -> None:
         help="for the target spdk: where it was built, its program, or the RPC socket of one that "
         f"runs (default: ${spdk.VARIABLE})",
     )
+
+
+def matrix_of(options: argparse.Namespace) -> str:
+    """What --matrix says, so that it means the same in every directory: it is recorded."""
+    named: str = options.matrix
+    return str(Path(named).absolute()) if is_path(named) else named
 
 
 def add_cells(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,14 @@ from vhostlab import host, images, matrix, planning
 from vhostlab import target as targets
 from vhostlab.bench import Request as BenchRequest
 from vhostlab.bench import lacking_without_guest
-from vhostlab.commands.common import BadInput, add_cells, add_results, results_dir, validate
+from vhostlab.commands.common import (
+    BadInput,
+    add_cells,
+    add_results,
+    matrix_of,
+    results_dir,
+    validate,
+)
 from vhostlab.host.capacity import capacity
 from vhostlab.measure import carry
 from vhostlab.planning import BootTimes, Plan
@@ -97,13 +104,13 @@ def _request(options: argparse.Namespace, target: str) -> Request:
     return Request(
         target=target,
         scenarios=("perf",),
-        matrix=options.matrix,
+        matrix=matrix_of(options),
         cells=tuple(options.cell),
     )
 
 
 def _bench(options: argparse.Namespace, target: str) -> BenchRequest:
-    return BenchRequest(target=target, matrix=options.matrix, cells=tuple(options.cell))
+    return BenchRequest(target=target, matrix=matrix_of(options), cells=tuple(options.cell))
 
 
 def _matrix(options: argparse.Namespace, target: str) -> matrix.Matrix:

@@ -19,6 +19,7 @@ from vhostlab.commands.common import (
     add_results,
     add_target,
     add_tune,
+    matrix_of,
     results_dir,
     tuned,
     validate,
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         console = Console(file=sys.stderr, highlight=False)
     request, resumed = None, None
     if options.resume is None:
-        request = Request(options.target, options.matrix, tuple(options.cell))
+        request = Request(options.target, matrix_of(options), tuple(options.cell))
         validate(request)
     elif options.cell or (options.matrix, options.target) != (DEFAULT_MATRIX, DEFAULT_TARGET):
         raise BadInput(

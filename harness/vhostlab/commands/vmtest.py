@@ -19,6 +19,7 @@ from vhostlab.commands.common import (
     add_results,
     add_target,
     add_tune,
+    matrix_of,
     results_dir,
     tuned,
     validate,
@@ -73,7 +74,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         target=options.target,
         suite=options.suite,
         scenarios=tuple(options.scenario),
-        matrix=options.matrix,
+        matrix=matrix_of(options),
         cells=tuple(options.cell),
         guest=_guest(options.guest),
     )
