@@ -98,7 +98,7 @@ class Narrator:
             case "waiting":
                 self._line("", event["words"])
             case "left out":
-                self._line("left out", f"{event['cell']}: {event['reason']}")
+                self._line("left out", f"{event['label']}: {event['reason']}")
             case "cell":
                 self._cell_over()
                 self._label, self._cell_began = event["label"], self._clock()
