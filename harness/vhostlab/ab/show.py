@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from vhostlab.ab.judging import AB_FILE, PAGE_FILE, Answer
+from vhostlab.matrix import Cell
 
 COLOURS = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "environment": "yellow"}
 
@@ -59,8 +60,8 @@ def show_verdict(answer: Answer, directory: Path, console: Console) -> None:
     for entry in entries:
         if not entry["qualified"] and entry["verdict"] != "fail":
             continue
-        p = entry["params"]
-        name = " ".join(str(v) for k, v in p.items() if k != "path") or f"all of {entry['id']}"
+        cell = Cell({k: v for k, v in entry["params"].items() if k != "path"})
+        name = cell.label() or f"all of {entry['id']}"
         text = Text(f"{name:<28} {entry['metric']:<26} ", style="none")
         text.append(entry["line"], style=COLOURS[entry["verdict"]] if entry["qualified"] else "dim")
         console.print(text, soft_wrap=True)

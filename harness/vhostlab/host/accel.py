@@ -72,6 +72,4 @@ async def _probe(config: VmConfig) -> tuple[str, str]:
 
 async def installer_accelerator() -> str:
     """The accelerator for a VM that prepares an image: found out with the micro guest."""
-    if not os.environ.get("VHOSTLAB_ACCEL") and not os.access(KVM, os.R_OK | os.W_OK):
-        return "tcg"
-    return await accelerator(await images.build())
+    return without_probe() or await accelerator(await images.build())

@@ -71,8 +71,8 @@ struct scsi_part_tmf {
 	unsigned int begun;	/* its order */
 	unsigned int remaining; /* tasks that it waits for */
 	uint64_t round;		/* in which the last of them was answered */
-	atomic_uint
-		done; /* its order, when those answers are published; read by the control queue's reactor */
+	/* Its order, when those answers are published. Read by the control queue's reactor. */
+	atomic_uint done;
 };
 
 /* Owner: its reactor. */
@@ -84,9 +84,9 @@ struct scsi_part {
 	unsigned int running;		/* request queues among them */
 	unsigned int waiting_n;		/* commands in the waiting lists of all logical units */
 	struct scsi_lu *lus[SCSI_MAX_TARGETS]; /* NULL: no such target */
-	_Atomic(struct scsi_lu *)
-		has[SCSI_MAX_TARGETS]; /* what they were made after; read by anyone */
-	struct device_queue *events;   /* the event queue, if it runs here */
+	/* What they were made after. Read by anyone. */
+	_Atomic(struct scsi_lu *) has[SCSI_MAX_TARGETS];
+	struct device_queue *events; /* the event queue, if it runs here */
 	struct scsi_part_tmf tmf[SCSI_TMF_SLOTS];
 };
 
