@@ -30,7 +30,8 @@ struct fake_device {
 	struct virtio_device device; /* first */
 	atomic_uint *left;	     /* polls until there is no work any more */
 	bool counts_down;	     /* each poll is one of them */
-	unsigned int poll_us;	     /* how long each poll takes */
+	bool restless;
+	unsigned int poll_us; /* how long each poll takes */
 	unsigned int *tokens; /* a poll takes all there are, as if they were room in a bdev */
 	struct bdev_channels *channels;
 	bool hurried; /* at the last poll */
@@ -56,9 +57,7 @@ static int plain_start(struct virtio_device *device, unsigned int index, struct 
 {
 	struct device_queue *queue = calloc(1, sizeof(*queue));
 
-	if (queue == NULL) {
-		return -ENOMEM;
-	}
+	assert_non_null(queue);
 	*queue = (struct device_queue){ .device = device, .vq = vq, .index = index };
 	*ret_queue = queue;
 	return 0;
@@ -72,9 +71,13 @@ static void plain_stop(struct device_queue *queue)
 static int fake_start(struct virtio_device *device, unsigned int index, struct virtq *vq,
 		      struct bdev_channels *channels, struct device_queue **ret_queue)
 {
-	((struct fake_device *)device)->started[index] = true;
-	((struct fake_device *)device)->channels = channels;
-	return plain_start(device, index, vq, channels, ret_queue);
+	struct fake_device *fake = (struct fake_device *)device;
+
+	fake->started[index] = true;
+	fake->channels = channels;
+	assert_int_equal(plain_start(device, index, vq, channels, ret_queue), 0);
+	(*ret_queue)->restless = fake->restless;
+	return 0;
 }
 
 static unsigned int fake_poll(struct device_queue *queue)
@@ -531,6 +534,25 @@ static void a_change_during_an_update(void **state)
 	stop(&queue);
 }
 
+/* Something of it goes on, and no event tells. It would idle for far fewer rounds than these. */
+static void a_restless_queue_keeps_its_reactor_awake(void **state)
+{
+	atomic_uint left = 0;
+	struct fake_device fake = fake_new(&left);
+	struct reactor_stats stats;
+	struct core_queue queue;
+	time_t begin = time(NULL);
+
+	fake.restless = true;
+	start_sleeper(&queue, &fake, 0);
+	wait_for_answers(1);
+	do {
+		reactor_get_stats(core_reactor(core), &stats);
+		assert_true(time(NULL) - begin < DEADLINE_SECONDS);
+	} while (stats.rounds < 500000);
+	stop(&queue);
+}
+
 /* A queue whose update waits is stopped all the same; the update is answered first. */
 static void a_stop_during_an_update(void **state)
 {
@@ -766,6 +788,7 @@ int main(void)
 		cmocka_unit_test(an_abandoned_queue_is_left_alone),
 		cmocka_unit_test(queues_are_told_of_changes),
 		cmocka_unit_test(a_change_during_an_update),
+		cmocka_unit_test(a_restless_queue_keeps_its_reactor_awake),
 		cmocka_unit_test(a_stop_during_an_update),
 		cmocka_unit_test(queues_come_and_go),
 		cmocka_unit_test(memory_changes_under_requests),
